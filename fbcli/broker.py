@@ -1,0 +1,242 @@
+"""The contract of brokers, and how one is found by its URL.
+
+A broker moves bytes between publishers and consumers. It knows nothing of functions, options, results or the store.
+`docs/architecture.md` walks this contract through pull servers, push servers, logs, visibility timeouts and tables.
+"""
+
+from __future__ import annotations
+
+import enum
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+from typing import Any
+
+import msgspec
+
+from fbcli.errors import UsageError, did_you_mean
+
+
+class Outgoing(msgspec.Struct):
+    """A message on its way to a broker."""
+
+    body: bytes
+    priority: int = 0
+    """0 (ordinary) to 9 (first)."""
+    not_before: float | None = None
+    """Unix time before which it must not be delivered. Only where `Capabilities.delay`."""
+
+
+class Delivery(msgspec.Struct):
+    """A message as handed over by a broker."""
+
+    body: bytes
+    handle: Any
+    """What the inbox needs to settle it. Opaque to everyone else."""
+    deliveries: int = 1
+    """1 + how often it was handed over before and lost with its consumer. A release does not count."""
+    priority: int = 0
+
+
+class Action(enum.IntEnum):
+    """What became of a delivery."""
+
+    ACK = 0
+    """Done with: remove it."""
+    RELEASE = 1
+    """Back to the front of its queue, `delay` seconds from now."""
+    BURY = 2
+    """To the dead letters: queue `dead_queue(name)` of the same broker."""
+
+
+class Settlement(msgspec.Struct):
+    """Tells the broker what became of one delivery."""
+
+    delivery: Delivery
+    action: Action = Action.ACK
+    delay: float = 0.0
+    """Seconds; with RELEASE only, and only where `Capabilities.delay`."""
+    body: bytes | None = None
+    """Replaces the message's body; with RELEASE and BURY only, and only where `Capabilities.rewrite`."""
+
+
+class Delayed(msgspec.Struct):
+    """A message that waits for its time inside the broker."""
+
+    due: float
+    """Unix time."""
+    body: bytes
+    handle: Any
+
+
+class Size(msgspec.Struct):
+    """How much a queue holds. None: this broker cannot tell."""
+
+    ready: int
+    in_flight: int | None = None
+    delayed: int | None = None
+
+
+class Capabilities(msgspec.Struct, frozen=True):
+    """What a broker can do by itself. What it cannot is emulated above it, once, with the store, or refused (exit 5)."""
+
+    confirm: bool = True
+    """`publish` returns once the broker has the message."""
+    ack: bool = True
+    """A fetched message stays with the broker until it is settled; a dead consumer's come back."""
+    durable: bool = True
+    """Messages survive a restart of the broker (as the server is configured)."""
+    reach: str = "network"
+    """Who can share a queue: `process`, `host` or `network`."""
+    delay: bool = False
+    """`Outgoing.not_before` and `Settlement.delay` are honoured, and `delayed`/`undelay` work."""
+    priority: bool = False
+    """Strict order of `Outgoing.priority`."""
+    rewrite: bool = False
+    """`Settlement.body` is honoured, and BURY is one step with it."""
+    delivery_count: bool = False
+    peek: bool = False
+    purge: bool = False
+    size: bool = False
+    queues: bool = False
+    ordered: bool = True
+    """First in, first out within a priority while nothing is released or lost."""
+    broadcast: bool = False
+
+
+DEAD_SUFFIX = ".dead"
+
+
+def dead_queue(queue: str) -> str:
+    """Return the name of the queue that holds the dead letters of `queue`."""
+    return queue + DEAD_SUFFIX
+
+
+class Inbox(ABC):
+    """One consumer's open mouth on one queue. Used by one thread, `wake` and `keep_alive` apart.
+
+    Every method raises `Unavailable` when the broker cannot be reached; the next call tries again by itself, and what was
+    fetched stays owned as long as the lease holds.
+    """
+
+    @abstractmethod
+    def fetch(self, limit: int, wait: float) -> list[Delivery]:
+        """Hand over up to `limit` messages: at once when there are any, else as soon as one comes.
+
+        Returns an empty list after `wait` seconds, or at once when woken. With `limit` 0 it only waits (and does what the
+        broker needs done meanwhile, such as making due messages ready). `wait` 0 never blocks.
+        """
+
+    @abstractmethod
+    def settle(self, settlements: Sequence[Settlement]) -> Sequence[Settlement]:
+        """Settle a batch, confirmed by the broker. Return those that came too late: the lease was lost, and the
+        messages belong to somebody else now."""
+
+    @abstractmethod
+    def wake(self) -> None:
+        """Make a waiting `fetch`, or else the next one, return at once. From any thread; cheap when repeated."""
+
+    @abstractmethod
+    def keep_alive(self) -> int:
+        """Extend the lease, and give back to the queue what consumers left whose lease has run out.
+
+        Called from the heartbeat's thread several times within a lease; uses a connection of its own.
+        Returns how many messages of dead consumers it gave back.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back all that is unsettled, and end the lease. Idempotent."""
+
+
+class Broker(ABC):
+    """A messaging system reached by URL. Thread-safe. Constructing one does not connect."""
+
+    capabilities: Capabilities
+    summary: str
+    """One line for `fb brokers`: what it is, and what it does not promise."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    @abstractmethod
+    def publish(self, queue: str, messages: Sequence[Outgoing]) -> None:
+        """Publish a batch, in order. Returns once the broker has confirmed all; raises `Unavailable` else."""
+
+    @abstractmethod
+    def open(self, queue: str, *, consumer_id: str, prefetch: int, lease: float) -> Inbox:
+        """Begin consuming. `lease` is how many seconds after its last `keep_alive` a consumer counts as dead."""
+
+    @abstractmethod
+    def size(self, queue: str) -> Size | None:
+        """Count what `queue` holds (an unknown queue holds nothing); None: cannot tell."""
+
+    @abstractmethod
+    def purge(self, queue: str) -> int:
+        """Remove all that is ready or delayed; return how many. What consumers hold stays theirs."""
+
+    @abstractmethod
+    def peek(self, queue: str, n: int) -> list[bytes]:
+        """Return up to `n` ready bodies in the order of delivery, taking none."""
+
+    @abstractmethod
+    def queues(self) -> list[str]:
+        """Return the names of the queues known to the broker, sorted; dead-letter queues among them."""
+
+    def delayed(self, queue: str, n: int) -> list[Delayed]:
+        """Return up to `n` messages that wait for their time, soonest first. Only where `Capabilities.delay`."""
+        raise NotImplementedError
+
+    def undelay(self, queue: str, handles: Sequence[Any]) -> int:
+        """Remove waiting messages by the handles of `delayed`; return how many were still there."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close all connections. Idempotent. Inboxes are closed by whoever opened them."""
+
+
+def register_broker(scheme: str, broker: type[Broker]) -> None:
+    """Make `scheme://…` URLs reach `broker` in this process. Packages use the entry point group `fbcli.brokers` instead."""
+    _registered[scheme] = broker
+
+
+_registered: dict[str, type[Broker]] = {}
+
+
+def schemes() -> list[str]:
+    """Return every URL scheme that a broker answers to: built in, registered, or by entry point."""
+    return sorted({*_table(), *_registered, *(entry.name for entry in entry_points(group="fbcli.brokers"))})
+
+
+def find_broker(scheme: str) -> type[Broker]:
+    """Return the broker class of a URL scheme, importing its module and client library.
+
+    Raises `UsageError` for an unknown scheme (with a did-you-mean), `MissingLibrary` when its client is not installed.
+    """
+    if scheme in _registered:
+        return _registered[scheme]
+    if scheme in _table():
+        module, _, name = _table()[scheme].partition(":")
+        found: type[Broker] = getattr(importlib.import_module(module), name)
+        return found
+    for entry in entry_points(group="fbcli.brokers", name=scheme):
+        loaded: type[Broker] = entry.load()
+        return loaded
+    raise UsageError(
+        f"No broker answers to {scheme + '://'!r}.{did_you_mean(scheme, schemes())} `fb brokers` lists those that do."
+    )
+
+
+def open_broker(url: str) -> Broker:
+    """Return a new broker for `url`. Raises as `find_broker` does, and `UsageError` for a URL that makes no sense to it."""
+    scheme, separator, _ = url.partition("://")
+    if not separator:
+        raise UsageError(f"{url!r} is not a broker URL; write it like sqlite:///queue.db or redis://127.0.0.1:6379/0")
+    return find_broker(scheme)(url)
+
+
+def _table() -> dict[str, str]:
+    table: dict[str, str] = importlib.import_module("fbcli.brokers").SCHEMES
+    return table
