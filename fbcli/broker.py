@@ -18,7 +18,7 @@ import msgspec
 from fbcli.errors import UsageError, did_you_mean
 
 
-class Outgoing(msgspec.Struct):
+class Outgoing(msgspec.Struct, gc=False):
     """A message on its way to a broker."""
 
     body: bytes
@@ -28,7 +28,7 @@ class Outgoing(msgspec.Struct):
     """Unix time before which it must not be delivered. Only where `Capabilities.delay`."""
 
 
-class Delivery(msgspec.Struct):
+class Delivery(msgspec.Struct, gc=False):
     """A message as handed over by a broker."""
 
     body: bytes
@@ -50,7 +50,7 @@ class Action(enum.IntEnum):
     """To the dead letters: queue `dead_queue(name)` of the same broker."""
 
 
-class Settlement(msgspec.Struct):
+class Settlement(msgspec.Struct, gc=False):
     """Tells the broker what became of one delivery."""
 
     delivery: Delivery

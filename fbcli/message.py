@@ -8,10 +8,12 @@ Nothing of Python travels, never pickle: a message can name no code.
 
 from __future__ import annotations
 
+import operator
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 import msgspec
@@ -21,10 +23,17 @@ from fbcli.errors import BadMessage
 EXTRA = "extra"
 
 MAX_BYTES = 4 * 1024 * 1024
-"""Largest body accepted at push and at consume. Larger data belongs into a file or an object store, its path into the message."""
+"""Largest body accepted at push. Larger data belongs into a file or an object store, its path into the message."""
+
+ROOM_FOR_EXTRA = 256 * 1024
+"""Bytes a body may have beyond `MAX_BYTES` at consume: a dead letter's reason and traceback are added to a full one."""
 
 MAX_DEPTH = 64
-"""Deepest nesting of lists and objects accepted."""
+"""Deepest nesting of lists and objects accepted, the message itself counted."""
+
+_JSON_TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_PARENTHESES = bytes.maketrans(b"[]{}", b"()()")
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 _encoder = msgspec.json.Encoder()
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -43,52 +52,80 @@ def new_task_id() -> str:
 def encode(arguments: Mapping[str, Any], extra: Mapping[str, Any]) -> bytes:
     """Return the body of a message.
 
-    Beside JSON's own types, whatever has one obvious JSON form is accepted (datetime, date, Decimal, UUID, Enum, set, tuple,
-    bytes, dataclass, pydantic model, path).
-    Raises `BadMessage` when a value has none, and when the body is too large or nested too deeply.
+    Beside JSON's own types, whatever has one obvious JSON form is accepted (datetime, date, Decimal, UUID, Enum, set,
+    tuple, bytes, dataclass, pydantic model, path, subclasses of JSON's types).
+    Raises `BadMessage` when a value has none (NaN and infinity too), and when the body is too large or too deep.
     """
     try:
         body = _encoder.encode({**arguments, EXTRA: extra})
     except (TypeError, ValueError, OverflowError, RecursionError):
         body = _encode_slowly(arguments, extra)
-    if len(body) > MAX_BYTES or body.count(b"[") + body.count(b"{") > MAX_DEPTH:
+    if b"null" in body:  # what msgspec makes of NaN
+        _refuse_nan(arguments)
+    if len(body) > 2 * MAX_DEPTH:
         check_limits(body)
     return body
 
 
 def _encode_slowly(arguments: Mapping[str, Any], extra: Mapping[str, Any]) -> bytes:
     """Encode what the fast encoder refused, or say which argument cannot travel."""
-    encoder = msgspec.json.Encoder(enc_hook=_to_json)
-    for name, value in arguments.items():
+    encode = msgspec.json.Encoder(enc_hook=_to_json).encode
+    pieces = {f"Argument {name!r}": {name: value} for name, value in arguments.items()}
+    for owner, piece in {**pieces, "The message's 'extra'": extra}.items():
         try:
-            encoder.encode(value)
+            encode(piece)
         except RecursionError:
-            raise BadMessage(f"Argument {name!r} is nested more than {MAX_DEPTH} levels deep.") from None
+            raise BadMessage(f"{owner} is nested more than {MAX_DEPTH} levels deep.") from None
         except (TypeError, ValueError, OverflowError) as error:
             raise BadMessage(
-                f"Argument {name!r} of type {type(value).__name__} cannot be written as JSON ({error}). "
-                "Pass plain data: text, numbers, lists, dicts."
+                f"{owner} cannot be written as JSON ({error}). Pass plain data: text, numbers, lists, dicts."
             ) from None
-    return encoder.encode({**arguments, EXTRA: extra})
+    return encode({**arguments, EXTRA: extra})
 
 
 def _to_json(value: object) -> object:
     if isinstance(value, os.PathLike):
         return os.fspath(value)
+    for plain in (str, int, float):
+        if isinstance(value, plain):
+            return plain(value)
     dump = getattr(value, "model_dump", None)
     if callable(dump):
         return dump(mode="json")
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Sequence):
+        return list(value)
+    if hasattr(value, "__index__"):  # a number of NumPy, say
+        return operator.index(value)
     raise TypeError(f"no JSON form of {type(value).__name__}")
+
+
+def _refuse_nan(arguments: Mapping[str, Any]) -> None:
+    for name, argument in arguments.items():
+        rest = [argument]
+        while rest:
+            value = rest.pop()
+            if isinstance(value, float):
+                if not isfinite(value):
+                    raise BadMessage(f"Argument {name!r} holds {value}, which JSON cannot hold. Pass None or text.")
+            elif isinstance(value, dict):
+                rest.extend(value.values())
+            elif isinstance(value, list | tuple | set | frozenset):
+                rest.extend(value)
 
 
 def decode(body: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the arguments and the `extra` of a message; raises `BadMessage` for anything that is not one."""
-    if len(body) > MAX_BYTES:
-        check_limits(body)
+    size = len(body)
+    if size > MAX_BYTES:
+        _check_size(body, MAX_BYTES + ROOM_FOR_EXTRA)
     try:
         arguments = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _why_bad(body, error) from None
+    if size > 2 * MAX_DEPTH:
+        _check_depth(body)
     extra = arguments.pop(EXTRA, None)
     if extra is None:
         extra = {}
@@ -98,41 +135,57 @@ def decode(body: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def replace_extra(body: bytes, changes: Mapping[str, Any]) -> bytes:
-    """Return `body` with `changes` made in its `extra` (None removes a key). A body that is no message is returned wrapped:
-    `{"raw": text, "extra": {…}}`, so that it can be kept and shown as a dead letter."""
+    """Return `body` with `changes` made in its `extra` (None removes a key).
+
+    A body that is no message is returned wrapped: `{"raw": text, "extra": {…}}`, so that it can be kept and shown as a
+    dead letter; bytes that are not UTF-8 are escaped in the text, and a text that would not fit into a message is cut.
+    """
     try:
         arguments, extra = decode(body)
     except BadMessage:
-        arguments, extra = {"raw": body[:MAX_BYTES].decode("utf-8", "backslashreplace")}, {}
+        arguments, extra = {"raw": _as_text(body)}, {}
     extra.update(changes)
     return _encoder.encode({**arguments, EXTRA: {key: value for key, value in extra.items() if value is not None}})
 
 
+def _as_text(body: bytes) -> str:
+    text = body[:MAX_BYTES].decode("utf-8", "backslashreplace")
+    while len(_encoder.encode(text)) > MAX_BYTES:
+        text = text[: len(text) // 2]
+    return text
+
+
 def check_limits(body: bytes) -> None:
-    """Raise `BadMessage` when `body` is too large or nested too deeply."""
-    if len(body) > MAX_BYTES:
+    """Raise `BadMessage` when `body`, valid JSON, is too large to be pushed or nested too deeply."""
+    _check_size(body, MAX_BYTES)
+    _check_depth(body)
+
+
+def _check_size(body: bytes, limit: int) -> None:
+    if len(body) > limit:
         raise BadMessage(
             f"The message is {len(body):,} bytes; the limit is {MAX_BYTES:,}. "
             "Put large data into a file or object store and its path into the message."
         )
-    if _depth(body) > MAX_DEPTH:
-        raise BadMessage(f"The message is nested more than {MAX_DEPTH} levels deep.")
 
 
-def _depth(body: bytes) -> int:
-    deepest = depth = 0
-    for token in re.findall(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', body):
-        if token in (b"[", b"{"):
-            depth += 1
-            deepest = max(deepest, depth)
-        elif token in (b"]", b"}"):
-            depth -= 1
-    return deepest
+def _check_depth(body: bytes) -> None:
+    """Count brackets first, which settles it for nearly all; then peel the innermost pairs off, one level a round."""
+    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
+        return
+    brackets = _JSON_TEXT.sub(b"", body).translate(_PARENTHESES, _NOT_BRACKETS)
+    for _ in range(MAX_DEPTH):
+        brackets = brackets.replace(b"()", b"")
+        if not brackets:
+            return
+    raise BadMessage(f"The message is nested more than {MAX_DEPTH} levels deep.")
 
 
 def _why_bad(body: bytes, error: Exception) -> BadMessage:
     if isinstance(error, RecursionError):
         return BadMessage(f"The message is nested more than {MAX_DEPTH} levels deep.")
-    if isinstance(error, msgspec.ValidationError):
+    if isinstance(error, UnicodeDecodeError):
+        return BadMessage(f"The message is not UTF-8: {error}.")
+    if isinstance(error, msgspec.ValidationError) and not body.lstrip().startswith(b"{"):
         return BadMessage("The message is JSON but not an object of arguments by name.")
     return BadMessage(f"The message is not JSON: {error}.")

@@ -1,0 +1,315 @@
+"""The Python API: `@boost` on a function, or `Booster(function)` around one that shall stay as it is.
+
+    @boost(qps=5, retries=5)
+    def task(x: int, y: int = 2) -> int: ...
+
+    task(1)                    # runs here and now
+    task.push(1, y=3)          # runs in whatever process consumes
+    task.consume()             # consumes in this process; returns at once
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
+
+from pydantic import ValidationError
+
+from fbcli.address import Address, address_of
+from fbcli.arguments import Signature
+from fbcli.broker import Outgoing
+from fbcli.clock import SYSTEM
+from fbcli.errors import BadArguments, BadSetting, Unsupported, UsageError
+from fbcli.message import decode, encode, new_task_id
+from fbcli.options import Options, TaskOptions, explain, parse_duration, parse_moment
+from fbcli.queue import Queue
+from fbcli.result import AsyncResult
+from fbcli.settings import Settings, load
+
+if TYPE_CHECKING:
+    from fbcli.engine.consumer import Consumer, Work
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+PUSH_BATCH = 500
+"""Messages published at once by `push_many`."""
+
+_now = SYSTEM.now
+
+
+class Booster(Generic[P, R]):
+    """A function that can be pushed and consumed. Calling it calls the function. Making one connects to nothing."""
+
+    def __init__(
+        self,
+        function: Callable[P, R],
+        *,
+        address: Address | None = None,
+        settings: Settings | None = None,
+        flags: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> None:
+        """`options` are those of `fbcli.Options`, as `@boost` takes them; `flags` win over all other sources."""
+        unknown = options.keys() - Options.model_fields.keys()
+        if unknown:
+            Options.make({name: options[name] for name in unknown}, source=lambda name: "@boost")
+        functools.update_wrapper(self, function)
+        self.__signature__ = inspect.signature(function)
+        self.function = function
+        self.decorated = options
+        self._address = address
+        self._settings = settings
+        self._flags = dict(flags or {})
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self.function(*args, **kwargs)
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        """A boosted plain method stays a method when it is called on an object; pushing needs a function without `self`."""
+        return self if instance is None else self.function.__get__(instance, owner)  # type: ignore[attr-defined]
+
+    def __repr__(self) -> str:
+        return f"<Booster {self.address.text}>"
+
+    def bound(self, *, address: Address | None = None, settings: Settings, flags: Mapping[str, Any]) -> Booster[P, R]:
+        """Return the same function under other settings; what `@boost` says stays."""
+        where = address or self._address
+        return Booster(self.function, address=where, settings=settings, flags=flags, **self.decorated)
+
+    # what it is
+
+    @functools.cached_property
+    def address(self) -> Address:
+        """Where the function lives."""
+        return self._address or address_of(self.function)
+
+    @functools.cached_property
+    def settings(self) -> Settings:
+        """The settings in force; by default those of the working directory and environment at first use."""
+        return self._settings or load()
+
+    @functools.cached_property
+    def options(self) -> Options:
+        """The options in force. Raises `BadSetting`."""
+        return self.settings.options(self.address.text, self.decorated, self._flags)
+
+    @functools.cached_property
+    def signature(self) -> Signature:
+        """The parameters. Raises `UsageError` for one named `extra`, which is reserved."""
+        return Signature.of(self.function)
+
+    @functools.cached_property
+    def queue(self) -> Queue:
+        """Its queue."""
+        broker = self.settings.open_broker(self.options.broker)
+        return Queue(self.options.queue or self.address.queue, broker, self.settings.open_store)
+
+    # publishing
+
+    def push(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult:
+        """Publish a call with these arguments; returns once the broker has it.
+
+        Raises `BadArguments` when the function does not accept them, `BadMessage` when they cannot travel, `Unavailable`.
+        """
+        task_id = new_task_id()
+        body = encode(self.signature.bind(args, kwargs), {"task_id": task_id, "publish_time": _now()})
+        self.queue.publish((Outgoing(body, self.options.priority),))
+        return AsyncResult(task_id, self.settings.open_store)
+
+    def push_many(self, calls: Iterable[Mapping[str, Any] | tuple[Any, ...]]) -> int:
+        """Publish many calls in batches, each a mapping of arguments or a tuple of positional ones; return how many.
+
+        `calls` may be endless or lazy. When one is bad, those before it are published.
+        """
+        total = 0
+        calls = iter(calls)
+        while True:
+            batch: list[Outgoing] = []
+            try:
+                batch.extend(map(self._message, islice(calls, PUSH_BATCH)))
+            finally:
+                if batch:
+                    self.queue.publish(batch)
+            total += len(batch)
+            if len(batch) < PUSH_BATCH:
+                return total
+
+    def _message(self, call: Mapping[str, Any] | tuple[Any, ...]) -> Outgoing:
+        if isinstance(call, tuple):
+            arguments = self.signature.bind(call, {})
+        else:
+            if "extra" in call:
+                return self.message(call)
+            arguments = self.signature.bind((), call)
+        return Outgoing(encode(arguments, {"task_id": new_task_id(), "publish_time": _now()}), self.options.priority)
+
+    def publish(
+        self,
+        arguments: Mapping[str, Any],
+        *,
+        task_id: str | None = None,
+        delay: float | str | None = None,
+        at: float | str | None = None,
+        options: TaskOptions | None = None,
+        **single: Any,
+    ) -> AsyncResult:
+        """Publish a call by a mapping of its arguments, with options of its own.
+
+        `delay`: seconds (or "10m") from now; `at`: Unix time (or "18:00", ISO 8601). `options`, or its fields as keywords
+        (`retries=0, timeout=5, expires=60, priority=9, result=True`), hold for this message alone. `arguments` may have a key
+        `extra` with the same, as it travels. It is not changed.
+        """
+        message = self.message(arguments, task_id=task_id, delay=delay, at=at, options=options, **single)
+        self.queue.publish((message,))
+        return AsyncResult(task_id_of(message), self.settings.open_store)
+
+    def message(
+        self,
+        arguments: Mapping[str, Any],
+        *,
+        task_id: str | None = None,
+        delay: float | str | None = None,
+        at: float | str | None = None,
+        options: TaskOptions | None = None,
+        **single: Any,
+    ) -> Outgoing:
+        """Return the message that `publish` would publish."""
+        plain = {name: value for name, value in arguments.items() if name != "extra"}
+        return compose(
+            self.signature.bind((), plain),
+            given=arguments.get("extra"),
+            task_id=task_id,
+            not_before=moment(delay, at),
+            options=options,
+            single=single,
+            priority=self.options.priority,
+            queue=self.queue,
+        )
+
+    async def apush(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult:
+        """`push`, awaited; the event loop goes on meanwhile."""
+        return await asyncio.to_thread(self.push, *args, **kwargs)
+
+    async def apublish(self, arguments: Mapping[str, Any], **options: Any) -> AsyncResult:
+        """`publish`, awaited."""
+        return await asyncio.to_thread(functools.partial(self.publish, arguments, **options))
+
+    async def apush_many(self, calls: Iterable[Mapping[str, Any] | tuple[Any, ...]]) -> int:
+        """`push_many`, awaited."""
+        return await asyncio.to_thread(self.push_many, calls)
+
+    # consuming
+
+    def work(self) -> Work:
+        """Return what a consumer of this function needs."""
+        from fbcli.engine.consumer import Work  # noqa: PLC0415  publishers need no engine
+
+        return Work(
+            address=self.address.text,
+            function=self.function,
+            signature=self.signature,
+            queue=self.queue.name,
+            options=self.options,
+            broker=self.queue.broker,
+            store=self.settings.open_store(),
+        )
+
+    def consume(self, **options: Any) -> Consumer:
+        """Consume in a thread of this process and return at once; `.stop()` and `.join()` the consumer.
+
+        `options` win over those of the decorator. For several processes use `fb consume --processes N`.
+        """
+        from fbcli.engine.consumer import Consumer  # noqa: PLC0415  publishers need no engine
+
+        booster = self.bound(settings=self.settings, flags={**self._flags, **options}) if options else self
+        if booster.options.processes > 1:
+            raise BadSetting("consume() consumes in this process; start several with `fb consume ADDRESS --processes N`.")
+        return Consumer(booster.work()).start()
+
+    def count(self) -> int | None:
+        """Return how many messages are ready in the queue; None: the broker cannot tell."""
+        size = self.queue.size()
+        return None if size is None else size.ready
+
+    def clear(self) -> int:
+        """Remove all that is ready or delayed; return how many."""
+        return self.queue.clear()
+
+    async def acount(self) -> int | None:
+        """`count`, awaited."""
+        return await asyncio.to_thread(self.count)
+
+    async def aclear(self) -> int:
+        """`clear`, awaited."""
+        return await asyncio.to_thread(self.clear)
+
+
+def compose(
+    arguments: Mapping[str, Any],
+    *,
+    queue: Queue,
+    given: object = None,
+    task_id: str | None = None,
+    not_before: float | None = None,
+    options: TaskOptions | None = None,
+    single: Mapping[str, Any] | None = None,
+    priority: int = 0,
+) -> Outgoing:
+    """Return a message with options of its own. `given`: the `extra` that came with the arguments; what is set here wins."""
+    if given is not None and not isinstance(given, Mapping):
+        raise BadArguments("'extra' is reserved for a message's own options, and must be an object.")
+    extra = {**(given or {}), **_checked(options, single or {})}
+    extra["task_id"] = str(task_id or extra.get("task_id") or new_task_id())
+    extra.setdefault("publish_time", _now())
+    if not_before is not None:
+        extra["delay_until"] = not_before
+    if given:
+        _checked(None, {name: value for name, value in extra.items() if name in TaskOptions.model_fields})
+    priority = extra.get("priority", priority)
+    if priority and not queue.broker.capabilities.priority:
+        scheme = queue.broker.url.partition("://")[0]
+        raise Unsupported(f"{scheme}:// knows no priority. `fb brokers` shows what each broker can.")
+    return Outgoing(encode(arguments, extra), priority, extra.get("delay_until"))
+
+
+def _checked(options: TaskOptions | None, single: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        both = {**(options.model_dump(exclude_unset=True) if options else {}), **single}
+        return TaskOptions(**both).model_dump(exclude_unset=True, exclude_none=True)
+    except ValidationError as error:
+        raise BadSetting(explain(error, TaskOptions, lambda name: "The message")) from None
+
+
+def moment(delay: float | str | None, at: float | str | None) -> float | None:
+    """Return the Unix time that `delay` (from now) or `at` stands for; raises `UsageError` for both or for nonsense."""
+    try:
+        if delay is not None and at is not None:
+            raise ValueError("give a delay or a time, not both")
+        if delay is not None:
+            return _now() + float(parse_duration(delay))  # type: ignore[arg-type]
+        if at is not None:
+            return parse_moment(str(at), now=_now())
+    except ValueError as error:
+        raise UsageError(f"{error}.") from None
+    return None
+
+
+def task_id_of(message: Outgoing) -> str:
+    """Return the task id in a message that `compose` made."""
+    return str(decode(message.body)[1]["task_id"])
+
+
+@overload
+def boost(function: Callable[P, R], /) -> Booster[P, R]: ...
+@overload
+def boost(**options: Any) -> Callable[[Callable[P, R]], Booster[P, R]]: ...
+def boost(function: Callable[P, R] | None = None, /, **options: Any) -> Any:
+    """Make a function pushable: `@boost` or `@boost(queue="orders", qps=5, …)`. All options: `fbcli.Options`."""
+    if function is None:
+        return lambda decorated: Booster(decorated, **options)
+    return Booster(function, **options)

@@ -1,0 +1,148 @@
+"""From outcomes to a settled broker, in the order that loses nothing: (1) what must be kept is recorded and confirmed, (2) then the
+delivery is settled. And what a broker cannot do by itself (delay, dead letters, new bodies) is done here, once for all of them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from fbcli.broker import Action, Broker, Inbox, Outgoing, Settlement, dead_queue
+from fbcli.clock import Clock
+from fbcli.message import new_task_id, replace_extra
+from fbcli.stores.base import Parked, Result, Store
+from fbcli.task import DROPPED, FAILED, RELEASED, RETRY, STATE_NAMES, SUCCEEDED, Task
+
+log = logging.getLogger("fbcli.task")
+
+HOST = socket.gethostname()
+WORKER = f"{HOST}:{os.getpid()}"
+
+
+class Settler:
+    """Settles for one consumer. Used by the intake's thread only."""
+
+    def __init__(self, queue: str, broker: Broker, inbox: Inbox, store: Store, clock: Clock) -> None:
+        self._queue = queue
+        self._broker = broker
+        self._inbox = inbox
+        self._store = store
+        self._clock = clock
+        self._capabilities = broker.capabilities
+        self._scheme = broker.url.partition("://")[0]
+
+    def settle(self, tasks: Sequence[Task]) -> Sequence[Settlement]:
+        """Record and settle a batch of tasks that have their outcome; return the settlements that came too late.
+
+        Raises `Unavailable` when broker or store cannot be reached; the same batch may, and must, then be given again.
+        """
+        self._record([task for task in tasks if task.plan.keeps and task.state in (SUCCEEDED, FAILED, DROPPED)])
+        settlements: list[Settlement] = []
+        add = settlements.append
+        for task in tasks:
+            if task.state == SUCCEEDED or task.state == DROPPED:
+                add(Settlement(task.delivery))
+            else:
+                add(self._unfinished(task))
+        if not self._capabilities.rewrite or not self._capabilities.delay:
+            settlements = self._emulate(settlements)
+        return self._inbox.settle(settlements)
+
+    def _record(self, tasks: Sequence[Task]) -> None:
+        by_ttl: dict[float, list[Result]] = {}
+        for task in tasks:
+            by_ttl.setdefault(task.plan.options.result_ttl, []).append(self._result(task))
+        for ttl, results in by_ttl.items():
+            self._store.save_results(results, ttl)
+
+    def _result(self, task: Task) -> Result:
+        failure = task.failure
+        finished = self._clock.now()
+        return Result(
+            task_id=task.task_id,
+            queue=self._queue,
+            state="succeeded" if task.state == SUCCEEDED else "failed" if task.state == FAILED else "dropped",
+            value=plain(task.value),
+            error_type=failure.error_type if failure else "",
+            error=failure.error if failure else "",
+            traceback=failure.traceback if failure else "",
+            attempts=task.attempt,
+            started=finished - task.seconds,
+            finished=finished,
+            worker=WORKER,
+        )
+
+    def _unfinished(self, task: Task) -> Settlement:
+        """Return the settlement of a task that failed or goes back."""
+        delivery = task.delivery
+        if task.state == FAILED:
+            if not task.plan.options.dead:
+                return Settlement(delivery)
+            return Settlement(delivery, Action.BURY, 0.0, replace_extra(delivery.body, {"dead": self._obituary(task)}))
+        body = None
+        if task.state == RETRY:
+            changes = {"task_id": task.task_id, "attempts": task.attempt, "delay_until": None}
+            body = replace_extra(delivery.body, changes)
+        return Settlement(delivery, Action.RELEASE, task.delay, body)
+
+    def _obituary(self, task: Task) -> dict[str, Any]:
+        failure = task.failure
+        return {
+            "reason": failure.error if failure else STATE_NAMES[task.state],
+            "error_type": failure.error_type if failure else "",
+            "traceback": failure.traceback if failure else "",
+            "attempts": task.attempt,
+            "deliveries": task.delivery.deliveries,
+            "queue": self._queue,
+            "host": HOST,
+            "time": self._clock.now(),
+        }
+
+    def _emulate(self, settlements: list[Settlement]) -> list[Settlement]:
+        """Do above the broker what it cannot do: publish or park the new form first, then acknowledge the old one."""
+        able: list[Settlement] = []
+        dead: list[Outgoing] = []
+        again: list[Outgoing] = []
+        parked: list[Parked] = []
+        for settlement in settlements:
+            action, delivery = settlement.action, settlement.delivery
+            body = delivery.body if settlement.body is None else settlement.body
+            if action == Action.BURY and not self._capabilities.rewrite:
+                dead.append(Outgoing(body))
+            elif action == Action.RELEASE and settlement.delay and not self._capabilities.delay:
+                due = self._clock.now() + settlement.delay
+                parked.append(Parked(new_task_id(), self._queue, self._scheme, due, body, delivery.priority))
+            elif action == Action.RELEASE and settlement.body is not None and not self._capabilities.rewrite:
+                again.append(Outgoing(body, delivery.priority))
+            else:
+                able.append(settlement)
+                continue
+            able.append(Settlement(delivery))
+        if dead:
+            self._broker.publish(dead_queue(self._queue), dead)
+        if again:
+            self._broker.publish(self._queue, again)
+        if parked:
+            self._store.park(parked)
+        return able
+
+
+def plain(value: Any) -> Any:
+    """Return `value` as plain JSON data; what has no JSON form becomes its `repr`, so that a result is never lost for its type."""
+    if value is None or type(value) in (str, int, float, bool):
+        return value
+    try:
+        return msgspec.to_builtins(value, enc_hook=repr, str_keys=True)
+    except (TypeError, ValueError, RecursionError):
+        return repr(value)
+
+
+def release(task: Task) -> Task:
+    """Mark a task to be given back, unrun as far as anyone needs to know."""
+    task.state = RELEASED
+    return task

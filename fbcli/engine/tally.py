@@ -1,0 +1,77 @@
+"""What a consumer counts: written by its intake alone, read by whoever shows it."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import msgspec
+
+SAMPLE = 512
+"""How many recent durations are kept for the mean and the 95th percentile."""
+
+
+class Counts(msgspec.Struct):
+    """Totals since the consumer started. Those of several processes add up."""
+
+    succeeded: int = 0
+    failed: int = 0
+    """For good: dead letters."""
+    retried: int = 0
+    """Attempts that failed and were, or will be, followed by another."""
+    requeued: int = 0
+    released: int = 0
+    """Given back unrun or unfinished, because this consumer stopped, paused, or was too early."""
+    dropped: int = 0
+    """Expired."""
+    late: int = 0
+    """Outcomes that settled nothing, since the lease had been lost."""
+    reclaimed: int = 0
+    """Messages of dead consumers given back to the queue."""
+
+    @property
+    def done(self) -> int:
+        """Tasks that have ended, one way or the other."""
+        return self.succeeded + self.failed + self.dropped
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(*(getattr(self, name) + getattr(other, name) for name in self.__struct_fields__))
+
+
+class Snapshot(msgspec.Struct):
+    """The state of one consumer at one moment, as it travels to the view."""
+
+    queue: str
+    address: str
+    counts: Counts
+    in_flight: int = 0
+    """Held: running, waiting for a slot, or waiting to be settled."""
+    running: int = 0
+    concurrency: int = 0
+    paused: bool = False
+    state: str = "running"
+    """running, draining, or stopped."""
+    trouble: str = ""
+    """What keeps it from working, for a person; empty when all is well."""
+    seconds: list[float] = []
+    """Recent durations of calls."""
+    backlog: int | None = None
+    """Ready messages in the broker, when last looked."""
+    delayed: int | None = None
+
+
+class Tally:
+    """Counters of one consumer."""
+
+    __slots__ = ("counts", "seconds")
+
+    def __init__(self) -> None:
+        self.counts = Counts()
+        self.seconds: deque[float] = deque(maxlen=SAMPLE)
+
+    def as_report(self) -> dict[str, Any]:
+        """For the store: what other machines see of this consumer."""
+        report: dict[str, Any] = msgspec.to_builtins(self.counts)
+        sample = list(self.seconds)
+        report["mean_ms"] = round(sum(sample) / len(sample) * 1000, 3) if sample else 0.0
+        return report

@@ -1,0 +1,162 @@
+"""A pool of threads that grows on demand and shrinks when idle.
+
+Workers take tasks one by one from a shared deque (an atomic operation of 40 ns), so that no task is stuck behind a long one;
+what costs is waking a thread, and that is done only when it helps: while tasks are short, few threads stay awake.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from fbcli.pools.base import Done, Pool, Run
+from fbcli.pools.seat import Seat
+
+IDLE_SECONDS = 30.0
+"""How long a thread waits for work before it ends."""
+
+BRISK_WAIT = 0.005
+"""Seconds after which tasks that were expected to be short, and still wait, get another thread."""
+
+
+class _Worker:
+    """One thread: its seat, and the bell that wakes it (a lock, held while it shall sleep)."""
+
+    __slots__ = ("bell", "seat")
+
+    def __init__(self) -> None:
+        self.seat = Seat()
+        self.bell = threading.Lock()
+        self.bell.acquire()
+
+
+class ThreadPool(Pool):
+    """Threads are daemons: a call that never returns cannot keep the process alive."""
+
+    def __init__(self, size: int, run: Run, done: Done, *, name: str = "fb", idle_seconds: float = IDLE_SECONDS) -> None:
+        super().__init__(size, done)
+        self._run = run
+        self._name = name
+        self._idle_seconds = idle_seconds
+        self._tasks: deque[Any] = deque()
+        self._mutex = threading.Lock()
+        self._idle: list[_Worker] = []
+        self._workers: set[_Worker] = set()
+        self._closed = False
+        self._count = 0
+
+    def submit(self, tasks: Sequence[Any]) -> None:
+        self._tasks.extend(tasks)
+
+    def nudge(self, brisk: bool) -> float | None:
+        waiting = len(self._tasks)
+        if not waiting:
+            return None
+        with self._mutex:
+            self._wake(1 if brisk else waiting)
+            helpless = not self._idle and len(self._workers) >= self.size
+        return BRISK_WAIT if brisk and not helpless else None
+
+    def _wake(self, wanted: int) -> None:
+        """Wake, or else start, up to `wanted` workers. Holding the mutex."""
+        while wanted > 0 and self._idle:
+            self._idle.pop().bell.release()
+            wanted -= 1
+        for _ in range(min(wanted, self.size - len(self._workers))):
+            worker = _Worker()
+            self._workers.add(worker)
+            self._count += 1
+            threading.Thread(target=self._work, args=(worker,), name=f"{self._name}-{self._count}", daemon=True).start()
+
+    def pending(self) -> int:
+        return len(self._tasks)
+
+    def running(self) -> list[Any]:
+        with self._mutex:
+            return [task for worker in self._workers if (task := worker.seat.current) is not None]
+
+    def take_back(self) -> list[Any]:
+        taken: list[Any] = []
+        while True:
+            try:
+                taken.append(self._tasks.popleft())
+            except IndexError:
+                return taken
+
+    def interrupt(self, task_id: str, exception: type[BaseException]) -> bool:
+        return any(worker.seat.strike(task_id, exception) for worker in self._all())
+
+    def abandon(self, task_id: str) -> Any | None:
+        for worker in self._all():
+            task = worker.seat.give_up(task_id)
+            if task is not None:
+                with self._mutex:
+                    self._workers.discard(worker)
+                    self._wake(min(1, len(self._tasks)))
+                return copy.copy(task)
+        return None
+
+    def _all(self) -> list[_Worker]:
+        with self._mutex:
+            return list(self._workers)
+
+    def resize(self, size: int) -> None:
+        with self._mutex:
+            self.size = size
+            for _ in range(min(len(self._workers) - size, len(self._idle))):
+                self._idle.pop(0).bell.release()
+
+    def close(self) -> None:
+        with self._mutex:
+            self._closed = True
+            while self._idle:
+                self._idle.pop().bell.release()
+
+    def _work(self, worker: _Worker) -> None:
+        seat, run, done, take = worker.seat, self._run, self._done, self._tasks.popleft
+        seat.take()
+        while True:
+            try:
+                seat.current = task = take()
+            except IndexError:
+                if self._rest(worker):
+                    continue
+                return
+            try:
+                run(task)
+            except BaseException:  # noqa: BLE001, S110  an interrupt that came between its outcome and here; `done` sees which
+                pass
+            if seat.leave():
+                return
+            done(task)
+            if len(self._workers) > self.size and self._leave(worker):
+                return
+
+    def _rest(self, worker: _Worker) -> bool:
+        """Wait for the bell; False when the thread shall end."""
+        with self._mutex:
+            if self._closed or len(self._workers) > self.size:
+                self._workers.discard(worker)
+                return False
+            if self._tasks:
+                return True
+            self._idle.append(worker)
+        if worker.bell.acquire(timeout=self._idle_seconds):
+            return True
+        with self._mutex:
+            if worker in self._idle:
+                self._idle.remove(worker)
+                self._workers.discard(worker)
+                return False
+        worker.bell.acquire()
+        return True
+
+    def _leave(self, worker: _Worker) -> bool:
+        with self._mutex:
+            if len(self._workers) <= self.size:
+                return False
+            self._workers.discard(worker)
+            return True

@@ -1,0 +1,299 @@
+"""Where settings come from: flags, `FB_…` variables, `@boost(…)`, `fb.toml` (or `[tool.fb]` of `pyproject.toml`), the user's own
+file; in this order. And the connections that follow from them.
+
+    broker = "redis://:${REDIS_PASSWORD}@10.0.0.5/0"     # ${NAME} is taken from the environment
+    context = "dev"
+    [defaults]
+    retries = 5
+    [tasks."mymod:task"]
+    qps = 5
+    [contexts.dev]
+    broker = "sqlite:///dev.db"
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fbcli.broker import Broker, open_broker
+from fbcli.errors import BadSetting, UsageError, did_you_mean
+from fbcli.stores import open_store
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+if TYPE_CHECKING:
+    from fbcli.options import Options
+    from fbcli.stores.base import Store
+
+FILE = "fb.toml"
+FOLDER = ".fb"
+"""Folder of the embedded default below the project's root; it holds the queues, and ignores itself in git."""
+
+TOP_KEYS = ("broker", "store", "context", "defaults", "tasks", "contexts")
+CONTEXT_KEYS = ("broker", "store", "defaults")
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
+
+
+class Origin(NamedTuple):
+    """A setting's value and where it came from."""
+
+    value: Any
+    source: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of a process, resolved once."""
+
+    root: Path
+    """The project's folder: the nearest one upward with a settings file, else the working directory."""
+    file: Path | None
+    context: str | None
+    broker: Origin
+    store: Origin
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    tasks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    contexts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def broker_url(self) -> str:
+        """URL of the broker of this context."""
+        return str(self.broker.value)
+
+    @property
+    def store_url(self) -> str:
+        """URL of the store of this context."""
+        return str(self.store.value)
+
+    def origins(
+        self, address: str | None, decorated: Mapping[str, Any] | None = None, flags: Mapping[str, Any] | None = None
+    ) -> dict[str, Origin]:
+        """Return every option for one function, with where its value came from. Values are as written, not yet checked."""
+        from_env = {
+            name: self.env[variable]
+            for name in _option_names()
+            if (variable := f"FB_{name.upper()}") in self.env and name not in ("broker", "queue")
+        }
+        layers: list[tuple[str, Mapping[str, Any]]] = [
+            ("built-in", {name: model.default for name, model in _option_fields().items()}),
+            (f"{self._file_name} [defaults]", self.defaults),
+            (f'{self._file_name} [tasks."{address}"]', self.tasks.get(address or "", {})),
+            ("@boost", decorated or {}),
+            ("environment", from_env),
+            ("flag", flags or {}),
+        ]
+        found: dict[str, Origin] = {}
+        for source, values in layers:
+            for name, value in values.items():
+                found[name] = Origin(value, f"FB_{name.upper()}" if source == "environment" else source)
+        return found
+
+    def options(
+        self, address: str | None, decorated: Mapping[str, Any] | None = None, flags: Mapping[str, Any] | None = None
+    ) -> Options:
+        """Return the checked options of one function; raises `BadSetting` that says where the wrong value came from."""
+        found = self.origins(address, decorated, flags)
+        return _options_model().make(
+            {name: origin.value for name, origin in found.items()},
+            source=lambda name: found[name].source if name in found else "the settings",
+        )
+
+    @property
+    def _file_name(self) -> str:
+        return self.file.name if self.file else FILE
+
+    @cached_property
+    def _links(self) -> Links:
+        return Links(self)
+
+    def open_broker(self, url: str | None = None) -> Broker:
+        """Return the broker of `url` (None: of this context), one per process and URL."""
+        return self._links.broker(self.broker_url if url is None else absolute(url, self.root))
+
+    def open_store(self) -> Store:
+        """Return the store of this context, one per process."""
+        return self._links.store()
+
+
+def load(
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    *,
+    context: str | None = None,
+    broker: str | None = None,
+    store: str | None = None,
+) -> Settings:
+    """Resolve the settings. The keyword arguments are flags, and win. Raises `BadSetting`."""
+    cwd = Path.cwd() if cwd is None else cwd
+    env = os.environ if env is None else env
+    root, file, project = _project(cwd)
+    user_file = Path(env.get("XDG_CONFIG_HOME") or Path(env.get("HOME", "~")).expanduser() / ".config") / "fbcli" / "config.toml"
+    user = _read(user_file) if user_file.is_file() else {}
+    for path, data in ((file, project), (user_file, user)):
+        _check_keys(data, TOP_KEYS, str(path))
+        for name, values in data.get("contexts", {}).items():
+            _check_keys(values, CONTEXT_KEYS, f"{path} [contexts.{name}]")
+        for name in [*data.get("defaults", {}), *(key for task in data.get("tasks", {}).values() for key in task)]:
+            if name not in _option_names():
+                raise BadSetting(f"{path} sets {name!r}, which is not an option.{did_you_mean(name, _option_names())}")
+    contexts = {**user.get("contexts", {}), **project.get("contexts", {})}
+    context = context or env.get("FB_CONTEXT") or project.get("context") or user.get("context")
+    if context is not None and context not in contexts:
+        raise BadSetting(f"There is no context {context!r}.{did_you_mean(context, contexts)} Contexts are [contexts.NAME] in {FILE}.")
+    chosen = contexts.get(context or "", {})
+    label = f"context {context}"
+    name = str(file or FILE)
+
+    def pick(key: str, flag: str | None) -> Origin | None:
+        for value, source, base in (
+            (flag, "flag", cwd),
+            (env.get(f"FB_{key.upper()}"), f"FB_{key.upper()}", cwd),
+            (chosen.get(key), label, root),
+            (project.get(key), name, root),
+            (user.get(key), str(user_file), root),
+        ):
+            if value:
+                if not isinstance(value, str):
+                    raise BadSetting(f"{source} sets {key} = {value!r}; a {key} is a URL in quotes.")
+                return Origin(absolute(_expand(value, env, source), base), source)
+        return None
+
+    broker_origin = pick("broker", broker) or Origin(f"sqlite:///{root / FOLDER / 'queue.db'}", "built-in")
+    store_origin = pick("store", store) or Origin(_store_beside(broker_origin.value, root), "beside the broker")
+    return Settings(
+        root=root,
+        file=file,
+        context=context,
+        broker=broker_origin,
+        store=store_origin,
+        defaults={**user.get("defaults", {}), **project.get("defaults", {}), **chosen.get("defaults", {})},
+        tasks=project.get("tasks", {}),
+        contexts=contexts,
+        env=env,
+    )
+
+
+def absolute(url: str, base: Path) -> str:
+    """Return `url` with the path of an SQLite file made absolute, from `base`."""
+    scheme, separator, rest = url.partition(":///")
+    if scheme == "sqlite" and separator and rest and not rest.startswith(("/", "~")):
+        return f"sqlite:///{base / rest}"
+    return url
+
+
+def _store_beside(broker_url: str, root: Path) -> str:
+    """The broker's own server where it can, else an SQLite file."""
+    scheme = broker_url.partition("://")[0]
+    if scheme.startswith("redis"):
+        return broker_url
+    if scheme == "sqlite":
+        stem, dot, suffix = broker_url.rpartition(".")
+        return f"{stem}.store.{suffix}" if dot and "/" not in suffix else f"{broker_url}.store"
+    return f"sqlite:///{root / FOLDER / 'store.db'}"
+
+
+def _project(cwd: Path) -> tuple[Path, Path | None, dict[str, Any]]:
+    """Find the settings file upward from `cwd`: its folder, itself, what it says."""
+    for folder in (cwd, *cwd.parents):
+        own = folder / FILE
+        if own.is_file():
+            return folder, own, _read(own)
+        shared = folder / "pyproject.toml"
+        if shared.is_file():
+            tool = _read(shared).get("tool", {})
+            if isinstance(tool, dict) and isinstance(tool.get("fb"), dict):
+                return folder, shared, tool["fb"]
+    return cwd, None, {}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise BadSetting(f"{path} is not TOML: {error}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadSetting(f"{path} cannot be read: {error}") from None
+
+
+def _check_keys(data: Any, known: tuple[str, ...], where: str) -> None:
+    if not isinstance(data, Mapping):
+        raise BadSetting(f"{where} must be a table of settings.")
+    for key, value in data.items():
+        if key not in known:
+            raise BadSetting(f"{where} sets {key!r}, which is not a setting.{did_you_mean(key, known)}")
+        if key in ("defaults", "tasks", "contexts") and not isinstance(value, Mapping):
+            raise BadSetting(f"{where}: [{key}] must be a table.")
+        if key in ("tasks", "contexts") and not all(isinstance(inner, Mapping) for inner in value.values()):
+            raise BadSetting(f"{where}: every entry of [{key}] must be a table.")
+
+
+def _expand(text: str, env: Mapping[str, str], source: str) -> str:
+    def value(match: re.Match[str]) -> str:
+        if match[1] not in env:
+            raise BadSetting(f"{source} uses ${{{match[1]}}}, and there is no such variable in the environment.")
+        return env[match[1]]
+
+    return _VARIABLE.sub(value, text)
+
+
+def _options_model() -> type[Options]:
+    from fbcli.options import Options  # noqa: PLC0415  pydantic: 40 ms that `--queue` and most commands do not need
+
+    return Options
+
+
+def _option_fields() -> Mapping[str, Any]:
+    return _options_model().model_fields
+
+
+def _option_names() -> list[str]:
+    return list(_option_fields())
+
+
+class Links:
+    """The open brokers and stores of a process. Not shared with a forked child: it opens its own."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._open: dict[tuple[int, str, str], Any] = {}
+
+    def broker(self, url: str) -> Broker:
+        key = (os.getpid(), "broker", url)
+        if key not in self._open:
+            self._make_folder(url)
+            self._open.setdefault(key, open_broker(url))
+        broker: Broker = self._open[key]
+        return broker
+
+    def store(self) -> Store:
+        url = self._settings.store_url
+        key = (os.getpid(), "store", url)
+        if key not in self._open:
+            self._make_folder(url)
+            self._open.setdefault(key, open_store(url))
+        store: Store = self._open[key]
+        return store
+
+    def _make_folder(self, url: str) -> None:
+        """Make the folder of the embedded default, which git shall ignore."""
+        folder = self._settings.root / FOLDER
+        if url.startswith(f"sqlite:///{folder}/") and not folder.exists():
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / ".gitignore").write_text("*\n", encoding="utf-8")
+            except OSError as error:
+                raise UsageError(
+                    f"Cannot make the folder {folder} for the embedded queue: {error.strerror}. "
+                    "Give another place by --broker sqlite:////path/queue.db or FB_BROKER."
+                ) from None

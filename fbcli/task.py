@@ -1,0 +1,58 @@
+"""One message being carried out, from fetch to settlement."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from fbcli.broker import Delivery
+
+# What became of a task. Plain ints: the hot path compares them for every task.
+RUNNING = 0
+SUCCEEDED = 1
+FAILED = 2
+"""For good: to the dead letters."""
+RETRY = 3
+"""To be tried again after `delay` seconds, by whoever takes it then; counts as an attempt."""
+REQUEUED = 4
+"""Back to the queue at the function's own wish; no attempt is counted."""
+RELEASED = 5
+"""Back to the queue since this consumer stops or may not run it now; no attempt is counted."""
+DROPPED = 6
+"""Not wanted any more: expired, cancelled."""
+
+STATE_NAMES = ("running", "succeeded", "failed", "retried", "requeued", "released", "dropped")
+
+
+class Failure(msgspec.Struct):
+    """An error as text: what travels into dead letters, results and events."""
+
+    error_type: str
+    error: str
+    traceback: str = ""
+    """The last lines."""
+
+
+class Task(msgspec.Struct, gc=False):
+    """The state of a task. Owned by the intake, but by the worker that runs it between `submit` and its outcome."""
+
+    delivery: Delivery
+    task_id: str
+    arguments: dict[str, Any]
+    extra: dict[str, Any]
+    plan: Any
+    """The compiled options it runs under (`engine.plan.Plan`)."""
+    attempt: int = 0
+    """Attempts begun, those of earlier deliveries included."""
+    state: int = RUNNING
+    value: Any = None
+    failure: Failure | None = None
+    delay: float = 0.0
+    """Seconds, with RETRY and REQUEUED."""
+    seconds: float = 0.0
+    """How long it ran, all attempts of this delivery together."""
+    retried: int = 0
+    """Attempts that failed and were followed by another one in the same slot."""
+    interrupted: type[BaseException] | None = None
+    """What a cancelled coroutine was cancelled with."""

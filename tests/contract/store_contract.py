@@ -1,0 +1,484 @@
+"""What every store must do. Subclass `StoreContract`, give it a `store_url` and an `unreachable_url`, and pytest does the rest.
+
+Expiry is tested in real time with short spans, since it is the store's own clock that counts; everything else waits for
+conditions.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as StillRunning
+
+import pytest
+
+from fbcli.errors import Unavailable
+from fbcli.stores import open_store
+from fbcli.stores.base import Parked, Result, Store, Worker
+
+OPEN = "import sys, time; from fbcli.stores import open_store; from fbcli.stores.base import *; s = open_store(sys.argv[1]);"
+STRANGE = "üñ{i}:*?[x] 'q\"\\ %s; 队列"
+
+
+def eventually(condition: Callable[[], bool], timeout: float = 10.0) -> None:
+    """Return once `condition` holds; fail after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "what was waited for did not happen"
+        time.sleep(0.01)
+
+
+def elsewhere(url: str, code: str, *arguments: str) -> subprocess.Popen[str]:
+    """Run `code` in a process of its own, with the store as `s` and `arguments` from `sys.argv[2]` on."""
+    return subprocess.Popen([sys.executable, "-c", OPEN + code, url, *arguments], stdout=subprocess.PIPE, text=True)
+
+
+def output_of(process: subprocess.Popen[str]) -> str:
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    return output
+
+
+def a_result(task_id: str = "t", queue: str = "q", **fields: object) -> Result:
+    return Result(task_id=task_id, queue=queue, **{"state": "succeeded", **fields})  # type: ignore[arg-type]
+
+
+def a_worker(worker_id: str = "w", **fields: object) -> Worker:
+    return Worker(worker_id=worker_id, **{"host": "h", "pid": 1, "started": 1.5, "queues": {}, **fields})  # type: ignore[arg-type]
+
+
+def a_message(parked_id: str = "m", due: float = 1.0, queue: str = "q", scheme: str = "amqp", **fields: object) -> Parked:
+    return Parked(parked_id=parked_id, queue=queue, scheme=scheme, due=due, **{"body": b"{}", **fields})  # type: ignore[arg-type]
+
+
+def ids(items: list[Parked] | list[Result]) -> list[str]:
+    return [item.parked_id if isinstance(item, Parked) else item.task_id for item in items]
+
+
+EVERY_VERB: dict[str, Callable[[Store], object]] = {
+    "pause": lambda store: store.pause("q", 1),
+    "resume": lambda store: store.resume("q"),
+    "pauses": lambda store: store.pauses(),
+    "save_results": lambda store: store.save_results([a_result()], 60),
+    "result": lambda store: store.result("t"),
+    "wait_result": lambda store: store.wait_result("t", 0.2),
+    "results": lambda store: store.results(),
+    "beat": lambda store: store.beat(a_worker(), 60),
+    "retire": lambda store: store.retire("w"),
+    "workers": lambda store: store.workers(),
+    "park": lambda store: store.park([a_message()]),
+    "due": lambda store: store.due("q", "amqp", 10, 60),
+    "parked": lambda store: store.parked("q", "amqp", 10),
+    "parked_count": lambda store: store.parked_count("q", "amqp"),
+    "unpark": lambda store: store.unpark("q", "amqp", ["m"]),
+}
+
+
+class StoreContract:
+    """Every verb, its expiry, its concurrency, and what happens when the store cannot be reached."""
+
+    @pytest.fixture
+    def store_url(self) -> str:
+        raise NotImplementedError("say where the store under test is; it must be empty")
+
+    @pytest.fixture
+    def unreachable_url(self) -> str:
+        raise NotImplementedError("say where no store can be reached")
+
+    @pytest.fixture
+    def another(self, store_url: str) -> Iterator[Callable[[], Store]]:
+        """Open one more store on the same URL, as another process would."""
+        opened: list[Store] = []
+
+        def open_one() -> Store:
+            opened.append(open_store(store_url))
+            return opened[-1]
+
+        yield open_one
+        for store in opened:
+            store.close()
+
+    @pytest.fixture
+    def store(self, another: Callable[[], Store]) -> Store:
+        return another()
+
+    @pytest.fixture
+    def threads(self) -> Iterator[ThreadPoolExecutor]:
+        with ThreadPoolExecutor(16) as pool:
+            yield pool
+
+    # pauses
+    def test_nothing_is_paused_at_first(self, store: Store) -> None:
+        assert store.pauses() == {}
+        assert store.resume("q") is False
+
+    def test_a_pause_lasts_until_resumed(self, store: Store, another: Callable[[], Store]) -> None:
+        store.pause("q")
+        assert another().pauses() == {"q": None}
+        assert another().resume("q") is True
+        assert store.pauses() == {}
+        assert store.resume("q") is False
+
+    def test_a_timed_pause_tells_the_seconds_left(self, store: Store) -> None:
+        store.pause("q", 30)
+        left = store.pauses()["q"]
+        assert left is not None
+        assert 20 < left <= 30
+
+    def test_a_timed_pause_ends_by_itself(self, store: Store) -> None:
+        store.pause("brief", 0.2)
+        store.pause("long", 30)
+        store.pause("open")
+        assert set(store.pauses()) == {"brief", "long", "open"}
+        eventually(lambda: set(store.pauses()) == {"long", "open"})
+        assert store.resume("brief") is False
+
+    def test_an_ended_pause_was_none(self, store: Store) -> None:
+        store.pause("q", 0)
+        assert store.resume("q") is False
+        store.pause("q", -1)
+        assert store.pauses() == {}
+
+    def test_a_later_pause_replaces_the_earlier(self, store: Store) -> None:
+        store.pause("q", 0.1)
+        store.pause("q")
+        store.pause("r")
+        store.pause("r", 30)
+        store.pause("s", 0.1)
+        eventually(lambda: "s" not in store.pauses())
+        pauses = store.pauses()
+        assert pauses["q"] is None
+        assert pauses["r"] is not None
+
+    # results
+    def test_a_result_comes_back_whole(self, store: Store, another: Callable[[], Store]) -> None:
+        value = {"text": STRANGE, "numbers": [1, -2.5, 1e300, 2**60], "nothing": None, "deep": [[{"a": [True]}]]}
+        saved = Result("t", STRANGE, "failed", value, "ValueError", "no\n", "Traceback…", 3, 1.25, 2.5, "w")
+        store.save_results([saved], 60)
+        assert another().result("t") == saved
+        assert store.results(STRANGE) == [saved]
+
+    def test_no_result_is_none(self, store: Store) -> None:
+        assert store.result("unheard-of") is None
+        assert store.results() == []
+        assert store.results("unheard-of") == []
+        store.save_results([], 60)
+
+    def test_a_later_result_replaces_the_earlier(self, store: Store) -> None:
+        store.save_results([a_result("a", value=1), a_result("b")], 60)
+        store.save_results([a_result("a", value=2)], 60)
+        assert store.result("a") == a_result("a", value=2)
+        assert store.results() == store.results("q") == [a_result("a", value=2), a_result("b")]
+        store.save_results([a_result("b", value=1), a_result("b", value=2)], 60)
+        assert store.results() == [a_result("b", value=2), a_result("a", value=2)]
+
+    def test_results_are_newest_first_and_per_queue(self, store: Store) -> None:
+        for n in range(3):
+            store.save_results([a_result(f"a{n}", "a"), a_result(f"b{n}", "b")], 60)
+        assert ids(store.results()) == ["b2", "a2", "b1", "a1", "b0", "a0"]
+        assert ids(store.results("a")) == ["a2", "a1", "a0"]
+        assert ids(store.results("b", limit=2)) == ["b2", "b1"]
+        assert ids(store.results(limit=1)) == ["b2"]
+        assert store.results(limit=0) == []
+
+    def test_a_large_batch_and_a_large_value(self, store: Store) -> None:
+        store.save_results([a_result(f"t{n}", value=n) for n in range(2000)], 60)
+        assert ids(store.results(limit=3)) == ["t1999", "t1998", "t1997"]
+        assert len(store.results("q", limit=5000)) == 2000
+        store.save_results([a_result("large", value="x" * 5_000_000)], 60)
+        large = store.result("large")
+        assert large is not None
+        assert large.value == "x" * 5_000_000
+
+    def test_a_result_is_kept_for_its_ttl(self, store: Store) -> None:
+        store.save_results([a_result("brief")], 0.3)
+        store.save_results([a_result("kept")], 60)
+        assert store.result("brief") is not None
+        assert ids(store.results()) == ["kept", "brief"]
+        eventually(lambda: store.result("brief") is None)
+        assert ids(store.results()) == ids(store.results("q", limit=1)) == ["kept"]
+        assert store.wait_result("brief", 0) is None
+
+    def test_expired_results_do_not_hide_the_kept_ones(self, store: Store) -> None:
+        store.save_results([a_result("kept")], 60)
+        store.save_results([a_result(f"brief{n}") for n in range(500)], 0.3)
+        eventually(lambda: store.result("brief499") is None)
+        assert ids(store.results(limit=2)) == ids(store.results("q", limit=2)) == ["kept"]
+
+    def test_the_ttl_of_a_replaced_result_is_the_later_one(self, store: Store) -> None:
+        store.save_results([a_result("longer"), a_result("mark")], 0.3)
+        store.save_results([a_result("longer")], 60)
+        store.save_results([a_result("shorter")], 60)
+        store.save_results([a_result("shorter")], 0.3)
+        eventually(lambda: store.result("shorter") is None and store.result("mark") is None)
+        assert ids(store.results()) == ["longer"]
+
+    # waiting for a result
+    def test_a_result_that_is_there_is_not_waited_for(self, store: Store) -> None:
+        store.save_results([a_result()], 60)
+        assert store.wait_result("t", 0) == store.wait_result("t", 30) == store.wait_result("t", -1) == a_result()
+
+    def test_waiting_gives_up_after_its_timeout(self, store: Store) -> None:
+        started = time.monotonic()
+        assert store.wait_result("t", 0.2) is None
+        assert 0.15 < time.monotonic() - started < 5
+        assert store.wait_result("t", 0) is None
+
+    def test_a_waiter_wakes_when_another_thread_saves(self, store: Store, threads: ThreadPoolExecutor) -> None:
+        def wait() -> tuple[Result | None, float]:
+            return store.wait_result("t", 20), time.monotonic()
+
+        waiter = threads.submit(wait)
+        self._waits(waiter)
+        saved = time.monotonic()
+        store.save_results([a_result("other"), a_result(value=1)], 60)
+        found, when = waiter.result(timeout=10)
+        assert found == a_result(value=1)
+        assert when - saved < 0.5
+
+    def test_a_waiter_wakes_when_another_process_saves(
+        self, store: Store, store_url: str, threads: ThreadPoolExecutor
+    ) -> None:
+        def wait() -> float:
+            assert store.wait_result("t", 20) == a_result(value=1)
+            return time.time()
+
+        waiter = threads.submit(wait)
+        self._waits(waiter)
+        save = "s.save_results([Result('t', 'q', 'succeeded', 1)], 60); print(time.time()); s.close()"
+        saved = float(output_of(elsewhere(store_url, save)))
+        assert waiter.result(timeout=10) - saved < 0.5
+
+    def test_all_who_wait_get_it(
+        self, store: Store, another: Callable[[], Store], threads: ThreadPoolExecutor
+    ) -> None:
+        others = [another(), another()]
+        waiters = [threads.submit(each.wait_result, "t", 20) for each in [store, store, *others, *others]]
+        for waiter in waiters:
+            self._waits(waiter, 0.05)
+        others[0].save_results([a_result()], 60)
+        assert [waiter.result(timeout=10) for waiter in waiters] == [a_result()] * len(waiters)
+        assert store.result("t") == a_result()
+        assert store.results() == [a_result()]
+
+    def test_being_waited_for_does_not_prolong_a_result(
+        self, store: Store, threads: ThreadPoolExecutor
+    ) -> None:
+        waiters = [threads.submit(store.wait_result, "t", 20) for _ in range(3)]
+        self._waits(waiters[0])
+        store.save_results([a_result()], 0.5)
+        assert all(waiter.result(timeout=10) for waiter in waiters)
+        eventually(lambda: store.result("t") is None, timeout=3)
+
+    @staticmethod
+    def _waits(waiter: Future[object], seconds: float = 0.1) -> None:
+        with pytest.raises(StillRunning):
+            waiter.result(timeout=seconds)
+
+    # workers
+    def test_workers_are_those_that_beat(self, store: Store, another: Callable[[], Store]) -> None:
+        assert store.workers() == []
+        before = time.time()
+        store.beat(a_worker("b", queues={STRANGE: {"done": 3, "qps": 0.5}}), 60)
+        store.beat(a_worker("a"), 60)
+        a, b = another().workers()
+        assert (a.worker_id, b.worker_id) == ("a", "b")
+        assert b.queues == {STRANGE: {"done": 3, "qps": 0.5}}
+        assert before - 1 < b.beat <= a.beat < time.time() + 1
+        assert a == a_worker("a", beat=a.beat)
+
+    def test_a_beat_replaces_the_earlier(self, store: Store) -> None:
+        store.beat(a_worker(pid=1), 60)
+        (earlier,) = store.workers()
+        store.beat(a_worker(pid=2), 60)
+        (later,) = store.workers()
+        assert later.pid == 2
+        assert later.beat > earlier.beat
+
+    def test_the_beat_is_the_stores_to_set(self, store: Store) -> None:
+        worker = a_worker(beat=7.0)
+        store.beat(worker, 60)
+        assert store.workers()[0].beat > 1e9
+        assert worker.beat == 7.0
+
+    def test_a_silent_worker_is_forgotten(self, store: Store) -> None:
+        store.beat(a_worker("kept"), 60)
+        store.beat(a_worker("silent"), 0.3)
+        assert len(store.workers()) == 2
+        eventually(lambda: [worker.worker_id for worker in store.workers()] == ["kept"])
+        store.beat(a_worker("silent"), 60)
+        assert len(store.workers()) == 2
+
+    def test_beating_keeps_a_worker(self, store: Store) -> None:
+        store.beat(a_worker(), 0.3)
+        store.beat(a_worker("mark"), 0.3)
+        store.beat(a_worker(), 60)
+        eventually(lambda: len(store.workers()) == 1)
+        assert store.workers()[0].worker_id == "w"
+
+    def test_a_retired_worker_is_forgotten_at_once(self, store: Store) -> None:
+        store.beat(a_worker("a"), 60)
+        store.beat(a_worker("b"), 60)
+        store.retire("a")
+        store.retire("unheard-of")
+        assert [worker.worker_id for worker in store.workers()] == ["b"]
+
+    # parked messages
+    def test_a_message_waits_until_it_is_due(self, store: Store, another: Callable[[], Store]) -> None:
+        message = a_message(due=time.time() + 0.3, queue=STRANGE, body=b"\x00\xff{\n", priority=7)
+        store.park([message])
+        assert store.due(STRANGE, "amqp", 10, 60) == []
+        taken: list[Parked] = []
+        eventually(lambda: bool(taken.extend(another().due(STRANGE, "amqp", 10, 60)) or taken))
+        assert taken == [message]
+        assert time.time() >= message.due - 0.01
+        assert store.unpark(STRANGE, "amqp", [message.parked_id]) == 1
+
+    def test_due_messages_come_soonest_first(self, store: Store) -> None:
+        store.park([a_message("c", 30.0), a_message("a", 10.0), a_message("later", 9e9), a_message("b", 20.5)])
+        assert ids(store.due("q", "amqp", 2, 60)) == ["a", "b"]
+        assert ids(store.due("q", "amqp", 10, 60)) == ["c"]
+        assert store.due("q", "amqp", 0, 60) == []
+
+    def test_a_leased_message_is_handed_to_nobody_else(self, store: Store, another: Callable[[], Store]) -> None:
+        store.park([a_message()])
+        assert ids(store.due("q", "amqp", 10, 30)) == ["m"]
+        assert another().due("q", "amqp", 10, 30) == []
+        assert store.due("q", "amqp", 10, 30) == []
+        assert another().parked_count("q", "amqp") == 1
+
+    def test_a_message_is_handed_out_again_after_its_lease(self, store: Store, another: Callable[[], Store]) -> None:
+        store.park([a_message("c", 3.0), a_message("b", 2.0), a_message("a", 1.0)])
+        started = time.monotonic()
+        assert ids(store.due("q", "amqp", 10, 0.3)) == ["a", "b", "c"]
+        again: list[Parked] = []
+        eventually(lambda: bool(again.extend(another().due("q", "amqp", 10, 30)) or len(again) == 3))
+        assert time.monotonic() - started > 0.25
+        assert ids(again) == ["a", "b", "c"]
+        assert again[0].due == 1.0
+
+    def test_an_unparked_message_is_gone(self, store: Store) -> None:
+        store.park([a_message("a"), a_message("b")])
+        taken = store.due("q", "amqp", 1, 0.1)
+        assert store.unpark("q", "amqp", ids(taken)) == 1
+        assert store.unpark("q", "amqp", [*ids(taken), "unheard-of"]) == 0
+        assert store.unpark("q", "amqp", []) == 0
+        assert ids(store.parked("q", "amqp", 10)) == ["b"]
+        assert ids(store.due("q", "amqp", 10, 60)) == ["b"]
+
+    def test_a_waiting_message_can_be_cancelled(self, store: Store, another: Callable[[], Store]) -> None:
+        soon = time.time() + 0.2
+        store.park([a_message("cancelled", soon), a_message("kept", soon)])
+        assert another().unpark("q", "amqp", ["cancelled"]) == 1
+        taken: list[str] = []
+        eventually(lambda: bool(taken.extend(ids(store.due("q", "amqp", 10, 60))) or taken))
+        assert taken == ["kept"]
+
+    def test_waiting_messages_are_shown_and_counted(self, store: Store) -> None:
+        assert store.parked("q", "amqp", 10) == []
+        assert store.parked_count("q", "amqp") == 0
+        messages = [a_message("b", 8e9), a_message("a", 7e9, body=b"a", priority=3), a_message("c", 9e9)]
+        store.park(messages)
+        store.park([])
+        assert store.parked("q", "amqp", 2) == [messages[1], messages[0]]
+        assert store.parked("q", "amqp", 2) == [messages[1], messages[0]]
+        assert store.parked("q", "amqp", 0) == []
+        assert store.parked_count("q", "amqp") == 3
+        assert store.due("q", "amqp", 10, 60) == []
+
+    def test_a_message_never_goes_to_another_scheme_or_queue(self, store: Store) -> None:
+        store.park([a_message("a"), a_message("k", scheme="kafka"), a_message("r", queue="r"), a_message("k")])
+        assert ids(store.parked("q", "kafka", 10)) == ["k"]
+        assert store.unpark("q", "kafka", ["a"]) == 0
+        assert ids(store.due("q", "kafka", 10, 60)) == ["k"]
+        assert store.due("q", "sqs", 10, 60) == []
+        assert ids(store.due("r", "amqp", 10, 60)) == ["r"]
+        assert store.unpark("q", "kafka", ["k"]) == 1
+        assert store.parked_count("q", "kafka") == 0
+        assert ids(store.due("q", "amqp", 10, 60)) == ["a", "k"]
+
+    def test_a_message_parked_again_is_one_message(self, store: Store) -> None:
+        store.park([a_message(due=8e9, body=b"1")])
+        store.park([a_message(due=2.0, body=b"2")])
+        assert store.parked_count("q", "amqp") == 1
+        assert store.due("q", "amqp", 10, 60) == [a_message(due=2.0, body=b"2")]
+
+    def test_many_messages(self, store: Store) -> None:
+        store.park([a_message(f"{n:05}", 1.0 + n, body=b"x" * 100) for n in range(5000)])
+        assert store.parked_count("q", "amqp") == 5000
+        taken = ids(store.due("q", "amqp", 5000, 60))
+        assert taken == [f"{n:05}" for n in range(5000)]
+        assert store.unpark("q", "amqp", taken) == 5000
+        assert store.parked_count("q", "amqp") == 0
+
+    # side by side
+    def test_threads_and_stores_take_no_message_twice(
+        self, store: Store, another: Callable[[], Store], threads: ThreadPoolExecutor
+    ) -> None:
+        store.park([a_message(f"{n:04}", 1.0 + n) for n in range(600)])
+
+        def take(taker: Store) -> list[str]:
+            mine: list[str] = []
+            while taken := ids(taker.due("q", "amqp", 7, 60)):
+                assert taker.unpark("q", "amqp", taken) == len(taken)
+                mine += taken
+            return mine
+
+        takers = [store, store, another(), another()]
+        shares = list(threads.map(take, takers))
+        assert sorted(taken for share in shares for taken in share) == [f"{n:04}" for n in range(600)]
+
+    def test_processes_take_no_message_twice(self, store: Store, store_url: str) -> None:
+        store.park([a_message(f"{n:04}", 1.0 + n) for n in range(600)])
+        take = (
+            "[print(m.parked_id) for m in iter(lambda: ["
+            "m.parked_id + chr(10) for m in s.due('q', 'amqp', 7, 60)], []) for m in []]; "
+        )
+        take = "exec('while t := s.due(\"q\", \"amqp\", 7, 60):\\n for m in t: print(m.parked_id)'); s.close()"
+        processes = [elsewhere(store_url, take) for _ in range(4)]
+        taken = [parked_id for process in processes for parked_id in output_of(process).split()]
+        assert sorted(taken) == [f"{n:04}" for n in range(600)]
+
+    def test_many_write_at_once(
+        self, store: Store, another: Callable[[], Store], threads: ThreadPoolExecutor
+    ) -> None:
+        stores = [store, store, another(), another()]
+        start = threading.Barrier(len(stores))
+
+        def work(n: int) -> None:
+            start.wait(10)
+            for i in range(20):
+                stores[n].save_results([a_result(f"{n}-{i}-{k}") for k in range(5)], 60)
+                stores[n].beat(a_worker(str(n)), 60)
+                stores[n].pause(str(n))
+
+        list(threads.map(work, range(len(stores))))
+        assert len(store.results(limit=1000)) == 400
+        assert len(store.workers()) == 4
+        assert len(store.pauses()) == 4
+
+    # the store itself
+    def test_opening_one_does_not_connect(self, unreachable_url: str) -> None:
+        store = open_store(unreachable_url)
+        assert store.url == unreachable_url
+        store.close()
+
+    def test_closing_twice_is_closing_once(self, store: Store) -> None:
+        store.pause("q")
+        store.close()
+        store.close()
+
+    @pytest.mark.parametrize("verb", EVERY_VERB)
+    def test_an_unreachable_store_says_so(self, unreachable_url: str, verb: str) -> None:
+        store = open_store(unreachable_url)
+        try:
+            with pytest.raises(Unavailable) as caught:
+                EVERY_VERB[verb](store)
+            assert len(str(caught.value)) > 20
+            assert "secret" not in str(caught.value)
+        finally:
+            store.close()

@@ -1,0 +1,45 @@
+"""Real servers for tests, each on private loopback ports and in a folder of its own, stopped by its pid."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import pytest
+
+T = TypeVar("T")
+
+
+class ServerMissing(Exception):
+    """This machine has no such server; the text says how to get it."""
+
+
+def require_or_skip(start: Callable[[], T]) -> T:
+    """Return what `start` returns. When its server is missing, skip the test at a desk, and fail it where all must run
+    (`FB_TEST_REQUIRE=all`, as CI sets it)."""
+    try:
+        return start()
+    except ServerMissing as missing:
+        if os.environ.get("FB_TEST_REQUIRE") == "all":
+            pytest.fail(f"FB_TEST_REQUIRE=all, but: {missing}", pytrace=False)
+        pytest.skip(str(missing))
+
+
+def free_port() -> int:
+    """Return a loopback port that nobody listens on. Somebody may take it before you do: try again then."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until(condition: Callable[[], bool], what: str, timeout: float = 15.0) -> None:
+    """Return as soon as `condition` holds; raise `TimeoutError` naming `what` after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {timeout} seconds for {what}")
+        time.sleep(0.005)
