@@ -10,21 +10,33 @@ from fbcli.settings import Settings, load
 
 BrokerFlag = Annotated[
     str | None,
-    typer.Option("--broker", "-b", envvar="FB_BROKER", metavar="URL", help="Broker, instead of the context's.", rich_help_panel="Where"),
+    typer.Option(
+        "--broker", "-b", envvar="FB_BROKER", metavar="URL", help="Broker, instead of the context's.", rich_help_panel="Where"
+    ),
 ]
 StoreFlag = Annotated[
     str | None,
-    typer.Option("--store", envvar="FB_STORE", metavar="URL", help="Store, instead of the one beside the broker.", rich_help_panel="Where"),
+    typer.Option(
+        "--store",
+        envvar="FB_STORE",
+        metavar="URL",
+        help="Store, instead of the one beside the broker.",
+        rich_help_panel="Where",
+    ),
 ]
 ContextFlag = Annotated[
     str | None,
-    typer.Option("--context", envvar="FB_CONTEXT", metavar="NAME", help="A context of fb.toml: [contexts.NAME].", rich_help_panel="Where"),
+    typer.Option(
+        "--context", envvar="FB_CONTEXT", metavar="NAME", help="A context of fb.toml: [contexts.NAME].", rich_help_panel="Where"
+    ),
 ]
 JsonFlag = Annotated[
     bool, typer.Option("--json", envvar="FB_JSON", help="Print JSON, an object a line, and nothing else on stdout.")
 ]
 YesFlag = Annotated[bool, typer.Option("--yes", "-y", envvar="FB_YES", help="Do it without asking.")]
-DryRunFlag = Annotated[bool, typer.Option("--dry-run", "-n", envvar="FB_DRY_RUN", help="Say what would be done, and do nothing.")]
+DryRunFlag = Annotated[
+    bool, typer.Option("--dry-run", "-n", envvar="FB_DRY_RUN", help="Say what would be done, and do nothing.")
+]
 NoInputFlag = Annotated[bool, typer.Option("--no-input", envvar="FB_NO_INPUT", help="Never ask; refuse instead.")]
 
 

@@ -191,6 +191,33 @@ def parameter_names(root: Path, address_text: str) -> list[tuple[str, str, str |
     ][is_method:]
 
 
+def written_options(root: Path, address: Address) -> dict[str, Any] | None:
+    """Return the options that the source gives to `@boost(…)` in plain words, importing nothing.
+
+    Empty for a function that is not decorated, and where there is no source at all. None: only importing it can tell (another
+    decorator, a computed `queue` or `broker`, a name that is not defined in the module itself).
+    """
+    source = _source(root, address.module)
+    if source is None or not source.is_file():
+        return {}
+    node, _ = _definition(_read(source), address.name)
+    if node is None:
+        return None
+    options: dict[str, Any] = {}
+    for decorator in node.decorator_list:
+        function, keywords = (decorator.func, decorator.keywords) if isinstance(decorator, ast.Call) else (decorator, [])
+        name = ast.unparse(function).rpartition(".")[2]
+        if name not in ("boost", "staticmethod", "classmethod"):
+            return None
+        for keyword in keywords:
+            try:
+                options[keyword.arg or "**"] = ast.literal_eval(keyword.value)
+            except ValueError:
+                if keyword.arg in (None, "queue", "broker"):
+                    return None
+    return None if "**" in options else options
+
+
 # --- the forms of an address
 
 

@@ -1,11 +1,11 @@
 """The Python API: `@boost` on a function, or `Booster(function)` around one that shall stay as it is.
 
-    @boost(qps=5, retries=5)
-    def task(x: int, y: int = 2) -> int: ...
+@boost(qps=5, retries=5)
+def task(x: int, y: int = 2) -> int: ...
 
-    task(1)                    # runs here and now
-    task.push(1, y=3)          # runs in whatever process consumes
-    task.consume()             # consumes in this process; returns at once
+task(1)                    # runs here and now
+task.push(1, y=3)          # runs in whatever process consumes
+task.consume()             # consumes in this process; returns at once
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 from pydantic import ValidationError
 
 from fbcli.address import Address, address_of
+from fbcli.address import load as load_address
 from fbcli.arguments import Signature
 from fbcli.broker import Outgoing
 from fbcli.clock import SYSTEM
@@ -71,7 +72,7 @@ class Booster(Generic[P, R]):
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         """A boosted plain method stays a method when it is called on an object; pushing needs a function without `self`."""
-        return self if instance is None else self.function.__get__(instance, owner)  # type: ignore[attr-defined]
+        return self if instance is None else self.function.__get__(instance, owner)
 
     def __repr__(self) -> str:
         return f"<Booster {self.address.text}>"
@@ -247,6 +248,18 @@ class Booster(Generic[P, R]):
     async def aclear(self) -> int:
         """`clear`, awaited."""
         return await asyncio.to_thread(self.clear)
+
+
+def find_booster(text: str, settings: Settings, flags: Mapping[str, Any] | None = None) -> Booster[Any, Any]:
+    """Return the booster at an address: the one that `@boost` made there, or a new one around a function that knows nothing of it.
+
+    Raises `UsageError` for a text that is no address, `AddressNotFound` when nothing fit is there.
+    """
+    address = Address.parse(text, settings.root)
+    found = load_address(address, settings.root)
+    if isinstance(found, Booster):
+        return found.bound(address=address, settings=settings, flags=flags or {})
+    return Booster(found, address=address, settings=settings, flags=flags)
 
 
 def compose(

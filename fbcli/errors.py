@@ -56,6 +56,18 @@ class AddressNotFound(FbError):
     exit_code = ExitCode.NOT_FOUND
 
 
+class TaskNotFound(FbError):
+    """No message with that task id is where it was looked for."""
+
+    exit_code = ExitCode.NOT_FOUND
+
+
+class PartlyDone(FbError):
+    """Some of what was asked for was done, some was not; the text says how much."""
+
+    exit_code = ExitCode.PARTLY
+
+
 class Unavailable(FbError):
     """A broker or store cannot be reached, or refuses to work (full disk, read-only file, out of memory).
 

@@ -94,7 +94,7 @@ def _to_json(value: object) -> object:
         return dump(mode="json")
     if isinstance(value, Mapping):
         return dict(value)
-    if isinstance(value, Sequence):
+    if isinstance(value, Sequence) and not isinstance(value, list | tuple):  # those come here as keys of a dict
         return list(value)
     if hasattr(value, "__index__"):  # a number of NumPy, say
         return operator.index(value)
@@ -145,7 +145,19 @@ def replace_extra(body: bytes, changes: Mapping[str, Any]) -> bytes:
     except BadMessage:
         arguments, extra = {"raw": _as_text(body)}, {}
     extra.update(changes)
-    return _encoder.encode({**arguments, EXTRA: {key: value for key, value in extra.items() if value is not None}})
+    kept = {key: value for key, value in extra.items() if value is not None}
+    try:
+        return _encoder.encode({**arguments, EXTRA: kept})
+    except UnicodeEncodeError:  # a traceback may hold half a character, from a file's name
+        return _encoder.encode({**arguments, EXTRA: _in_utf8(kept)})
+
+
+def _in_utf8(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_in_utf8(key): _in_utf8(each) for key, each in value.items()}
+    return [_in_utf8(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _as_text(body: bytes) -> str:

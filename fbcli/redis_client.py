@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT = 3.0
 """Seconds to reach a server; shorter than one heartbeat, so that a dead host is told from a slow one in time."""
 
-ANSWER_TIMEOUT = 10.0
+ANSWER_TIMEOUT = 5.0
 """Seconds to wait for an answer. Blocking commands wait outside of it: they poll the socket first, then read."""
 
 SENTINEL_PORT = 26379

@@ -138,7 +138,9 @@ def load(
     cwd = Path.cwd() if cwd is None else cwd
     env = os.environ if env is None else env
     root, file, project = _project(cwd)
-    user_file = Path(env.get("XDG_CONFIG_HOME") or Path(env.get("HOME", "~")).expanduser() / ".config") / "fbcli" / "config.toml"
+    user_file = (
+        Path(env.get("XDG_CONFIG_HOME") or Path(env.get("HOME", "~")).expanduser() / ".config") / "fbcli" / "config.toml"
+    )
     user = _read(user_file) if user_file.is_file() else {}
     for path, data in ((file, project), (user_file, user)):
         _check_keys(data, TOP_KEYS, str(path))
@@ -150,7 +152,9 @@ def load(
     contexts = {**user.get("contexts", {}), **project.get("contexts", {})}
     context = context or env.get("FB_CONTEXT") or project.get("context") or user.get("context")
     if context is not None and context not in contexts:
-        raise BadSetting(f"There is no context {context!r}.{did_you_mean(context, contexts)} Contexts are [contexts.NAME] in {FILE}.")
+        raise BadSetting(
+            f"There is no context {context!r}.{did_you_mean(context, contexts)} Contexts are [contexts.NAME] in {FILE}."
+        )
     chosen = contexts.get(context or "", {})
     label = f"context {context}"
     name = str(file or FILE)
@@ -212,8 +216,9 @@ def _project(cwd: Path) -> tuple[Path, Path | None, dict[str, Any]]:
         shared = folder / "pyproject.toml"
         if shared.is_file():
             tool = _read(shared).get("tool", {})
-            if isinstance(tool, dict) and isinstance(tool.get("fb"), dict):
-                return folder, shared, tool["fb"]
+            own_part: dict[str, Any] | None = tool.get("fb") if isinstance(tool, dict) else None
+            if isinstance(own_part, dict):
+                return folder, shared, own_part
     return cwd, None, {}
 
 

@@ -20,10 +20,10 @@ NEVER = float("inf")
 class Opening(NamedTuple):
     """How far a gate is open."""
 
-    count: int
+    room: int
     """How many tasks may pass now."""
     again: float = NEVER
-    """When to ask again for more (monotonic seconds); only of interest when `count` does not suffice."""
+    """When to ask again for more (monotonic seconds); only of interest when `room` does not suffice."""
 
 
 OPEN = Opening(1 << 30)

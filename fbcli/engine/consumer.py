@@ -145,6 +145,7 @@ class Consumer:
             state=self.state,
             trouble="" if intake is None else intake.trouble,
             seconds=list(self.tally.seconds),
+            unfinished=0 if intake is None else intake.unfinished,
         )
 
     def serve(self) -> None:

@@ -89,6 +89,8 @@ class Intake:
         self._retry_at = 0.0
         self.in_hand = 0
         """Messages fetched and not yet settled."""
+        self.unfinished = 0
+        """At the end: what was still running when the drain time was over."""
         self._stop_at: float | None = None
         self._stopping = threading.Event()
         self._quiet = False
@@ -184,9 +186,9 @@ class Intake:
             return 0, min(wait, self._retry_at - now)
         limit = 0 if self.stopping or self._quiet or self._unsettled else self.appetite.room(self.in_hand, self._pool.size)
         for gate in self._gates:
-            count, again = gate.fetchable(now)
-            if count - self.in_hand < limit:
-                limit = max(0, count - self.in_hand)
+            room, again = gate.fetchable(now)
+            if room - self.in_hand < limit:
+                limit = max(0, room - self.in_hand)
                 wait = min(wait, max(0.0, again - now))
         if self._ready and self._free():
             for gate in self._pacers:
@@ -280,7 +282,7 @@ class Intake:
             return
         count = min(len(self._ready), self._free())
         for gate in self._pacers:
-            count = min(count, gate.startable(now).count)
+            count = min(count, gate.startable(now).room)
         if count <= 0:
             return
         self._pool.submit([self._ready.popleft() for _ in range(count)])
@@ -326,7 +328,8 @@ class Intake:
             self._on_closed(batch)
 
     def _count(self, batch: list[Task]) -> None:
-        counts, seconds = self._tally.counts, []
+        counts = self._tally.counts
+        seconds: list[float] = []
         add = seconds.append
         for task in batch:
             state = task.state
@@ -356,6 +359,7 @@ class Intake:
         self._retry_at = 0.0
         self._return_unstarted()
         self._close(self._clock.monotonic())
+        self.unfinished = self.in_hand
         self._tally.counts.released += self.in_hand
         try:
             self._inbox.close()

@@ -82,7 +82,9 @@ class Watch(Service):
 
     name = "watch"
 
-    def __init__(self, store: Store, queue: str, pause: Pause, intake: Intake, worker: Worker, tally: Tally, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, queue: str, pause: Pause, intake: Intake, worker: Worker, tally: Tally, clock: Clock
+    ) -> None:
         super().__init__(1.0)
         self._store = store
         self._queue = queue

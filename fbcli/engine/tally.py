@@ -58,6 +58,8 @@ class Snapshot(msgspec.Struct):
     backlog: int | None = None
     """Ready messages in the broker, when last looked."""
     delayed: int | None = None
+    unfinished: int = 0
+    """Tasks that were still running when the drain time was over, and went back to the queue."""
 
 
 class Tally:

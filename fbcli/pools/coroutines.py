@@ -99,14 +99,13 @@ class CoroutinePool(Pool):
         if runner is None:
             return False
         task = self._current.get(runner)
-        if task is None:
-            return False
         self._loop.call_soon_threadsafe(self._cancel, runner, task, exception)
         return True
 
     def _cancel(self, runner: asyncio.Task[None], task: Any, exception: type[BaseException]) -> None:
-        if self._current.get(runner) is task:
-            task.interrupted = exception
+        current = self._current.get(runner)
+        if current is not None and current is task:
+            current.interrupted = exception
             runner.cancel()
 
     def _runner_of(self, task_id: str) -> asyncio.Task[None] | None:

@@ -1,4 +1,4 @@
-"""One task after the other in the consumer's own thread: for functions that need the main thread or must never overlap."""
+"""One task after the other in the consumer's own thread, without any hand-over: for functions that must never overlap."""
 
 from __future__ import annotations
 

@@ -30,9 +30,8 @@ def open_store(url: str) -> Store:
     if not separator:
         raise UsageError(f"{url!r} is not a store URL; write it like sqlite:///store.db or redis://127.0.0.1:6379/0")
     if scheme not in SCHEMES:
-        raise UsageError(
-            f"No store answers to {scheme + '://'!r}.{did_you_mean(scheme, SCHEMES)} Stores: {', '.join(sorted(SCHEMES))}."
-        )
+        known = ", ".join(sorted(SCHEMES))
+        raise UsageError(f"No store answers to {scheme + '://'!r}.{did_you_mean(scheme, SCHEMES)} Stores: {known}.")
     module, _, name = SCHEMES[scheme].partition(":")
     store: type[Store] = getattr(importlib.import_module(module), name)
     return store(url)

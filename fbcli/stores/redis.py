@@ -1,13 +1,15 @@
 """A store in Redis: one server, sentinels or a cluster, beside the queues of the same server.
 
-Every key begins with `fb:` and either expires or belongs to whoever removes it (`PERMANENT`). Whatever changes more than
-one thing is a script, all keys of which are in one slot of a cluster, and goes by the server's clock.
+Every key begins with `fb:`, and either expires or belongs to whoever removes it (`PERMANENT`). Whatever changes more
+than one thing is a script, all keys of which are in one slot of a cluster, and goes by the server's clock.
 
-    fb:pauses                        hash   queue -> when it ends ("" never)
-    fb:result:<task_id>              list   of one: the result (a list, so that it can be waited for without polling)
-    fb:results, fb:results:<queue>   zset   task_id -> when it was saved, the newest `INDEX_SIZE`
-    fb:{workers}:body, :until        hash   worker_id -> beat and worker; zset worker_id -> until when it counts as alive
-    fb:parked:{<scheme>:<queue>}:body, :due   hash   parked_id -> message; zset parked_id -> when to hand it out (next)
+    fb:pauses                        hash  queue -> when it ends ("" never)
+    fb:result:<task_id>              list  of one: the result (a list, so that it can be waited for without polling)
+    fb:results, fb:results:<queue>   zset  task_id -> when it was saved; the newest `INDEX_SIZE`
+    fb:{workers}:body                hash  worker_id -> last beat and worker
+    fb:{workers}:until               zset  worker_id -> until when it counts as alive
+    fb:parked:{<scheme>:<queue>}:body   hash  parked_id -> message
+    fb:parked:{<scheme>:<queue>}:due    zset  parked_id -> when to hand it out: its due time, then the end of its lease
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -30,7 +32,7 @@ INDEX_SIZE = 10_000
 """How many of the newest results `results` can list, for each queue and for all. Others are found by their task id."""
 
 BLOCK_SECONDS = 5.0
-"""Longest single wait on the server, well below the client's `ANSWER_TIMEOUT`: a server that died meanwhile is noticed."""
+"""Longest single wait on the server, below the client's `ANSWER_TIMEOUT`; a server that froze meanwhile is noticed."""
 
 _PAUSES, _RESULTS, _WORKERS = "fb:pauses", "fb:results", ("fb:{workers}:body", "fb:{workers}:until")
 
@@ -38,49 +40,48 @@ _decode_result = msgspec.json.Decoder(Result).decode
 _decode_worker = msgspec.json.Decoder(Worker).decode
 _decode_parked = msgspec.msgpack.Decoder(Parked).decode
 
-# Note: Lua's own conversion of a number to text keeps 14 digits; redis.call's keeps 17. Times go through the latter.
+_Call: TypeAlias = "tuple[str, Sequence[str], Sequence[Any]]"
+"""A script, its keys and its arguments."""
+
+# Note: Lua itself writes 14 digits of a number, redis.call 17. Times are left to redis.call, or formatted.
 _NOW = """
 local t = redis.call('TIME')
 local now = t[1] + t[2] / 1e6
 """
 
-_KEEP_PAUSES = """
+_EXPIRE_PAUSES = """
 local last = 0
 for _, ends in ipairs(redis.call('HVALS', KEYS[1])) do
-  if ends == '' then last = math.huge else last = math.max(last, ends) end
+  last = math.max(last, ends == '' and math.huge or ends)
 end
 if last == math.huge then redis.call('PERSIST', KEYS[1])
 elseif last > 0 then redis.call('PEXPIREAT', KEYS[1], math.ceil(last * 1000)) end
 """
 
-# KEYS: the pauses; ARGV: queue, seconds ('': for ever)
+# KEYS: the pauses; ARGV: queue, seconds ('' for ever)
 _PAUSE = f"""{_NOW}
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] == '' and '' or now + ARGV[2])
-{_KEEP_PAUSES}
-"""
+{_EXPIRE_PAUSES}"""
 
-# ARGV: queue
+# ARGV: queue -> 1 if it was paused
 _RESUME = f"""{_NOW}
 local ends = redis.call('HGET', KEYS[1], ARGV[1])
 redis.call('HDEL', KEYS[1], ARGV[1])
-{_KEEP_PAUSES}
-return (ends and (ends == '' or tonumber(ends) > now)) and 1 or 0
-"""
+{_EXPIRE_PAUSES}
+return ends and (ends == '' or tonumber(ends) > now) and 1 or 0"""
 
-# -> queue, seconds left ('': for ever), …
+# -> queue, seconds left ('' for ever), …
 _PAUSED = f"""{_NOW}
-local all, paused = redis.call('HGETALL', KEYS[1]), {{}}
-for i = 1, #all, 2 do
-  local queue, ends = all[i], all[i + 1]
-  if ends == '' or tonumber(ends) > now then
-    paused[#paused + 1] = queue
-    paused[#paused + 1] = ends == '' and '' or string.format('%.6f', ends - now)
+local paused, queue = {{}}, nil
+for i, text in ipairs(redis.call('HGETALL', KEYS[1])) do
+  if i % 2 == 1 then queue = text
+  elseif text ~= '' and tonumber(text) <= now then redis.call('HDEL', KEYS[1], queue)
   else
-    redis.call('HDEL', KEYS[1], queue)
+    table.insert(paused, queue)
+    table.insert(paused, text == '' and '' or string.format('%.6f', text - now))
   end
 end
-return paused
-"""
+return paused"""
 
 # KEYS: of the results; ARGV: ttl in ms, result, …
 _SAVE = """
@@ -88,23 +89,22 @@ for i, key in ipairs(KEYS) do
   redis.call('DEL', key)
   redis.call('RPUSH', key, ARGV[i + 1])
   redis.call('PEXPIRE', key, ARGV[1])
-end
-"""
+end"""
 
-# KEYS: an index; ARGV: ttl in ms, size, task_id, …
+# KEYS: an index; ARGV: ttl in ms, size, task_id, … Each is newer than all before, whatever the clock says.
 _INDEX = f"""{_NOW}
-for i = 3, #ARGV do redis.call('ZADD', KEYS[1], now + i / 1e6, ARGV[i]) end
+local newest = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')[2]
+local start = math.max(now, newest or 0)
+for i = 3, #ARGV do redis.call('ZADD', KEYS[1], start + i / 1e6, ARGV[i]) end
 redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -1 - ARGV[2])
-if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[1]) then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
-"""
+if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[1]) then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end"""
 
-# KEYS: an index; ARGV: task_id, when it was saved, … (a task whose result was saved again meanwhile stays)
+# KEYS: an index; ARGV: task_id, when it was saved, … A task whose result was saved anew since then stays.
 _UNINDEX = """
 for i = 1, #ARGV, 2 do
   local saved = redis.call('ZSCORE', KEYS[1], ARGV[i])
   if saved and tonumber(saved) == tonumber(ARGV[i + 1]) then redis.call('ZREM', KEYS[1], ARGV[i]) end
-end
-"""
+end"""
 
 # KEYS: bodies, until; ARGV: worker_id, ttl in seconds, worker
 _BEAT = f"""{_NOW}
@@ -115,64 +115,52 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now)) do
   redis.call('ZREM', KEYS[2], id)
 end
 local last = redis.call('ZRANGE', KEYS[2], -1, -1, 'WITHSCORES')[2]
-if last then
-  for _, key in ipairs(KEYS) do redis.call('PEXPIREAT', key, math.ceil(last * 1000)) end
-end
-"""
+for _, key in ipairs(KEYS) do redis.call('PEXPIREAT', key, math.ceil((last or 0) * 1000)) end"""
 
-# -> beat and worker, …
+# KEYS: bodies, until -> beat and worker, …
 _ALIVE = f"""{_NOW}
 local bodies = {{}}
-for i, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], now, '+inf')) do bodies[i] = redis.call('HGET', KEYS[1], id) end
-return bodies
-"""
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], now, '+inf')) do
+  table.insert(bodies, redis.call('HGET', KEYS[1], id))
+end
+return bodies"""
 
-# KEYS: hash, zset; ARGV: id, … -> how many were there
+# KEYS: bodies, times; ARGV: id, … -> how many were there
 _REMOVE = """
 local removed = 0
 for _, id in ipairs(ARGV) do
   removed = removed + redis.call('HDEL', KEYS[1], id)
   redis.call('ZREM', KEYS[2], id)
 end
-return removed
-"""
+return removed"""
 
 # KEYS: bodies, due; ARGV: parked_id, due, message, …
 _PARK = """
 for i = 1, #ARGV, 3 do
   redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 2])
   redis.call('ZADD', KEYS[2], ARGV[i + 1], ARGV[i])
-end
-"""
+end"""
 
 # KEYS: bodies, due; ARGV: limit, lease in seconds -> messages. Those of one lease keep their order.
 _DUE = f"""{_NOW}
 local bodies = {{}}
 for i, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, ARGV[1])) do
-  bodies[i] = redis.call('HGET', KEYS[1], id)
+  table.insert(bodies, redis.call('HGET', KEYS[1], id))
   redis.call('ZADD', KEYS[2], now + ARGV[2] + i / 1e6, id)
 end
-return bodies
-"""
+return bodies"""
 
 # KEYS: bodies, due; ARGV: limit -> messages
 _SHOW = """
 local bodies = {}
-for i, id in ipairs(redis.call('ZRANGE', KEYS[2], 0, ARGV[1] - 1)) do bodies[i] = redis.call('HGET', KEYS[1], id) end
-return bodies
-"""
-
-
-class _Call(NamedTuple):
-    """One run of a script."""
-
-    script: str
-    keys: Sequence[str]
-    arguments: Sequence[Any] = ()
+for _, id in ipairs(redis.call('ZRANGE', KEYS[2], 0, ARGV[1] - 1)) do
+  table.insert(bodies, redis.call('HGET', KEYS[1], id))
+end
+return bodies"""
 
 
 class RedisStore(Store):
-    """`redis://`, `rediss://`, `redis+list://`, `redis+sentinel://` and `redis+cluster://` (see `fbcli.redis_client`)."""
+    """`redis://`, `rediss://`, `redis+list://`, `redis+sentinel://`, `redis+cluster://`: see `fbcli.redis_client`."""
 
     def __init__(self, url: str, clock: Clock = SYSTEM) -> None:
         super().__init__(url)
@@ -203,12 +191,12 @@ class RedisStore(Store):
         for result in results:
             indexes[_RESULTS].append(result.task_id)
             indexes.setdefault(_index_key(result.queue), []).append(result.task_id)
-        index_calls = [_Call(_INDEX, [key], [keep, INDEX_SIZE, *ids]) for key, ids in indexes.items()]
+        index_calls: list[_Call] = [(_INDEX, [key], [keep, INDEX_SIZE, *ids]) for key, ids in indexes.items()]
         if self._is_cluster:  # each result in a slot of its own, and none in an index before it is there
-            self._run_all([_Call(_SAVE, [key], [keep, body]) for key, body in bodies.items()])
+            self._run_all([(_SAVE, [key], [keep, body]) for key, body in bodies.items()])
             self._run_all(index_calls)
         else:
-            self._run_all([_Call(_SAVE, [*bodies], [keep, *bodies.values()]), *index_calls])
+            self._run_all([(_SAVE, [*bodies], [keep, *bodies.values()]), *index_calls])
 
     def result(self, task_id: str) -> Result | None:
         with self._translating:
@@ -216,11 +204,12 @@ class RedisStore(Store):
         return None if body is None else _decode_result(body)
 
     def wait_result(self, task_id: str, timeout: float) -> Result | None:
-        """Note: BLMOVE from a list of one to itself blocks until it is there, and leaves it as it was, expiry and all."""
+        """Note: BLMOVE from a list of one to itself blocks until it is there and leaves it as it is, expiry and all."""
         key, deadline = _result_key(task_id), self._clock.monotonic() + timeout
         while (left := deadline - self._clock.monotonic()) > 0:
-            with self._translating:  # a wait below 1 ms would round to 0, which is for ever
-                body = self._client().blmove(key, key, max(0.001, min(left, BLOCK_SECONDS)), "LEFT", "LEFT")
+            seconds = max(0.01, min(left, BLOCK_SECONDS))  # one below 1 ms may be rounded to 0, which is for ever
+            with self._translating:
+                body = self._client().blmove(key, key, seconds, "LEFT", "LEFT")
             if body is not None:
                 return _decode_result(body)
         return self.result(task_id)
@@ -256,7 +245,7 @@ class RedisStore(Store):
 
     def workers(self) -> list[Worker]:
         workers = []
-        for entry in self._run(_ALIVE, _WORKERS):
+        for entry in filter(None, self._run(_ALIVE, _WORKERS)):
             beat, _, body = entry.partition(b" ")
             workers.append(msgspec.structs.replace(_decode_worker(body), beat=float(beat)))
         return sorted(workers, key=lambda worker: worker.worker_id)
@@ -267,13 +256,13 @@ class RedisStore(Store):
         for message in messages:
             line = lines.setdefault((message.queue, message.scheme), [])
             line += [message.parked_id, message.due, msgspec.msgpack.encode(message)]
-        self._run_all([_Call(_PARK, _parked_keys(*line), arguments) for line, arguments in lines.items()])
+        self._run_all([(_PARK, _parked_keys(*line), arguments) for line, arguments in lines.items()])
 
     def due(self, queue: str, scheme: str, limit: int, lease: float) -> list[Parked]:
-        return self._messages(_Call(_DUE, _parked_keys(queue, scheme), [max(0, limit), lease]))
+        return self._messages(_DUE, _parked_keys(queue, scheme), [max(0, limit), lease])
 
     def parked(self, queue: str, scheme: str, limit: int) -> list[Parked]:
-        return self._messages(_Call(_SHOW, _parked_keys(queue, scheme), [limit])) if limit > 0 else []
+        return self._messages(_SHOW, _parked_keys(queue, scheme), [limit]) if limit > 0 else []
 
     def parked_count(self, queue: str, scheme: str) -> int:
         with self._translating:
@@ -308,7 +297,7 @@ class RedisStore(Store):
         """
         with self._translating, self._client().pipeline(transaction=not self._is_cluster) as pipeline:
             for script, keys, arguments in calls:
-                pipeline.eval(script, len(keys), *keys, *arguments)
+                pipeline.execute_command("EVAL", script, len(keys), *keys, *arguments)  # .eval: not in a cluster
             pipeline.execute()
 
     def _bodies(self, task_ids: Iterable[bytes]) -> list[bytes | None]:
@@ -318,8 +307,9 @@ class RedisStore(Store):
             bodies: list[bytes | None] = pipeline.execute()
             return bodies
 
-    def _messages(self, call: _Call) -> list[Parked]:
-        return sorted(map(_decode_parked, self._run(*call)), key=lambda message: message.due)
+    def _messages(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> list[Parked]:
+        bodies = filter(None, self._run(script, keys, arguments))  # None: evicted by a server that is out of memory
+        return sorted(map(_decode_parked, bodies), key=lambda message: message.due)
 
 
 def _result_key(task_id: str) -> str:

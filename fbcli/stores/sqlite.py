@@ -24,7 +24,8 @@ from fbcli.stores.base import Parked, Result, Store, Worker
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS store_pauses (queue TEXT PRIMARY KEY, ends REAL);
 CREATE TABLE IF NOT EXISTS store_results (
-    number INTEGER PRIMARY KEY, task_id TEXT NOT NULL UNIQUE, queue TEXT NOT NULL, expires REAL NOT NULL, body BLOB NOT NULL
+    number INTEGER PRIMARY KEY, task_id TEXT NOT NULL UNIQUE, queue TEXT NOT NULL, expires REAL NOT NULL,
+    body BLOB NOT NULL
 );
 CREATE INDEX IF NOT EXISTS store_results_by_queue ON store_results (queue);
 CREATE INDEX IF NOT EXISTS store_results_by_expiry ON store_results (expires);
@@ -37,7 +38,20 @@ CREATE TABLE IF NOT EXISTS store_parked (
 );
 CREATE INDEX IF NOT EXISTS store_parked_by_time ON store_parked (scheme, queue, at);
 """
-"""A later result has a higher `number`. `at`: when a parked message is handed out next (its due time, or a lease's end)."""
+"""A later result has a higher `number`. `at`: when to hand out a message: its due time, then the end of its lease."""
+
+_RESULT = "SELECT body FROM store_results WHERE task_id = ? AND expires > ?"
+_DUE = """
+SELECT parked_id, due, body, priority FROM store_parked
+WHERE scheme = ? AND queue = ? AND at <= ? ORDER BY at, due, parked_id LIMIT ?
+"""
+_PARKED = """
+SELECT parked_id, due, body, priority FROM store_parked
+WHERE scheme = ? AND queue = ? ORDER BY at, due, parked_id LIMIT ?
+"""
+_SWEEP = """
+DELETE FROM store_results WHERE number IN (SELECT number FROM store_results WHERE expires <= ? LIMIT ?)
+"""
 
 SWEEP = 100
 """How many expired results one call removes, beside as many as it saves."""
@@ -84,7 +98,7 @@ class SqliteStore(Store):
                 "INSERT OR REPLACE INTO store_results (task_id, queue, body, expires) VALUES (?, ?, ?, ?)",
                 ((*row, now + ttl) for row in rows),
             )
-            _sweep(connection, now, len(rows) + SWEEP)
+            connection.execute(_SWEEP, (now, len(rows) + SWEEP))
 
     def result(self, task_id: str) -> Result | None:
         return self._only(self._read(_RESULT, task_id, self._clock.now()))
@@ -104,11 +118,9 @@ class SqliteStore(Store):
 
     def results(self, queue: str | None = None, limit: int = 100) -> list[Result]:
         now, limit = self._clock.now(), max(0, limit)
-        if queue is None:
-            rows = self._read("SELECT body FROM store_results WHERE expires > ? ORDER BY number DESC LIMIT ?", now, limit)
-        else:
-            of_queue = "SELECT body FROM store_results WHERE queue = ? AND expires > ? ORDER BY number DESC LIMIT ?"
-            rows = self._read(of_queue, queue, now, limit)
+        newest = "SELECT body FROM store_results WHERE expires > ? ORDER BY number DESC LIMIT ?"
+        of_queue = "SELECT body FROM store_results WHERE queue = ? AND expires > ? ORDER BY number DESC LIMIT ?"
+        rows = self._read(newest, now, limit) if queue is None else self._read(of_queue, queue, now, limit)
         return [_decode_result(body) for (body,) in rows]
 
     # workers
@@ -119,7 +131,7 @@ class SqliteStore(Store):
             connection.execute("INSERT OR REPLACE INTO store_workers VALUES (?, ?, ?, ?)", row)
             connection.execute("DELETE FROM store_workers WHERE expires <= ?", (now,))
             connection.execute("DELETE FROM store_pauses WHERE ends <= ?", (now,))
-            _sweep(connection, now, SWEEP)
+            connection.execute(_SWEEP, (now, SWEEP))
 
     def retire(self, worker_id: str) -> None:
         with self._writing() as (connection, _):
@@ -167,7 +179,7 @@ class SqliteStore(Store):
     # the file
     @contextmanager
     def _writing(self) -> Iterator[tuple[sqlite3.Connection, float]]:
-        """Give the connection in a transaction, and the time (taken when the lock is held: getting it may have taken long)."""
+        """Give the connection in a transaction, and the time at which it got the lock: it may have waited long."""
         with self._writer.connected() as connection, transaction(connection):
             yield connection, self._clock.now()
 
@@ -180,18 +192,6 @@ class SqliteStore(Store):
         return _decode_result(rows[0][0]) if rows else None
 
 
-_RESULT = "SELECT body FROM store_results WHERE task_id = ? AND expires > ?"
-_COLUMNS = "parked_id, due, body, priority"
-_DUE = f"SELECT {_COLUMNS} FROM store_parked WHERE scheme = ? AND queue = ? AND at <= ? ORDER BY at, due, parked_id LIMIT ?"
-_PARKED = f"SELECT {_COLUMNS} FROM store_parked WHERE scheme = ? AND queue = ? ORDER BY at, due, parked_id LIMIT ?"
-
-
-def _sweep(connection: sqlite3.Connection, now: float, limit: int) -> None:
-    """Remove expired results, a bounded number."""
-    expired = "SELECT number FROM store_results WHERE expires <= ? LIMIT ?"
-    connection.execute(f"DELETE FROM store_results WHERE number IN ({expired})", (now, limit))
-
-
 def _messages(queue: str, scheme: str, rows: list[Any]) -> list[Parked]:
     """Order by the due time, the ones that were leased before among them."""
     messages = [Parked(parked_id, queue, scheme, due, body, priority) for parked_id, due, body, priority in rows]
@@ -199,24 +199,24 @@ def _messages(queue: str, scheme: str, rows: list[Any]) -> list[Parked]:
 
 
 class _Line:
-    """One connection to the file, opened at first use, used by one thread at a time."""
+    """One connection to the file, opened at first use, used by one thread at a time, and never by a forked child."""
 
     def __init__(self, url: str) -> None:
         self._path = path_of(url)
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._process = 0
-        self._inherited: list[sqlite3.Connection | None] = []
+        self._inherited: list[sqlite3.Connection] = []
 
     @contextmanager
     def connected(self) -> Iterator[sqlite3.Connection]:
         """Give the connection; after an error the next use opens another."""
         with self._lock, translating(self._path):
-            if self._process != os.getpid():  # after a fork SQLite forbids even closing it (sqlite.org/howtocorrupt.html)
-                self._inherited.append(self._connection)
-                self._connection, self._process = None, os.getpid()
+            if self._connection is not None and self._process != os.getpid():
+                self._inherited.append(self._connection)  # not even to be closed: sqlite.org/howtocorrupt.html
+                self._connection = None
             if self._connection is None:
-                self._connection = sqlite_file.connect(self._path, SCHEMA)
+                self._connection, self._process = sqlite_file.connect(self._path, SCHEMA), os.getpid()
             try:
                 yield self._connection
             except sqlite3.DatabaseError:
@@ -230,4 +230,4 @@ class _Line:
     def _close(self) -> None:
         if self._connection is not None and self._process == os.getpid():
             self._connection.close()
-        self._connection = None
+            self._connection = None

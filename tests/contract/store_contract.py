@@ -1,4 +1,4 @@
-"""What every store must do. Subclass `StoreContract`, give it a `store_url` and an `unreachable_url`, and pytest does the rest.
+"""What every store must do. Subclass `StoreContract`, give it a `store_url` and an `unreachable_url`: pytest does the rest.
 
 Expiry is tested in real time with short spans, since it is the store's own clock that counts; everything else waits for
 conditions.
@@ -8,33 +8,34 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as StillRunning
+from typing import Any
 
 import pytest
 
 from fbcli.errors import Unavailable
 from fbcli.stores import open_store
 from fbcli.stores.base import Parked, Result, Store, Worker
+from tests.servers import wait_until
 
-OPEN = "import sys, time; from fbcli.stores import open_store; from fbcli.stores.base import *; s = open_store(sys.argv[1]);"
+OPEN = """
+import sys, time
+from fbcli.stores import open_store
+from fbcli.stores.base import Parked, Result
+store = open_store(sys.argv[1])
+"""
 STRANGE = "üñ{i}:*?[x] 'q\"\\ %s; 队列"
 
 
-def eventually(condition: Callable[[], bool], timeout: float = 10.0) -> None:
-    """Return once `condition` holds; fail after `timeout` seconds."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "what was waited for did not happen"
-        time.sleep(0.01)
-
-
-def elsewhere(url: str, code: str, *arguments: str) -> subprocess.Popen[str]:
-    """Run `code` in a process of its own, with the store as `s` and `arguments` from `sys.argv[2]` on."""
-    return subprocess.Popen([sys.executable, "-c", OPEN + code, url, *arguments], stdout=subprocess.PIPE, text=True)
+def elsewhere(url: str, code: str) -> subprocess.Popen[str]:
+    """Run `code` in a process of its own, with `store` opened on `url`."""
+    script = f"{OPEN}{textwrap.dedent(code)}\nstore.close()"
+    return subprocess.Popen([sys.executable, "-c", script, url], stdout=subprocess.PIPE, text=True)
 
 
 def output_of(process: subprocess.Popen[str]) -> str:
@@ -57,6 +58,18 @@ def a_message(parked_id: str = "m", due: float = 1.0, queue: str = "q", scheme: 
 
 def ids(items: list[Parked] | list[Result]) -> list[str]:
     return [item.parked_id if isinstance(item, Parked) else item.task_id for item in items]
+
+
+def take(store: Store, count: int, queue: str = "q") -> list[Parked]:
+    """Wait for `count` messages to be due, and return them."""
+    taken: list[Parked] = []
+
+    def enough() -> bool:
+        taken.extend(store.due(queue, "amqp", 10, 60))
+        return len(taken) >= count
+
+    wait_until(enough, f"{count} messages to be due")
+    return taken
 
 
 EVERY_VERB: dict[str, Callable[[Store], object]] = {
@@ -130,11 +143,11 @@ class StoreContract:
         assert 20 < left <= 30
 
     def test_a_timed_pause_ends_by_itself(self, store: Store) -> None:
-        store.pause("brief", 0.2)
+        store.pause("brief", 0.5)
         store.pause("long", 30)
         store.pause("open")
         assert set(store.pauses()) == {"brief", "long", "open"}
-        eventually(lambda: set(store.pauses()) == {"long", "open"})
+        wait_until(lambda: set(store.pauses()) == {"long", "open"}, "the brief pause to end")
         assert store.resume("brief") is False
 
     def test_an_ended_pause_was_none(self, store: Store) -> None:
@@ -149,7 +162,7 @@ class StoreContract:
         store.pause("r")
         store.pause("r", 30)
         store.pause("s", 0.1)
-        eventually(lambda: "s" not in store.pauses())
+        wait_until(lambda: "s" not in store.pauses(), "the pause of s to end")
         pauses = store.pauses()
         assert pauses["q"] is None
         assert pauses["r"] is not None
@@ -195,18 +208,18 @@ class StoreContract:
         assert large.value == "x" * 5_000_000
 
     def test_a_result_is_kept_for_its_ttl(self, store: Store) -> None:
-        store.save_results([a_result("brief")], 0.3)
+        store.save_results([a_result("brief")], 0.5)
         store.save_results([a_result("kept")], 60)
         assert store.result("brief") is not None
         assert ids(store.results()) == ["kept", "brief"]
-        eventually(lambda: store.result("brief") is None)
+        wait_until(lambda: store.result("brief") is None, "the result to expire")
         assert ids(store.results()) == ids(store.results("q", limit=1)) == ["kept"]
         assert store.wait_result("brief", 0) is None
 
     def test_expired_results_do_not_hide_the_kept_ones(self, store: Store) -> None:
         store.save_results([a_result("kept")], 60)
         store.save_results([a_result(f"brief{n}") for n in range(500)], 0.3)
-        eventually(lambda: store.result("brief499") is None)
+        wait_until(lambda: store.result("brief499") is None, "the brief results to expire")
         assert ids(store.results(limit=2)) == ids(store.results("q", limit=2)) == ["kept"]
 
     def test_the_ttl_of_a_replaced_result_is_the_later_one(self, store: Store) -> None:
@@ -214,7 +227,7 @@ class StoreContract:
         store.save_results([a_result("longer")], 60)
         store.save_results([a_result("shorter")], 60)
         store.save_results([a_result("shorter")], 0.3)
-        eventually(lambda: store.result("shorter") is None and store.result("mark") is None)
+        wait_until(lambda: store.result("shorter") is store.result("mark") is None, "the results to expire")
         assert ids(store.results()) == ["longer"]
 
     # waiting for a result
@@ -240,22 +253,22 @@ class StoreContract:
         assert found == a_result(value=1)
         assert when - saved < 0.5
 
-    def test_a_waiter_wakes_when_another_process_saves(
-        self, store: Store, store_url: str, threads: ThreadPoolExecutor
-    ) -> None:
+    def test_a_waiter_wakes_when_another_process_saves(self, store: Store, store_url: str, threads: ThreadPoolExecutor) -> None:
         def wait() -> float:
             assert store.wait_result("t", 20) == a_result(value=1)
             return time.time()
 
         waiter = threads.submit(wait)
         self._waits(waiter)
-        save = "s.save_results([Result('t', 'q', 'succeeded', 1)], 60); print(time.time()); s.close()"
+        save = """
+            before = time.time()
+            store.save_results([Result("t", "q", "succeeded", 1)], 60)
+            print(before)
+        """
         saved = float(output_of(elsewhere(store_url, save)))
         assert waiter.result(timeout=10) - saved < 0.5
 
-    def test_all_who_wait_get_it(
-        self, store: Store, another: Callable[[], Store], threads: ThreadPoolExecutor
-    ) -> None:
+    def test_all_who_wait_get_it(self, store: Store, another: Callable[[], Store], threads: ThreadPoolExecutor) -> None:
         others = [another(), another()]
         waiters = [threads.submit(each.wait_result, "t", 20) for each in [store, store, *others, *others]]
         for waiter in waiters:
@@ -265,17 +278,15 @@ class StoreContract:
         assert store.result("t") == a_result()
         assert store.results() == [a_result()]
 
-    def test_being_waited_for_does_not_prolong_a_result(
-        self, store: Store, threads: ThreadPoolExecutor
-    ) -> None:
+    def test_being_waited_for_does_not_prolong_a_result(self, store: Store, threads: ThreadPoolExecutor) -> None:
         waiters = [threads.submit(store.wait_result, "t", 20) for _ in range(3)]
         self._waits(waiters[0])
-        store.save_results([a_result()], 0.5)
+        store.save_results([a_result()], 1)
         assert all(waiter.result(timeout=10) for waiter in waiters)
-        eventually(lambda: store.result("t") is None, timeout=3)
+        wait_until(lambda: store.result("t") is None, "the result to expire", timeout=3)
 
     @staticmethod
-    def _waits(waiter: Future[object], seconds: float = 0.1) -> None:
+    def _waits(waiter: Future[Any], seconds: float = 0.1) -> None:
         with pytest.raises(StillRunning):
             waiter.result(timeout=seconds)
 
@@ -307,9 +318,9 @@ class StoreContract:
 
     def test_a_silent_worker_is_forgotten(self, store: Store) -> None:
         store.beat(a_worker("kept"), 60)
-        store.beat(a_worker("silent"), 0.3)
+        store.beat(a_worker("silent"), 0.5)
         assert len(store.workers()) == 2
-        eventually(lambda: [worker.worker_id for worker in store.workers()] == ["kept"])
+        wait_until(lambda: [worker.worker_id for worker in store.workers()] == ["kept"], "the silent one to go")
         store.beat(a_worker("silent"), 60)
         assert len(store.workers()) == 2
 
@@ -317,7 +328,7 @@ class StoreContract:
         store.beat(a_worker(), 0.3)
         store.beat(a_worker("mark"), 0.3)
         store.beat(a_worker(), 60)
-        eventually(lambda: len(store.workers()) == 1)
+        wait_until(lambda: len(store.workers()) == 1, "the mark to go")
         assert store.workers()[0].worker_id == "w"
 
     def test_a_retired_worker_is_forgotten_at_once(self, store: Store) -> None:
@@ -329,12 +340,10 @@ class StoreContract:
 
     # parked messages
     def test_a_message_waits_until_it_is_due(self, store: Store, another: Callable[[], Store]) -> None:
-        message = a_message(due=time.time() + 0.3, queue=STRANGE, body=b"\x00\xff{\n", priority=7)
+        message = a_message(due=time.time() + 0.5, queue=STRANGE, body=b"\x00\xff{\n", priority=7)
         store.park([message])
         assert store.due(STRANGE, "amqp", 10, 60) == []
-        taken: list[Parked] = []
-        eventually(lambda: bool(taken.extend(another().due(STRANGE, "amqp", 10, 60)) or taken))
-        assert taken == [message]
+        assert take(another(), 1, STRANGE) == [message]
         assert time.time() >= message.due - 0.01
         assert store.unpark(STRANGE, "amqp", [message.parked_id]) == 1
 
@@ -355,8 +364,7 @@ class StoreContract:
         store.park([a_message("c", 3.0), a_message("b", 2.0), a_message("a", 1.0)])
         started = time.monotonic()
         assert ids(store.due("q", "amqp", 10, 0.3)) == ["a", "b", "c"]
-        again: list[Parked] = []
-        eventually(lambda: bool(again.extend(another().due("q", "amqp", 10, 30)) or len(again) == 3))
+        again = take(another(), 3)
         assert time.monotonic() - started > 0.25
         assert ids(again) == ["a", "b", "c"]
         assert again[0].due == 1.0
@@ -374,9 +382,7 @@ class StoreContract:
         soon = time.time() + 0.2
         store.park([a_message("cancelled", soon), a_message("kept", soon)])
         assert another().unpark("q", "amqp", ["cancelled"]) == 1
-        taken: list[str] = []
-        eventually(lambda: bool(taken.extend(ids(store.due("q", "amqp", 10, 60))) or taken))
-        assert taken == ["kept"]
+        assert ids(take(store, 1)) == ["kept"]
 
     def test_waiting_messages_are_shown_and_counted(self, store: Store) -> None:
         assert store.parked("q", "amqp", 10) == []
@@ -434,18 +440,16 @@ class StoreContract:
 
     def test_processes_take_no_message_twice(self, store: Store, store_url: str) -> None:
         store.park([a_message(f"{n:04}", 1.0 + n) for n in range(600)])
-        take = (
-            "[print(m.parked_id) for m in iter(lambda: ["
-            "m.parked_id + chr(10) for m in s.due('q', 'amqp', 7, 60)], []) for m in []]; "
-        )
-        take = "exec('while t := s.due(\"q\", \"amqp\", 7, 60):\\n for m in t: print(m.parked_id)'); s.close()"
+        take = """
+            while taken := store.due("q", "amqp", 7, 60):
+                for message in taken:
+                    print(message.parked_id)
+        """
         processes = [elsewhere(store_url, take) for _ in range(4)]
         taken = [parked_id for process in processes for parked_id in output_of(process).split()]
         assert sorted(taken) == [f"{n:04}" for n in range(600)]
 
-    def test_many_write_at_once(
-        self, store: Store, another: Callable[[], Store], threads: ThreadPoolExecutor
-    ) -> None:
+    def test_many_write_at_once(self, store: Store, another: Callable[[], Store], threads: ThreadPoolExecutor) -> None:
         stores = [store, store, another(), another()]
         start = threading.Barrier(len(stores))
 

@@ -1,0 +1,246 @@
+"""One consumer's mouth on one queue of the Redis broker. `redis_scripts` has the keys and what each step does in the server.
+
+Every message a consumer has in flight is filed in the server under a token that this inbox never uses twice; settling removes
+the token. A consumer whose lease was lost finds its tokens gone: that is the whole fence.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Sequence
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from fbcli.broker import Action, Delivery, Inbox, Outgoing, Settlement, dead_queue
+from fbcli.errors import Unavailable
+from fbcli.redis_client import translating
+
+from .redis_link import BlockedPop, Link, Reach, Waker, readable
+from .redis_scripts import BEAT, BELL, CLAIM, LEAVE, LEVEL, RELEASE
+
+if TYPE_CHECKING:
+    from .redis import RedisBroker
+
+CLAIM_AT_ONCE = 2000
+"""Most messages one claim takes. Lua passes at most 8,000 values to one command (LUAI_MAXCSTACK), two for each message."""
+
+BLOCK_SECONDS = 2.0
+"""How long one BLMOVE waits in the server, at most a third of the lease: one that outlives its consumer must have ended
+before the consumer's messages are taken back."""
+
+
+class RedisInbox(Inbox):
+    """Used by one thread, `wake` and `keep_alive` apart."""
+
+    def __init__(self, broker: RedisBroker, reach: Reach, queue: str, consumer_id: str, lease: float) -> None:
+        self._broker, self._queue, self._lease = broker, queue, lease
+        self._owner = f"{consumer_id}:{os.urandom(4).hex()}"
+        self._prefixes = (f"fb:{{{queue}}}:held:", f"fb:{{{queue}}}:handed:")
+        self._held, self._handed = (prefix + self._owner for prefix in self._prefixes)
+        self._keys = (*broker.keys(queue), self._held, self._handed)
+        self._translating = translating(broker.url)
+        self._link, self._blocked, self._waker = Link(reach, queue), BlockedPop(reach, queue), Waker()
+        self._beat_link, self._beat_lock = Link(reach, queue), threading.Lock()
+        self._block = min(BLOCK_SECONDS, lease / 3)
+        self._closed = False
+
+        self._token = 1
+        """The next one to give out."""
+        self._lost_before = 0
+        """Deliveries with a smaller token are somebody else's."""
+        self._generation = 1
+        """Counts the claims whose reply was lost; the server refuses one of an earlier generation that arrives late."""
+        self._doubt: int | None = None
+        """A claim whose reply was lost may have filed messages under this token and later ones."""
+        self._unfiled: Delivery | None = None
+        """Handed over by BLMOVE and delivered, not yet filed under its token (it lies in `handed`)."""
+        self._recovered: list[Delivery] = []
+        self._look_at = 0.0
+        """Monotonic time at which the next delayed message is due."""
+
+    def enter(self) -> None:
+        """Register with the server, and take back what dead consumers left."""
+        with self._translating:
+            self._claim(0)
+        self.keep_alive()
+
+    def fetch(self, limit: int, wait: float) -> list[Delivery]:
+        deadline = monotonic() + wait
+        limit = min(limit, CLAIM_AT_ONCE)
+        with self._translating:
+            while True:
+                found = self._look(limit)
+                if found or self._waker.take():
+                    return found
+                now = monotonic()
+                if now >= deadline:
+                    return found
+                if limit and self._blocked.expires is None:
+                    self._blocked.begin("BLMOVE", self._queue, self._handed, "RIGHT", "LEFT", timeout=self._block)
+                until = min(deadline, self._look_at, self._blocked.expires or deadline)
+                blocked = self._blocked.socket()
+                sockets = (self._waker.socket,) if blocked is None else (self._waker.socket, blocked)
+                readable(sockets, until - now)
+                if self._blocked.expires is not None and monotonic() >= self._blocked.expires:
+                    self._blocked.drop()
+
+    def settle(self, settlements: Sequence[Settlement]) -> Sequence[Settlement]:
+        late: list[Settlement] = []
+        if self._lost_before or self._closed:
+            late = [s for s in settlements if self._closed or int(s.delivery.handle) < self._lost_before]
+            settlements = [s for s in settlements if not self._closed and int(s.delivery.handle) >= self._lost_before]
+        acks = [s for s in settlements if s.action is Action.ACK]
+        with self._translating:
+            if acks:
+                late += self._acknowledge(acks)
+            if len(acks) < len(settlements):
+                if any(s.delivery is self._unfiled for s in settlements):
+                    self._claim(0)
+                late += self._release([s for s in settlements if s.action is Action.RELEASE])
+                late += self._bury([s for s in settlements if s.action is Action.BURY])
+        return late
+
+    def wake(self) -> None:
+        self._waker.set()
+
+    def keep_alive(self) -> int:
+        with self._beat_lock, self._translating:
+            if self._closed:
+                return 0
+            self._broker.announce(self._queue)
+            return int(self._beat_link.run(BEAT, self._keys, self._owner, self._lease, *self._prefixes))
+
+    def close(self) -> None:
+        with self._beat_lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._beat_link.close()
+        self._recovered.clear()
+        try:
+            with self._translating:
+                self._blocked.cancel(self._link)
+                gone = self._blocked.socket() is None
+                self._link.run(LEAVE, self._keys, self._owner, "1" if gone else "0")
+        finally:
+            self._blocked.drop()
+            self._link.close()
+            self._waker.close()
+
+    def _look(self, limit: int) -> list[Delivery]:
+        """Return what there is now, waiting for nothing."""
+        if self._recovered:
+            found, self._recovered = self._recovered[:limit], self._recovered[limit:]
+            return found
+        blocked = self._blocked.socket()
+        if blocked is not None:
+            if limit == 0:
+                # Somebody who has room must get the next message. What came in the last moment is put back by the claim.
+                self._blocked.cancel(self._link)
+            elif readable((blocked,), 0):
+                body = self._blocked.finish()
+                if body is not None and body != BELL:
+                    self._unfiled = Delivery(body, self._take_tokens(1)[0])
+                    return [self._unfiled]
+            elif monotonic() < self._look_at:
+                return []
+        return self._claim(limit)
+
+    def _claim(self, limit: int) -> list[Delivery]:
+        """Move what is due, and take up to `limit` messages. The first claim registers, and so does one after a lost lease."""
+        unfiled = self._unfiled
+        try:
+            lost, wait, bodies, members, recovered = self._link.run(
+                CLAIM,
+                self._keys,
+                limit,
+                self._token,
+                # Longer than hash-max-listpack-value: a hash of small fields would be searched field by field.
+                f"{self._generation:080d}",
+                self._owner,
+                self._lease,
+                "" if self._doubt is None else self._doubt,
+                *(("", "") if unfiled is None else (unfiled.handle, unfiled.body)),
+                "1" if self._blocked.socket() is None else "0",
+            )
+        except self._broker.lost_reply():
+            # It may have been carried out or not, or may be later. The same holds for a BLMOVE.
+            self._blocked.drop()
+            self._generation += 1
+            self._doubt = self._token if self._doubt is None else self._doubt
+            self._token += limit
+            raise
+        self._unfiled = self._doubt = None
+        if lost:
+            self._lost_before = self._token
+        self._look_at = monotonic() + (wait / 1000 if wait >= 0 else 3600)
+        deliveries = [_headed(member, token) for member, token in zip(members, self._take_tokens(len(members), "+"))]
+        deliveries += map(Delivery, bodies, self._take_tokens(len(bodies)))
+        if recovered:
+            pairs = zip(recovered[1::2], recovered[::2])
+            found = [_headed(body, t.decode()) if t[:1] == b"+" else Delivery(body, t.decode()) for body, t in pairs]
+            self._recovered = sorted(found, key=lambda delivery: int(delivery.handle)) + deliveries
+            deliveries, self._recovered = self._recovered[:limit], self._recovered[limit:]
+        return deliveries
+
+    def _take_tokens(self, count: int, mark: str = "") -> list[str]:
+        first, self._token = self._token, self._token + count
+        if mark:
+            return [f"+{token}" for token in range(first, self._token)]
+        return list(map(str, range(first, self._token)))
+
+    def _acknowledge(self, settlements: Sequence[Settlement]) -> list[Settlement]:
+        tokens = [s.delivery.handle for s in settlements]
+        commands: list[tuple[str, ...]] = [("HDEL", self._held, *tokens)]
+        unfiled = self._unfiled
+        if unfiled is not None and unfiled.handle in tokens:
+            removal = ("LREM", self._handed, "1", unfiled.body)
+            commands = [removal] if len(tokens) == 1 else [removal, *commands]
+        if sum(self._link.call(*commands)) == len(tokens):
+            if len(commands) > 1 or commands[0][0] == "LREM":
+                self._unfiled = None
+            return []
+        return [] if self._registered() else list(settlements)
+
+    def _release(self, settlements: Sequence[Settlement]) -> list[Settlement]:
+        if not settlements:
+            return []
+        arguments: list[Any] = []
+        for s in reversed(settlements):
+            new_body = ("0", b"") if s.body is None else ("1", s.body)
+            arguments += (s.delivery.handle, max(0.0, s.delay), self._broker.new_id(), *new_body)
+        missing = self._link.run(RELEASE, self._keys, *arguments)
+        return self._late(settlements, [token.decode() for token in missing])
+
+    def _bury(self, settlements: Sequence[Settlement]) -> list[Settlement]:
+        """Copy to the dead letters, then remove: a crash in between leaves two copies, never none.
+
+        One script could do both, but not in a cluster, where the two queues live on different servers.
+        """
+        if not settlements:
+            return []
+        tokens = [s.delivery.handle for s in settlements]
+        there = self._link.call(*(("HEXISTS", self._held, token) for token in tokens))
+        held = [s for s, exists in zip(settlements, there) if exists]
+        if held:
+            bodies = [s.delivery.body if s.body is None else s.body for s in held]
+            self._broker.publish(dead_queue(self._queue), [Outgoing(body) for body in bodies])
+            self._link.call(("HDEL", self._held, *(s.delivery.handle for s in held)))
+        return self._late(settlements, [token for token, exists in zip(tokens, there) if not exists])
+
+    def _late(self, settlements: Sequence[Settlement], missing: Sequence[str]) -> list[Settlement]:
+        if not missing or self._registered():
+            return []
+        gone = set(missing)
+        return [s for s in settlements if s.delivery.handle in gone]
+
+    def _registered(self) -> bool:
+        """A token that is gone while the lease holds was settled before, by a call whose reply was lost: not too late."""
+        return bool(self._link.call(("HEXISTS", self._held, ""))[0])
+
+
+def _headed(member: bytes, token: str) -> Delivery:
+    score, deliveries, body = member.split(b":", 2)
+    return Delivery(body, token, int(deliveries) + 1, 9 - int(score) // LEVEL)

@@ -1,0 +1,279 @@
+"""What the Redis broker does inside the server, where each script is one indivisible step.
+
+Keys of queue Q, all in one cluster slot (the braces are Redis's hash tag):
+
+    Q                     list    ready bodies, bare, so that any language can LPUSH; consumed from the right
+    fb:{Q}:urgent         zset    ready messages with a priority, or returned with a delivery count; all go before the list
+    fb:{Q}:delayed        zset    messages that wait, by due Unix time
+    fb:{Q}:owners         zset    consumers, by the time their lease ends (the server's clock)
+    fb:{Q}:held:OWNER     hash    what a consumer has in flight: token -> body, "+token" -> urgent member, "" -> registration
+    fb:{Q}:handed:OWNER   list    what a blocked BLMOVE handed to it, until the next step files or returns it
+
+An urgent member is `score:deliveries:body`, a delayed one `id:priority:deliveries:front:body`.
+
+Blocked consumers wait at Q only, so that a foreign LPUSH wakes them. Hence the doorbell: as long as `urgent` holds anything,
+Q is not empty; a bell lies in it when no message does. A bell is always the rightmost element and never delivered.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+BELL = b"\0fb:bell"
+
+LEVEL = 10**13
+"""Width of one priority's band of scores in `urgent`; new ones are placed from its middle on, to the front or the back.
+Ten bands stay below 2**53, up to which a score is an exact integer."""
+
+MOVE_AT_ONCE = 1000
+"""Due messages moved by one step, about a millisecond of the server's time."""
+
+GHOST_SECONDS = 10
+"""How long a dead consumer stays listed after its messages were taken back, in case a BLMOVE it left behind in the
+server was handed one more. Longer than `BLOCK_SECONDS` of the inbox."""
+
+
+class Script:
+    """A Lua script, called by its hash."""
+
+    def __init__(self, body: str) -> None:
+        self.text = (_PRELUDE + body).encode()
+        self.sha = hashlib.sha1(self.text, usedforsecurity=False).hexdigest()
+
+
+_PRELUDE = f"""
+local ready, urgent, delayed, owners, held, handed = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local BELL, LEVEL = '\\0fb:bell', {LEVEL}
+
+local function now()
+  local time = redis.call('TIME')
+  return time[1] + time[2] / 1000000
+end
+
+local function ring()
+  if redis.call('LLEN', ready) == 0 then redis.call('LPUSH', ready, BELL) end
+end
+
+local function ring_if_urgent()
+  if redis.call('EXISTS', urgent) == 1 then ring() end
+end
+
+local function put_urgent(priority, deliveries, body, front)
+  local low = (9 - priority) * LEVEL
+  local high, score, edge = low + LEVEL - 1, low + LEVEL / 2, nil
+  if front then
+    edge = redis.call('ZRANGEBYSCORE', urgent, low, high, 'WITHSCORES', 'LIMIT', 0, 1)
+  else
+    edge = redis.call('ZREVRANGEBYSCORE', urgent, high, low, 'WITHSCORES', 'LIMIT', 0, 1)
+  end
+  if edge[2] then score = edge[2] + (front and -1 or 1) end
+  redis.call('ZADD', urgent, score, string.format('%.0f:%d:', score, deliveries) .. body)
+end
+
+local function put_front(priority, deliveries, body)
+  if priority > 0 or deliveries > 0 then
+    put_urgent(priority, deliveries, body, true)
+  else
+    if redis.call('LINDEX', ready, -1) == BELL then redis.call('RPOP', ready) end
+    redis.call('RPUSH', ready, body)
+  end
+end
+
+local function open_held(field, value)
+  if string.byte(field) ~= 43 then return 0, 0, value end  -- 43 is '+'
+  local score, deliveries, start = string.match(value, '^(%d+):(%d+):()')
+  return 9 - math.floor(score / LEVEL), tonumber(deliveries), string.sub(value, start)
+end
+
+-- Newest first, each to the very front: so the oldest ends up foremost.
+local function give_back(held, handed, lost)
+  local given = 0
+  for _, body in ipairs(redis.call('LRANGE', handed, 0, -1)) do
+    if body ~= BELL then
+      put_front(0, lost, body)
+      given = given + 1
+    end
+  end
+  local fields = redis.call('HKEYS', held)
+  table.sort(fields, function(a, b) return (tonumber(a) or 0) > (tonumber(b) or 0) end)
+  for _, field in ipairs(fields) do
+    if field ~= '' then
+      local priority, deliveries, body = open_held(field, redis.call('HGET', held, field))
+      put_front(priority, deliveries + lost, body)
+      given = given + 1
+    end
+  end
+  redis.call('DEL', held, handed)
+  ring_if_urgent()
+  return given
+end
+"""
+
+CLAIM = Script(f"""
+-- limit, first token, generation, owner, lease, recover from this token, token to file, its body, 1 if no BLMOVE waits
+local limit, token = tonumber(ARGV[1]), tonumber(ARGV[2])
+local lost, wait, recovered = 0, -1, {{}}
+
+local registered = redis.call('HGET', held, '')
+if registered ~= ARGV[3] then
+  -- A request whose sender has given it up, delayed on the way: what it took would be missed by nobody.
+  if registered and registered > ARGV[3] then return redis.error_reply('ERR fb: a later request came first') end
+  if not registered then
+    lost = 1
+    redis.call('ZADD', owners, now() + ARGV[5], ARGV[4])
+  end
+  redis.call('HSET', held, '', ARGV[3])
+end
+if ARGV[6] ~= '' then
+  for _, field in ipairs(redis.call('HKEYS', held)) do
+    if field ~= '' and tonumber(field) >= tonumber(ARGV[6]) then
+      table.insert(recovered, field)
+      table.insert(recovered, redis.call('HGET', held, field))
+    end
+  end
+end
+
+if ARGV[7] ~= '' and redis.call('LREM', handed, 1, ARGV[8]) == 1 then redis.call('HSET', held, ARGV[7], ARGV[8]) end
+if ARGV[9] == '1' then
+  local body = redis.call('LPOP', handed)
+  while body do
+    if body ~= BELL then put_front(0, 0, body) end
+    body = redis.call('LPOP', handed)
+  end
+end
+
+local soonest = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')
+if soonest[2] then
+  local time = now()
+  if tonumber(soonest[2]) <= time then
+    local due = redis.call('ZRANGEBYSCORE', delayed, '-inf', time, 'LIMIT', 0, {MOVE_AT_ONCE})
+    local returned = {{}}
+    for _, member in ipairs(due) do
+      local priority, deliveries, front, start = string.match(member, '^%x*:(%d):(%d+):(%d):()')
+      priority, deliveries = tonumber(priority), tonumber(deliveries)
+      local body = string.sub(member, start)
+      if front == '1' then
+        table.insert(returned, {{priority, deliveries, body}})
+      elseif priority > 0 then
+        put_urgent(priority, deliveries, body, false)
+      else
+        redis.call('LPUSH', ready, body)
+      end
+    end
+    for i = #returned, 1, -1 do put_front(unpack(returned[i])) end
+    redis.call('ZREMRANGEBYRANK', delayed, 0, #due - 1)
+    soonest = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')
+  end
+  if soonest[2] then wait = math.max(0, math.ceil((soonest[2] - time) * 1000)) end
+end
+
+local members, bodies, fields, n = {{}}, {{}}, {{}}, 0
+if limit > 0 then
+  local popped = redis.call('ZPOPMIN', urgent, limit)
+  for i = 1, #popped, 2 do
+    n = n + 1
+    members[n], fields[2 * n - 1], fields[2 * n] = popped[i], '+' .. string.format('%.0f', token), popped[i]
+    token = token + 1
+  end
+end
+local count = n
+while n < limit do
+  local popped = redis.call('RPOP', ready, limit - n)
+  if not popped then break end
+  for _, body in ipairs(popped) do
+    if body ~= BELL then
+      n = n + 1
+      bodies[n - count], fields[2 * n - 1], fields[2 * n] = body, token, body
+      token = token + 1
+    end
+  end
+  if #bodies > 0 then break end
+end
+if n > 0 then redis.call('HSET', held, unpack(fields)) end
+if count == limit then ring_if_urgent() end
+return {{lost, wait, bodies, members, recovered}}
+""")
+
+RELEASE = Script("""
+-- token, delay, id, 1 if there is a new body, new body; five for each, last delivered first. Returns the tokens not held.
+local missing, time, soonest = {}, now(), redis.call('ZRANGE', delayed, 0, 0)[1]
+for i = 1, #ARGV, 5 do
+  local value = redis.call('HGET', held, ARGV[i])
+  if value then
+    local priority, deliveries, body = open_held(ARGV[i], value)
+    if ARGV[i + 3] == '1' then body = ARGV[i + 4] end
+    local delay = tonumber(ARGV[i + 1])
+    if delay > 0 then
+      redis.call('ZADD', delayed, time + delay, string.format('%s:%d:%d:1:', ARGV[i + 2], priority, deliveries) .. body)
+    else
+      put_front(priority, deliveries, body)
+    end
+    redis.call('HDEL', held, ARGV[i])
+  else
+    table.insert(missing, ARGV[i])
+  end
+end
+ring_if_urgent()
+if redis.call('ZRANGE', delayed, 0, 0)[1] ~= soonest then ring() end
+return missing
+""")
+
+PUBLISH = Script("""
+-- due ('' is now), priority, id, body; four for each, in order.
+local soonest = redis.call('ZRANGE', delayed, 0, 0)[1]
+for i = 1, #ARGV, 4 do
+  if ARGV[i] ~= '' then
+    redis.call('ZADD', delayed, ARGV[i], ARGV[i + 2] .. ':' .. ARGV[i + 1] .. ':0:0:' .. ARGV[i + 3])
+  else
+    put_urgent(tonumber(ARGV[i + 1]), 0, ARGV[i + 3], false)
+  end
+end
+ring_if_urgent()
+if redis.call('ZRANGE', delayed, 0, 0)[1] ~= soonest then ring() end
+""")
+
+BEAT = Script(f"""
+-- owner, lease, prefix of held keys, prefix of handed keys. Returns how many messages of dead consumers came back.
+local time, given = now(), 0
+if redis.call('EXISTS', held) == 1 then redis.call('ZADD', owners, time + ARGV[2], ARGV[1]) end
+for _, owner in ipairs(redis.call('ZRANGEBYSCORE', owners, '-inf', time)) do
+  local held, handed = ARGV[3] .. owner, ARGV[4] .. owner
+  if redis.call('EXISTS', held, handed) > 0 then
+    given = given + give_back(held, handed, 1)
+    redis.call('ZADD', owners, time + {GHOST_SECONDS}, owner)
+  else
+    redis.call('ZREM', owners, owner)
+  end
+end
+return given
+""")
+
+LEAVE = Script(f"""
+-- owner, 1 if its BLMOVE is surely gone
+give_back(held, handed, 0)
+if ARGV[2] == '1' then
+  redis.call('ZREM', owners, ARGV[1])
+else
+  redis.call('ZADD', owners, now() + {GHOST_SECONDS}, ARGV[1])
+end
+""")
+
+SIZE = Script("""
+-- prefix of held keys, prefix of handed keys
+local waiting, in_flight = redis.call('LLEN', ready), 0
+if redis.call('LINDEX', ready, -1) == BELL then waiting = waiting - 1 end
+for _, owner in ipairs(redis.call('ZRANGE', owners, 0, -1)) do
+  in_flight = in_flight + math.max(0, redis.call('HLEN', ARGV[1] .. owner) - 1)
+  for _, body in ipairs(redis.call('LRANGE', ARGV[2] .. owner, 0, -1)) do
+    if body ~= BELL then in_flight = in_flight + 1 end
+  end
+end
+return {waiting + redis.call('ZCARD', urgent), in_flight, redis.call('ZCARD', delayed)}
+""")
+
+PURGE = Script("""
+local removed = redis.call('LLEN', ready) + redis.call('ZCARD', urgent) + redis.call('ZCARD', delayed)
+if redis.call('LINDEX', ready, -1) == BELL then removed = removed - 1 end
+redis.call('UNLINK', ready, urgent, delayed)
+return removed
+""")

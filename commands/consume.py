@@ -1,0 +1,78 @@
+"""`fb consume`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from fbcli.console.stage import Stage
+from fbcli.crew import CrewSpec
+
+from .flags import BrokerFlag, ContextFlag, JsonFlag, StoreFlag, new_app
+from .option_flags import given, with_option_flags
+
+app = new_app()
+
+
+@app.command()
+@with_option_flags
+def consume(
+    addresses: Annotated[
+        list[str], typer.Argument(metavar="ADDRESS…", help="Functions to run, like mymod:task or jobs/crawl.py:fetch.")
+    ],
+    burst: Annotated[bool, typer.Option("--burst", envvar="FB_BURST", help="End when the queue is empty.")] = False,
+    max_tasks: Annotated[
+        int | None, typer.Option("--max-tasks", envvar="FB_MAX_TASKS", min=1, help="End after so many tasks (in each process).")
+    ] = None,
+    json: JsonFlag = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", envvar="FB_VERBOSE", help="A log line for each task, also beside the live table.")
+    ] = False,
+    plain: Annotated[
+        bool, typer.Option("--plain", envvar="FB_PLAIN", help="No live table: log lines, as where there is no terminal.")
+    ] = False,
+    log_level: Annotated[
+        str, typer.Option("--log-level", envvar="FB_LOG_LEVEL", help="DEBUG, INFO, WARNING or ERROR.", rich_help_panel="Logging")
+    ] = "INFO",
+    log_file: Annotated[
+        Path | None,
+        typer.Option("--log-file", envvar="FB_LOG_FILE", help="Log to this rotating file as well.", rich_help_panel="Logging"),
+    ] = None,
+    log_json: Annotated[
+        bool, typer.Option("--log-json", envvar="FB_LOG_JSON", help="Log lines as JSON objects.", rich_help_panel="Logging")
+    ] = False,
+    broker: BrokerFlag = None,
+    store: StoreFlag = None,
+    context: ContextFlag = None,
+    **options: Any,
+) -> None:
+    """Run what was pushed to the queues of these functions.
+
+    \b
+      fb consume mymod:task
+      fb consume mymod:task --qps 5 --retries 5 --backoff 2
+      fb consume a:f b:g --processes 2 --concurrency 50
+      fb consume mymod:task --burst --json | jq .
+
+    Ctrl-C (or TERM) stops: it fetches no more and finishes what runs, for up to --drain seconds; the rest goes back to the queue.
+    A second one stops now. Ends with 0 when all that ran was finished.
+    """
+    spec = CrewSpec(
+        addresses=addresses,
+        flags=given(options),
+        context=context,
+        broker=broker,
+        store=store,
+        burst=burst,
+        max_tasks=max_tasks,
+        events=json,
+        log_level=log_level.upper(),
+        log_file=str(log_file) if log_file else None,
+        log_json=log_json,
+    )
+    raise typer.Exit(Stage(spec, json=json, live=not plain, verbose=verbose).play())
