@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from fbcli.broker import Action, Delivery, Inbox, Outgoing, Settlement, dead_queue
-from fbcli.errors import Unavailable
 from fbcli.redis_client import translating
 
 from .redis_link import BlockedPop, Link, Reach, Waker, readable
@@ -22,6 +20,8 @@ from .redis_scripts import BEAT, BELL, CLAIM, LEAVE, LEVEL, RELEASE
 
 if TYPE_CHECKING:
     from .redis import RedisBroker
+
+_ACK = Action.ACK
 
 CLAIM_AT_ONCE = 2000
 """Most messages one claim takes. Lua passes at most 8,000 values to one command (LUAI_MAXCSTACK), two for each message."""
@@ -37,7 +37,7 @@ class RedisInbox(Inbox):
     def __init__(self, broker: RedisBroker, reach: Reach, queue: str, consumer_id: str, lease: float) -> None:
         self._broker, self._queue, self._lease = broker, queue, lease
         self._owner = f"{consumer_id}:{os.urandom(4).hex()}"
-        self._prefixes = (f"fb:{{{queue}}}:held:", f"fb:{{{queue}}}:handed:")
+        self._prefixes = broker.prefixes(queue)
         self._held, self._handed = (prefix + self._owner for prefix in self._prefixes)
         self._keys = (*broker.keys(queue), self._held, self._handed)
         self._translating = translating(broker.url)
@@ -67,6 +67,8 @@ class RedisInbox(Inbox):
         self.keep_alive()
 
     def fetch(self, limit: int, wait: float) -> list[Delivery]:
+        if self._closed:
+            return []
         deadline = monotonic() + wait
         limit = min(limit, CLAIM_AT_ONCE)
         with self._translating:
@@ -76,22 +78,20 @@ class RedisInbox(Inbox):
                     return found
                 now = monotonic()
                 if now >= deadline:
-                    return found
+                    return self._end_waiting()
                 if limit and self._blocked.expires is None:
                     self._blocked.begin("BLMOVE", self._queue, self._handed, "RIGHT", "LEFT", timeout=self._block)
-                until = min(deadline, self._look_at, self._blocked.expires or deadline)
-                blocked = self._blocked.socket()
-                sockets = (self._waker.socket,) if blocked is None else (self._waker.socket, blocked)
-                readable(sockets, until - now)
-                if self._blocked.expires is not None and monotonic() >= self._blocked.expires:
-                    self._blocked.drop()
+                self._sleep(min(deadline, self._look_at) - now)
+                if self._waker.drain():
+                    # The BLMOVE stays outstanding: whoever woke us mostly has something to settle, and then comes back.
+                    return self._look(limit) if limit else []
 
     def settle(self, settlements: Sequence[Settlement]) -> Sequence[Settlement]:
         late: list[Settlement] = []
         if self._lost_before or self._closed:
             late = [s for s in settlements if self._closed or int(s.delivery.handle) < self._lost_before]
             settlements = [s for s in settlements if not self._closed and int(s.delivery.handle) >= self._lost_before]
-        acks = [s for s in settlements if s.action is Action.ACK]
+        acks = [s for s in settlements if s.action is _ACK]
         with self._translating:
             if acks:
                 late += self._acknowledge(acks)
@@ -118,16 +118,18 @@ class RedisInbox(Inbox):
                 return
             self._closed = True
             self._beat_link.close()
-        self._recovered.clear()
         try:
             with self._translating:
                 self._blocked.cancel(self._link)
-                gone = self._blocked.socket() is None
-                self._link.run(LEAVE, self._keys, self._owner, "1" if gone else "0")
+                self._link.run(LEAVE, self._keys, self._owner, "0" if self._blocked.lingers() else "1")
         finally:
-            self._blocked.drop()
-            self._link.close()
-            self._waker.close()
+            self.hang_up()
+
+    def hang_up(self) -> None:
+        """Close the connections, telling the server nothing."""
+        self._blocked.drop()
+        self._link.close()
+        self._waker.close()
 
     def _look(self, limit: int) -> list[Delivery]:
         """Return what there is now, waiting for nothing."""
@@ -136,20 +138,39 @@ class RedisInbox(Inbox):
             return found
         blocked = self._blocked.socket()
         if blocked is not None:
-            if limit == 0:
-                # Somebody who has room must get the next message. What came in the last moment is put back by the claim.
-                self._blocked.cancel(self._link)
-            elif readable((blocked,), 0):
-                body = self._blocked.finish()
-                if body is not None and body != BELL:
-                    self._unfiled = Delivery(body, self._take_tokens(1)[0])
-                    return [self._unfiled]
-            elif monotonic() < self._look_at:
+            answered = readable((blocked,), 0)
+            if limit and not answered and monotonic() < self._look_at:
                 return []
+            # With no room, somebody else must get the next message; what came in the last moment is put back by the claim.
+            found = self._handed_over(self._blocked.finish() if answered else self._blocked.cancel(self._link), limit)
+            if found:
+                return found
         return self._claim(limit)
 
+    def _end_waiting(self) -> list[Delivery]:
+        """Ask for nothing while nobody waits for it: it would be missing elsewhere."""
+        return self._handed_over(self._blocked.cancel(self._link), 1) if self._blocked.expires is not None else []
+
+    def _handed_over(self, body: bytes | None, limit: int) -> list[Delivery]:
+        """Deliver what BLMOVE brought at once; it is filed by the next claim, or settled where it lies."""
+        if body is None or body == BELL or not limit:
+            return []
+        self._unfiled = Delivery(body, self._take_tokens(1)[0])
+        return [self._unfiled]
+
+    def _sleep(self, seconds: float) -> None:
+        """Until woken, or answered by the server."""
+        sock, expires = self._blocked.socket(), self._blocked.expires
+        if sock is None or expires is None:
+            readable((self._waker.socket,), seconds)
+        elif not readable((self._waker.socket, sock), min(seconds, expires - monotonic())) and monotonic() >= expires:
+            self._blocked.drop()
+
     def _claim(self, limit: int) -> list[Delivery]:
-        """Move what is due, and take up to `limit` messages. The first claim registers, and so does one after a lost lease."""
+        """Move what is due, and take up to `limit` messages. The first claim registers, and so does one after a lost lease.
+
+        Note: never while a BLMOVE is outstanding. Whatever lies in `handed` and was not delivered goes back to the queue.
+        """
         unfiled = self._unfiled
         try:
             lost, wait, bodies, members, recovered = self._link.run(
@@ -163,24 +184,23 @@ class RedisInbox(Inbox):
                 self._lease,
                 "" if self._doubt is None else self._doubt,
                 *(("", "") if unfiled is None else (unfiled.handle, unfiled.body)),
-                "1" if self._blocked.socket() is None else "0",
             )
-        except self._broker.lost_reply():
-            # It may have been carried out or not, or may be later. The same holds for a BLMOVE.
+        except BaseException:
+            # It may have been carried out or not, or may be later: the next claim finds out. The same holds for a BLMOVE.
             self._blocked.drop()
             self._generation += 1
             self._doubt = self._token if self._doubt is None else self._doubt
             self._token += limit
             raise
         self._unfiled = self._doubt = None
-        if lost:
+        if lost and self._token > 1:
             self._lost_before = self._token
         self._look_at = monotonic() + (wait / 1000 if wait >= 0 else 3600)
-        deliveries = [_headed(member, token) for member, token in zip(members, self._take_tokens(len(members), "+"))]
+        deliveries = list(map(headed, members, self._take_tokens(len(members), "+")))
         deliveries += map(Delivery, bodies, self._take_tokens(len(bodies)))
         if recovered:
-            pairs = zip(recovered[1::2], recovered[::2])
-            found = [_headed(body, t.decode()) if t[:1] == b"+" else Delivery(body, t.decode()) for body, t in pairs]
+            pairs = zip(recovered[1::2], recovered[::2], strict=True)
+            found = [headed(body, t.decode()) if t[:1] == b"+" else Delivery(body, t.decode()) for body, t in pairs]
             self._recovered = sorted(found, key=lambda delivery: int(delivery.handle)) + deliveries
             deliveries, self._recovered = self._recovered[:limit], self._recovered[limit:]
         return deliveries
@@ -193,16 +213,15 @@ class RedisInbox(Inbox):
 
     def _acknowledge(self, settlements: Sequence[Settlement]) -> list[Settlement]:
         tokens = [s.delivery.handle for s in settlements]
-        commands: list[tuple[str, ...]] = [("HDEL", self._held, *tokens)]
+        removal = ("HDEL", self._held, *tokens)
         unfiled = self._unfiled
-        if unfiled is not None and unfiled.handle in tokens:
-            removal = ("LREM", self._handed, "1", unfiled.body)
-            commands = [removal] if len(tokens) == 1 else [removal, *commands]
-        if sum(self._link.call(*commands)) == len(tokens):
-            if len(commands) > 1 or commands[0][0] == "LREM":
-                self._unfiled = None
-            return []
-        return [] if self._registered() else list(settlements)
+        if unfiled is None or unfiled.handle not in tokens:
+            removed = self._link.call(removal)[0]
+        else:
+            # A claim whose reply was lost may have filed it already: so both places are asked.
+            removed = sum(self._link.call(("LREM", self._handed, 1, unfiled.body), removal))
+            self._unfiled = None
+        return [] if removed == len(tokens) or self._registered() else list(settlements)
 
     def _release(self, settlements: Sequence[Settlement]) -> list[Settlement]:
         if not settlements:
@@ -223,12 +242,12 @@ class RedisInbox(Inbox):
             return []
         tokens = [s.delivery.handle for s in settlements]
         there = self._link.call(*(("HEXISTS", self._held, token) for token in tokens))
-        held = [s for s, exists in zip(settlements, there) if exists]
+        held = [s for s, exists in zip(settlements, there, strict=True) if exists]
         if held:
             bodies = [s.delivery.body if s.body is None else s.body for s in held]
             self._broker.publish(dead_queue(self._queue), [Outgoing(body) for body in bodies])
             self._link.call(("HDEL", self._held, *(s.delivery.handle for s in held)))
-        return self._late(settlements, [token for token, exists in zip(tokens, there) if not exists])
+        return self._late(settlements, [token for token, exists in zip(tokens, there, strict=True) if not exists])
 
     def _late(self, settlements: Sequence[Settlement], missing: Sequence[str]) -> list[Settlement]:
         if not missing or self._registered():
@@ -241,6 +260,7 @@ class RedisInbox(Inbox):
         return bool(self._link.call(("HEXISTS", self._held, ""))[0])
 
 
-def _headed(member: bytes, token: str) -> Delivery:
+def headed(member: bytes, token: str = "") -> Delivery:
+    """Read an urgent member."""
     score, deliveries, body = member.split(b":", 2)
     return Delivery(body, token, int(deliveries) + 1, 9 - int(score) // LEVEL)

@@ -89,7 +89,8 @@ class Link:
     """One connection to the server that has `key`, made anew when it broke. Used by one thread at a time."""
 
     def __init__(self, reach: Reach, key: str, *, identify: bool = False) -> None:
-        self._reach, self._key, self._identify = reach, key, identify
+        self._reach, self._identify = reach, identify
+        self.key = key
         self._connection: _Connection | None = None
         self._pid = 0
         self.client_id = 0
@@ -111,6 +112,8 @@ class Link:
             replies = self._exchange(commands)
         for reply in replies:
             if isinstance(reply, Exception):
+                if isinstance(reply, self._reach.errors.ReadOnlyError):
+                    self.close()  # a primary no more: its name may lead to the new one by now
                 raise reply
         return replies
 
@@ -173,7 +176,7 @@ class Link:
                 self.close()
                 connection = None
         if connection is None:
-            connection = self._connection = self._reach.connect(self._key)
+            connection = self._connection = self._reach.connect(self.key)
             self._pid = os.getpid()
             if self._identify:
                 connection.send_packed_command(connection.pack_command("CLIENT", "ID"), check_health=False)
@@ -191,19 +194,19 @@ class Links:
 
     def call(self, key: str, *commands: Sequence[Word]) -> list[Any]:
         """As `Link.call`, on any idle connection to the server that has `key`."""
-        link, idle = self._borrow(key)
+        link, server = self._borrow(key)
         try:
             return link.call(*commands)
         finally:
-            self._return(link, idle)
+            self._return(link, server)
 
     def run(self, script: Script, keys: Sequence[str], *arguments: Word) -> Any:
         """As `Link.run`; the first key says where."""
-        link, idle = self._borrow(keys[0])
+        link, server = self._borrow(keys[0])
         try:
             return link.run(script, keys, *arguments)
         finally:
-            self._return(link, idle)
+            self._return(link, server)
 
     def close(self) -> None:
         self._closed = True
@@ -211,18 +214,20 @@ class Links:
             while idle:
                 idle.pop().close()
 
-    def _borrow(self, key: str) -> tuple[Link, list[Link]]:
-        idle = self._idle.setdefault(self._reach.where(key), [])
+    def _borrow(self, key: str) -> tuple[Link, str]:
+        server = self._reach.where(key)
         try:
-            return idle.pop(), idle
+            link = self._idle.setdefault(server, []).pop()
         except IndexError:
-            return Link(self._reach, key), idle
+            return Link(self._reach, key), server
+        link.key = key
+        return link, server
 
-    def _return(self, link: Link, idle: list[Link]) -> None:
-        if self._closed:
-            link.close()
+    def _return(self, link: Link, server: str) -> None:
+        if self._closed or (self._reach.cluster and self._reach.where(link.key) != server):
+            link.close()  # in a cluster, its key has moved, and the connection with it
         elif link.alive:
-            idle.append(link)
+            self._idle[server].append(link)
 
 
 class BlockedPop:
@@ -233,11 +238,12 @@ class BlockedPop:
         self._link = Link(reach, key, identify=True)
         self.expires: float | None = None
         """Monotonic time by which it must have been answered; None while nothing is outstanding."""
+        self._ended_by = 0.0
 
     def begin(self, *words: Word, timeout: float) -> None:
         """Send a command that blocks for up to `timeout` seconds (its last argument)."""
         self._link.send(*words, f"{timeout:.3f}")
-        self.expires = monotonic() + timeout + BLOCK_GRACE
+        self.expires = self._ended_by = monotonic() + timeout + BLOCK_GRACE
 
     def socket(self) -> socket.socket | None:
         """What to poll; None while nothing is outstanding."""
@@ -251,27 +257,32 @@ class BlockedPop:
             reply = self._link.receive()
         except (errors.ConnectionError, errors.TimeoutError):
             return None  # whoever asks next will meet the trouble, if it lasts
+        self._ended_by = 0.0
         if isinstance(reply, errors.MovedError):
             self._link.close()
             self._reach.look_again()
             return None
         if isinstance(reply, errors.ResponseError):
             if str(reply).startswith("UNBLOCKED"):  # the server became a replica
+                self._link.close()
                 return None
             raise reply
         return reply
 
     def cancel(self, link: Link) -> Any:
-        """End it by way of `link`; return what it was handed in the last moment, if anything. Afterwards it is gone for sure,
-        unless the server forbids CLIENT UNBLOCK (an ACL may): then its connection is dropped, and it ends a little later."""
+        """End it by way of `link`; return what it was handed in the last moment, if anything."""
         if self.expires is None:
             return None
         try:
             link.call(("CLIENT", "UNBLOCK", self._link.client_id))
         except self._reach.errors.ResponseError:
-            self.drop()
+            self.drop()  # an ACL may forbid it
             return None
         return self.finish()
+
+    def lingers(self) -> bool:
+        """Whether the server may still hold one whose connection broke, and hand something to nobody."""
+        return monotonic() < self._ended_by
 
     def drop(self) -> None:
         self.expires = None
@@ -296,22 +307,21 @@ class Waker:
                 pass  # full: it is awake as can be. Closed: nobody sleeps any more.
 
     def take(self) -> bool:
-        """Return whether it was set, and clear it.
+        """Return whether it was set, and clear it."""
+        return self._set and self.drain()
 
-        Note: drained first, cleared then. The other way round, a `set` in between would leave the flag up without a
-        byte behind it, and nobody could ever wake it again.
+    def drain(self) -> bool:
+        """As `take`, for one whose `socket` was seen readable.
+
+        Note: emptied first, cleared then. The other way round, a `set` in between would leave the flag up without a byte
+        behind it, and nobody could wake it any more.
         """
-        if not self._set:
-            return False
-        self.drain()
-        return True
-
-    def drain(self) -> None:
         try:
-            self.socket.recv(64)
+            found = bool(self.socket.recv(64))
         except OSError:
-            pass
-        self._set = False
+            found = False
+        was_set, self._set = self._set, False
+        return found or was_set
 
     def close(self) -> None:
         self.socket.close()
@@ -319,12 +329,13 @@ class Waker:
 
 
 def readable(sockets: Sequence[socket.socket], timeout: float) -> bool:
-    """Wait up to `timeout` seconds until one of them has something to read (or its end)."""
+    """Wait up to `timeout` seconds (an hour at most) until one of them has something to read, or its end."""
+    timeout = min(max(0.0, timeout), 3600.0)
     if any(getattr(sock, "pending", int)() for sock in sockets):
         return True  # TLS: decrypted already, so the kernel has nothing to show
     if hasattr(select, "poll"):
         poll = select.poll()
         for sock in sockets:
             poll.register(sock, select.POLLIN)
-        return bool(poll.poll(max(0.0, timeout) * 1000))
-    return bool(select.select(sockets, (), (), max(0.0, timeout))[0])  # Windows; eventlet's green select has no poll
+        return bool(poll.poll(timeout * 1000))
+    return bool(select.select(sockets, (), (), timeout)[0])  # Windows; eventlet's green select has no poll

@@ -110,7 +110,7 @@ end
 """
 
 CLAIM = Script(f"""
--- limit, first token, generation, owner, lease, recover from this token, token to file, its body, 1 if no BLMOVE waits
+-- limit, first token, generation, owner, lease, recover from this token, token of what is to be filed, its body
 local limit, token = tonumber(ARGV[1]), tonumber(ARGV[2])
 local lost, wait, recovered = 0, -1, {{}}
 
@@ -129,17 +129,16 @@ if ARGV[6] ~= '' then
     if field ~= '' and tonumber(field) >= tonumber(ARGV[6]) then
       table.insert(recovered, field)
       table.insert(recovered, redis.call('HGET', held, field))
+      limit = 0  -- there is work enough
     end
   end
 end
 
 if ARGV[7] ~= '' and redis.call('LREM', handed, 1, ARGV[8]) == 1 then redis.call('HSET', held, ARGV[7], ARGV[8]) end
-if ARGV[9] == '1' then
-  local body = redis.call('LPOP', handed)
-  while body do
-    if body ~= BELL then put_front(0, 0, body) end
-    body = redis.call('LPOP', handed)
-  end
+local body = redis.call('LPOP', handed)
+while body do
+  if body ~= BELL then put_front(0, 0, body) end
+  body = redis.call('LPOP', handed)
 end
 
 local soonest = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')
@@ -224,6 +223,8 @@ local soonest = redis.call('ZRANGE', delayed, 0, 0)[1]
 for i = 1, #ARGV, 4 do
   if ARGV[i] ~= '' then
     redis.call('ZADD', delayed, ARGV[i], ARGV[i + 2] .. ':' .. ARGV[i + 1] .. ':0:0:' .. ARGV[i + 3])
+  elseif ARGV[i + 1] == '0' then
+    redis.call('LPUSH', ready, ARGV[i + 3])
   else
     put_urgent(tonumber(ARGV[i + 1]), 0, ARGV[i + 3], false)
   end
@@ -268,7 +269,8 @@ for _, owner in ipairs(redis.call('ZRANGE', owners, 0, -1)) do
     if body ~= BELL then in_flight = in_flight + 1 end
   end
 end
-return {waiting + redis.call('ZCARD', urgent), in_flight, redis.call('ZCARD', delayed)}
+local due = redis.call('ZCOUNT', delayed, '-inf', now())
+return {waiting + redis.call('ZCARD', urgent) + due, in_flight, redis.call('ZCARD', delayed) - due}
 """)
 
 PURGE = Script("""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import os
 import sys
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from fbcli.errors import ExitCode, FbError
+from fbcli import __version__
+from fbcli.console.failure import report, report_usage
+from fbcli.console.output import Output
+from fbcli.errors import ExitCode, did_you_mean
 
 
 class Entry(NamedTuple):
@@ -41,6 +43,12 @@ COMMANDS = {
     "version": Entry("Set-up", "Print the version."),
 }
 """`fb --help` is shown from this table and imports no subcommand; `fb NAME` imports `commands/NAME.py` alone."""
+
+CALLING = ("push", "call", "run")
+"""Subcommands that take a function's arguments."""
+
+COMPLETE = "__complete"
+"""What the shells' completion scripts ask; not a command for people."""
 
 EPILOG = (
     "Exit codes: 0 ok · 1 failed · 2 usage · 3 not found · 4 unreachable · 5 unsupported · 6 refused · 7 timed out · "
@@ -93,8 +101,16 @@ app = typer.Typer(
 )
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        Output().text(f"fbcli {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def fb() -> None:
+def fb(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
     """Turn any Python function into a distributed, rate-controlled, never-lost task.
 
     \b
@@ -104,13 +120,38 @@ def fb() -> None:
     """
 
 
+ClickUsageError: Any = typer.BadParameter.__mro__[1]
+"""Base of what typer raises for a bad command line; typer has carried its own click since 0.26 and used click's before."""
+
+
 def main() -> None:
     """Entry point of the installed `fb`."""
+    if sys.argv[1:2] == [COMPLETE]:
+        importlib.import_module("fbcli.commands.complete").main(sys.argv[2:])
+    else:
+        sys.exit(run())
+
+
+def run() -> int:
+    """Run the command line; return the exit code."""
     try:
-        app(prog_name="fb")
-    except FbError as error:
-        print(f"fb: {error}", file=sys.stderr)  # noqa: T201  the one place where errors are shown
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(ExitCode.FAILED)
+        code = app(prog_name="fb", standalone_mode=False)
+        return code if isinstance(code, int) else ExitCode.OK
+    except ClickUsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # it has shown the help
+            return ExitCode.USAGE
+        typed = " ".join(["fb", *(word for word in sys.argv[1:2] if word in COMMANDS)])
+        return report_usage(_sentence(error), error.ctx.command_path if error.ctx else typed)
+    except typer.Abort:
+        return ExitCode.INTERRUPTED
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  whatever it is, it is told in a sentence
+        return report(error)
+
+
+def _sentence(error: Any) -> str:
+    if type(error).__name__ == "NoSuchOption":
+        close = did_you_mean(error.option_name, [name for option in error.ctx.command.params for name in option.opts])
+        hint = " Arguments of the function are written without dashes: x=1." if error.ctx.command.name in CALLING else ""
+        return f"there is no option {error.option_name}.{close or hint}"
+    text: str = error.format_message()
+    return text[:1].lower() + text[1:]

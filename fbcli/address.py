@@ -191,16 +191,45 @@ def parameter_names(root: Path, address_text: str) -> list[tuple[str, str, str |
     ][is_method:]
 
 
+def has_source(root: Path, address: Address) -> bool:
+    """Return whether the address's module is a file below `root`, or that file."""
+    source = _source(root, address.module)
+    return source is not None and source.is_file()
+
+
+def bound_names(root: Path, address: Address) -> set[str]:
+    """Return the names that the source of the address's module defines, assigns or imports at its top level, importing nothing.
+
+    `*` is among them where it imports all of another module. Raises `AddressNotFound` for source that is no Python.
+    """
+    source = _read(_source(root, address.module))
+    try:
+        ast.parse(source)
+    except (SyntaxError, ValueError) as error:
+        raise AddressNotFound(f"{address.module} cannot be parsed: {error}.") from None
+    names: set[str] = set()
+    for node in _parse(source):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names.update(alias.asname or alias.name.partition(".")[0] for alias in node.names)
+        else:
+            names.update(
+                inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store)
+            )
+    return names
+
+
 def written_options(root: Path, address: Address) -> dict[str, Any] | None:
     """Return the options that the source gives to `@boost(…)` in plain words, importing nothing.
 
-    Empty for a function that is not decorated, and where there is no source at all. None: only importing it can tell (another
-    decorator, a computed `queue` or `broker`, a name that is not defined in the module itself).
+    Empty for a function that is not decorated, and where there is no such module at all. None: only importing it can tell
+    (an installed module, another decorator, a computed `queue` or `broker`, a name that is not defined in the module itself).
     """
-    source = _source(root, address.module)
-    if source is None or not source.is_file():
-        return {}
-    node, _ = _definition(_read(source), address.name)
+    if not has_source(root, address):
+        installed = not address.is_file and importlib.util.find_spec(address.module.partition(".")[0]) is not None
+        return None if installed else {}
+    node, _ = _definition(_read(_source(root, address.module)), address.name)
     if node is None:
         return None
     options: dict[str, Any] = {}
@@ -209,11 +238,11 @@ def written_options(root: Path, address: Address) -> dict[str, Any] | None:
         name = ast.unparse(function).rpartition(".")[2]
         if name not in ("boost", "staticmethod", "classmethod"):
             return None
-        for keyword in keywords:
+        for given in keywords:
             try:
-                options[keyword.arg or "**"] = ast.literal_eval(keyword.value)
+                options[given.arg or "**"] = ast.literal_eval(given.value)
             except ValueError:
-                if keyword.arg in (None, "queue", "broker"):
+                if given.arg in (None, "queue", "broker"):
                     return None
     return None if "**" in options else options
 
@@ -332,9 +361,7 @@ def _main_module(name: str, root: Path) -> str:
         return str(spec.name)
     file = getattr(main, "__file__", None)
     if not file or not os.path.isfile(file):
-        raise UsageError(
-            f"{name} has no address, since it was typed in, not read from a file: consumers cannot import it."
-        )
+        raise UsageError(f"{name} has no address, since it was typed in, not read from a file: consumers cannot import it.")
     path = Path(os.path.abspath(file))
     for module in _module_names(path, _bases(root)):
         if _is_dotted_name(module) and (module not in sys.modules or _leads_to(module, path)):

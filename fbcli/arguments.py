@@ -221,7 +221,10 @@ def _shortened(text: str, size: int) -> str:
 
 
 def _type_text(annotation: Any) -> str:
-    return inspect.formatannotation(annotation).replace("pathlib.", "").replace("datetime.", "")
+    """Return a type as a person writes it: `Color | None`, without the modules that it comes from."""
+    if isinstance(annotation, type) and not typing.get_args(annotation):
+        return annotation.__name__
+    return re.sub(r"(?<![\w.'\"])(?:[^\W\d]\w*\.|<locals>\.)+", "", inspect.formatannotation(annotation))
 
 
 def _globals_of(function: Any) -> dict[str, Any]:

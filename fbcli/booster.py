@@ -10,7 +10,6 @@ task.consume()             # consumes in this process; returns at once
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
@@ -28,8 +27,8 @@ from fbcli.errors import BadArguments, BadSetting, Unsupported, UsageError
 from fbcli.message import decode, encode, new_task_id
 from fbcli.options import Options, TaskOptions, explain, parse_duration, parse_moment
 from fbcli.queue import Queue
-from fbcli.result import AsyncResult
-from fbcli.settings import Settings, load
+from fbcli.result import AsyncResult, in_thread
+from fbcli.settings import Origin, Settings, load
 
 if TYPE_CHECKING:
     from fbcli.engine.consumer import Consumer, Work
@@ -98,6 +97,11 @@ class Booster(Generic[P, R]):
     def options(self) -> Options:
         """The options in force. Raises `BadSetting`."""
         return self.settings.options(self.address.text, self.decorated, self._flags)
+
+    @property
+    def origins(self) -> dict[str, Origin]:
+        """Every option with where its value came from, as written, not yet checked."""
+        return self.settings.origins(self.address.text, self.decorated, self._flags)
 
     @functools.cached_property
     def signature(self) -> Signature:
@@ -194,15 +198,15 @@ class Booster(Generic[P, R]):
 
     async def apush(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult:
         """`push`, awaited; the event loop goes on meanwhile."""
-        return await asyncio.to_thread(self.push, *args, **kwargs)
+        return await in_thread(self.push, *args, **kwargs)
 
     async def apublish(self, arguments: Mapping[str, Any], **options: Any) -> AsyncResult:
         """`publish`, awaited."""
-        return await asyncio.to_thread(functools.partial(self.publish, arguments, **options))
+        return await in_thread(self.publish, arguments, **options)
 
     async def apush_many(self, calls: Iterable[Mapping[str, Any] | tuple[Any, ...]]) -> int:
         """`push_many`, awaited."""
-        return await asyncio.to_thread(self.push_many, calls)
+        return await in_thread(self.push_many, calls)
 
     # consuming
 
@@ -243,15 +247,15 @@ class Booster(Generic[P, R]):
 
     async def acount(self) -> int | None:
         """`count`, awaited."""
-        return await asyncio.to_thread(self.count)
+        return await in_thread(self.count)
 
     async def aclear(self) -> int:
         """`clear`, awaited."""
-        return await asyncio.to_thread(self.clear)
+        return await in_thread(self.clear)
 
 
 def find_booster(text: str, settings: Settings, flags: Mapping[str, Any] | None = None) -> Booster[Any, Any]:
-    """Return the booster at an address: the one that `@boost` made there, or a new one around a function that knows nothing of it.
+    """Return the booster at an address: the one that `@boost` made there, or a new one around a plain function.
 
     Raises `UsageError` for a text that is no address, `AddressNotFound` when nothing fit is there.
     """
@@ -260,6 +264,15 @@ def find_booster(text: str, settings: Settings, flags: Mapping[str, Any] | None 
     if isinstance(found, Booster):
         return found.bound(address=address, settings=settings, flags=flags or {})
     return Booster(found, address=address, settings=settings, flags=flags)
+
+
+def named_booster(queue: str, settings: Settings, flags: Mapping[str, Any] | None = None) -> Booster[Any, Any]:
+    """Return a booster that publishes to a queue by its name; its function is not known here, so any arguments are taken."""
+    return Booster(_unknown, address=Address(queue, "", ""), settings=settings, flags={**(flags or {}), "queue": queue})
+
+
+def _unknown(**arguments: Any) -> None:
+    raise NotImplementedError("only its queue is known here")
 
 
 def compose(

@@ -156,6 +156,8 @@ class Broker(ABC):
     capabilities: Capabilities
     summary: str
     """One line for `fb brokers`: what it is, and what it does not promise."""
+    library: tuple[str, str] | None = None
+    """Module of the client library that it imports when its URL is used, and the extra of fbcli that installs it."""
 
     def __init__(self, url: str) -> None:
         self.url = url

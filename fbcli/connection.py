@@ -9,7 +9,7 @@ from types import ModuleType
 
 from fbcli.errors import MissingLibrary
 
-_PASSWORD = re.compile(r"(?<=://)([^/:@]*):([^/]*)@")
+_PASSWORD = re.compile(r"(?<=://)([^\s/:@]*):([^\s/]*)@|([?&]\w*(?:password|secret|token)=)[^\s&]*", re.IGNORECASE)
 
 
 def load_library(module: str, *, extra: str) -> ModuleType:
@@ -26,4 +26,4 @@ def load_library(module: str, *, extra: str) -> ModuleType:
 
 def mask(url: str) -> str:
     """Return `url` with its password replaced by `***`, fit to be shown."""
-    return _PASSWORD.sub(r"\1:***@", url)
+    return _PASSWORD.sub(lambda match: f"{match[3]}***" if match[3] else f"{match[1]}:***@", url)

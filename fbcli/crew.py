@@ -80,7 +80,9 @@ class Crew:
             consumer.quiet()
 
     def restart(self) -> None:
-        logging.getLogger("fbcli.consumer").warning("a single process cannot restart itself: use --processes, or stop and start it")
+        logging.getLogger("fbcli.consumer").warning(
+            "a single process cannot restart itself: use --processes, or stop and start it"
+        )
 
     def describe(self) -> list[str]:
         """Return a line for each running task."""

@@ -1,26 +1,211 @@
-"""One queue by name: publishing to it and looking into it, without any function. What a broker cannot do (delay) is done here with
-the store, once for all brokers; what cannot be done at all raises `Unsupported`."""
+"""One queue by name: publishing to it and looking into it, without any function.
+
+What a broker cannot do (delay) is done here with the store, once for all brokers; what nobody can raises `Unsupported`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
 
 from fbcli.broker import Broker, Delivery, Outgoing, Settlement, Size, dead_queue
 from fbcli.clock import SYSTEM, Clock
-from fbcli.errors import TaskNotFound, Unsupported
-from fbcli.message import Message, new_task_id, read_message
+from fbcli.envelope import Envelope
+from fbcli.errors import PartlyDone, TaskNotFound, Unsupported, did_you_mean
+from fbcli.message import new_task_id
 from fbcli.stores.base import Parked, Store
 
 LEASE = 15.0
-"""Seconds that messages taken out by hand (replay, edit) stay owned without a heartbeat: when `fb` is killed meanwhile, they are
-back after so long."""
+"""Seconds that messages taken out by hand (replay, edit) stay owned: when `fb` is killed meanwhile, they come back then."""
 
 BATCH = 500
 
-EVERYTHING = 10**9
-"""A limit that limits nothing; fits what every broker takes for a number of messages."""
+EVERYTHING = 1_000_000_000
+"""A number of messages that no queue holds."""
 
-TAKEN = lambda count: None  # noqa: E731
+
+class Waiting(msgspec.Struct):
+    """A delayed message, wherever it waits."""
+
+    due: float
+    """Unix time."""
+    body: bytes
+    handle: Any
+
+    @property
+    def task_id(self) -> str:
+        return Envelope(self.body).task_id
+
+
+class Done(msgspec.Struct):
+    """What came of something that was asked for some tasks."""
+
+    count: int
+    """Messages for which it was done."""
+    missing: tuple[str, ...] = ()
+    """Tasks that were not there."""
+
+    @classmethod
+    def of(cls, count: int, asked: Collection[str], found: Container[str]) -> Done:
+        return cls(count, tuple(task_id for task_id in asked if task_id not in found))
+
+    def check(self) -> None:
+        """Raise `PartlyDone` when it was not done for all."""
+        if self.missing:
+            raise PartlyDone(f"Done for {self.count:,}, but there is no such message of {', '.join(self.missing)}.")
+
+
+def missing(asked: Collection[str], known: Iterable[str], where: str, command: str) -> TaskNotFound:
+    """Return the error of tasks of which there is no message."""
+    first = next(iter(asked))
+    others = f" nor of {len(asked) - 1} others" if len(asked) > 1 else ""
+    return TaskNotFound(f"{where} of task {first!r}{others}.{did_you_mean(first, known)} `{command}` lists them.")
+
+
+class Queue:
+    """A named line of messages on one broker."""
+
+    def __init__(self, name: str, broker: Broker, open_store: Callable[[], Store], clock: Clock = SYSTEM) -> None:
+        self.name = name
+        self.broker = broker
+        self.open_store = open_store
+        self.clock = clock
+        self._delays = broker.capabilities.delay
+        self._scheme = broker.url.partition("://")[0]
+
+    @property
+    def dead(self) -> Queue:
+        """The queue of its dead letters."""
+        return Queue(dead_queue(self.name), self.broker, self.open_store, self.clock)
+
+    def publish(self, messages: Sequence[Outgoing]) -> None:
+        """Publish a batch; returns once broker (or, for delayed ones where the broker cannot, the store) has confirmed all."""
+        if not self._delays:
+            later = [message for message in messages if message.not_before is not None]
+            if later:
+                self._park(later)
+                messages = [message for message in messages if message.not_before is None]
+        if messages:
+            self.broker.publish(self.name, messages)
+
+    def _park(self, messages: Sequence[Outgoing]) -> None:
+        self.open_store().park(
+            [
+                Parked(new_task_id(), self.name, self._scheme, message.not_before or 0.0, message.body, message.priority)
+                for message in messages
+            ]
+        )
+
+    def size(self) -> Size | None:
+        """Count what it holds; None: the broker cannot tell."""
+        size = self.broker.size(self.name)
+        if size is not None and not self._delays:
+            size.delayed = self.open_store().parked_count(self.name, self._scheme)
+        return size
+
+    def known_size(self) -> Size:
+        """Count what it holds. Raises `Unsupported` when the broker cannot tell."""
+        size = self.size()
+        if size is None:
+            raise self._cannot("count messages")
+        return size
+
+    def clear(self) -> int:
+        """Remove all that is ready or delayed; return how many."""
+        self.require("purge", "clear a queue")
+        removed = self.broker.purge(self.name)
+        return removed if self._delays else removed + self.cancel_delayed().count
+
+    def peek(self, n: int) -> list[Envelope]:
+        """Return the next `n` ready messages, taking none."""
+        self.require("peek", "show messages without taking them")
+        return [Envelope(body) for body in self.broker.peek(self.name, n)]
+
+    def delayed(self, n: int) -> list[Waiting]:
+        """Return up to `n` delayed messages, soonest first."""
+        if self._delays:
+            return [Waiting(message.due, message.body, message.handle) for message in self.broker.delayed(self.name, n)]
+        parked = self.open_store().parked(self.name, self._scheme, n)
+        return [Waiting(message.due, message.body, message.parked_id) for message in parked]
+
+    def count_delayed(self) -> int:
+        """Count what waits for its time."""
+        if self._delays:
+            return self.known_size().delayed or 0
+        return self.open_store().parked_count(self.name, self._scheme)
+
+    def find_delayed(self, task_ids: Collection[str]) -> list[Waiting]:
+        """Return the delayed messages of these tasks. Raises `TaskNotFound` when there are none."""
+        waiting = self.delayed(EVERYTHING)
+        found = [message for message in waiting if message.task_id in task_ids]
+        if not found:
+            known = [message.task_id for message in waiting]
+            raise missing(task_ids, known, f"{self.name} has no delayed message", f"fb delayed ls {self.name}")
+        return found
+
+    def cancel_delayed(self, task_ids: Collection[str] | None = None) -> Done:
+        """Remove the delayed messages of these tasks, or (None) all."""
+        if task_ids is not None:
+            found = self.find_delayed(task_ids)
+            return Done.of(self._cancel(found), task_ids, {message.task_id for message in found})
+        cancelled = 0
+        while removed := self._cancel(self.delayed(BATCH)):
+            cancelled += removed
+        return Done(cancelled)
+
+    def _cancel(self, waiting: Sequence[Waiting]) -> int:
+        handles = [message.handle for message in waiting]
+        if not handles:
+            return 0
+        if self._delays:
+            return self.broker.undelay(self.name, handles)
+        return self.open_store().unpark(self.name, self._scheme, handles)
+
+    def take(self, wanted: Callable[[bytes], bool], handle: Callable[[list[Delivery]], None], limit: int = EVERYTHING) -> int:
+        """Take the ready messages that are `wanted`, up to `limit`, and acknowledge each batch after `handle` has returned.
+
+        The others go back to where they were. Killed in the middle, what was taken and not acknowledged is back in the queue
+        when the lease has run out; but where the broker cannot acknowledge, it is lost. Returns how many were taken.
+        """
+        inbox = self.broker.open(self.name, consumer_id=f"fb-take-{new_task_id()}", prefetch=BATCH, lease=LEASE)
+        taken = 0
+        chosen: list[Delivery] = []
+        passed: list[Delivery] = []
+        try:
+            inbox.keep_alive()
+            while taken < limit and (batch := inbox.fetch(BATCH, 0.0)):
+                inbox.keep_alive()
+                chosen = list(islice((delivery for delivery in batch if wanted(delivery.body)), limit - taken))
+                handles = {id(delivery) for delivery in chosen}
+                passed += [delivery for delivery in batch if id(delivery) not in handles]
+                if chosen:
+                    handle(chosen)
+                    inbox.settle([Settlement(delivery) for delivery in chosen])
+                    taken += len(chosen)
+                    chosen = []
+            return taken
+        finally:
+            if not self.broker.capabilities.ack and (chosen or passed):
+                back = [Outgoing(delivery.body, delivery.priority) for delivery in chosen + passed]
+                self.broker.publish(self.name, back)
+            inbox.close()
+
+    def reclaim(self) -> None:
+        """Give back what a command that was killed had taken, if its lease has run out. On a queue without consumers nobody
+        else does that."""
+        inbox = self.broker.open(self.name, consumer_id=f"fb-reclaim-{new_task_id()}", prefetch=1, lease=LEASE)
+        try:
+            inbox.keep_alive()
+        finally:
+            inbox.close()
+
+    def require(self, capability: str, what: str) -> None:
+        """Raise `Unsupported` when the broker lacks a capability, which is needed to do `what`."""
+        if not getattr(self.broker.capabilities, capability):
+            raise self._cannot(what)
+
+    def _cannot(self, what: str) -> Unsupported:
+        return Unsupported(f"{self._scheme}:// cannot {what}. `fb brokers` shows what each broker can.")

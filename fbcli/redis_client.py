@@ -83,9 +83,7 @@ def _connect_cluster(library: Any, url: str) -> Redis:
     cluster = load_library("redis.cluster", extra="redis")
     nodes = [cluster.ClusterNode(host, port) for host, port in _hosts(parts, REDIS_PORT)]
     options, _ = _options(parts)
-    return cast(
-        "Redis", cluster.RedisCluster(startup_nodes=nodes, retry=_retries(2), **{**_connection_options(), **options})
-    )
+    return cast("Redis", cluster.RedisCluster(startup_nodes=nodes, retry=_retries(2), **{**_connection_options(), **options}))
 
 
 def _connection_options() -> dict[str, Any]:
@@ -104,9 +102,7 @@ def _connection_options() -> dict[str, Any]:
 def _retries(count: int) -> Any:
     """How often redis-py tries again by itself: never, since a command whose reply was lost would run twice, and what
     may be repeated is known only above. Only a cluster's client needs some, to learn of new primaries."""
-    return load_library("redis.retry", extra="redis").Retry(
-        load_library("redis.backoff", extra="redis").NoBackoff(), count
-    )
+    return load_library("redis.retry", extra="redis").Retry(load_library("redis.backoff", extra="redis").NoBackoff(), count)
 
 
 def _hosts(parts: SplitResult, default_port: int) -> list[tuple[str, int]]:
@@ -126,9 +122,7 @@ def _options(parts: SplitResult) -> tuple[dict[str, Any], bool]:
     ask_sentinels = query.pop("sentinel_auth", "no").lower() in ("yes", "true", "1")
     secure = query.pop("ssl", "no").lower() in ("yes", "true", "1")
     credentials, at, _ = parts.netloc.rpartition("@")
-    options = load_library("redis.connection", extra="redis").parse_url(
-        f"redis://{credentials}{at}/?{urlencode(query)}"
-    )
+    options = load_library("redis.connection", extra="redis").parse_url(f"redis://{credentials}{at}/?{urlencode(query)}")
     options.pop("db", None)
     return ({**options, "ssl": True} if secure else options), ask_sentinels
 
@@ -152,9 +146,7 @@ class translating(ContextDecorator):
     def __enter__(self) -> None:
         return None
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         if isinstance(error, Exception) and not isinstance(error, FbError):
             translated = translate(error, self._url)
             if translated is not None:
@@ -173,6 +165,8 @@ def translate(error: Exception, url: str) -> FbError | None:
         return Unavailable(f"{server} did not answer in time ({text}). Is it overloaded, paused, or behind a firewall?")
     if isinstance(error, errors.ConnectionError | errors.ClusterError | OSError):
         return Unavailable(f"{server} cannot be reached ({text}). Is it running, and is the URL right?")
+    if isinstance(error, errors.InvalidResponse):
+        return Unavailable(f"{server} does not speak Redis's protocol ({text}). Is it another kind of server, or TLS?")
     if isinstance(error, errors.RedisClusterException):
         return Unavailable(f"{server} is not a cluster that works ({text}). See what `redis-cli cluster info` says.")
     if isinstance(error, errors.OutOfMemoryError) or "OOM command not allowed" in text:

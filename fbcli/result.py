@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from fbcli.errors import TaskFailed, TimedOut
 from fbcli.stores.base import Result, Store
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 FOREVER = 10 * 365 * 86400.0
 
@@ -41,7 +43,14 @@ class AsyncResult:
 
     async def aresult(self, timeout: float | None = None) -> Any:
         """`result`, awaited."""
-        return await asyncio.to_thread(self.result, timeout)
+        return await in_thread(self.result, timeout)
+
+
+async def in_thread(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+    """Call it in a thread; the event loop goes on meanwhile."""
+    import asyncio  # noqa: PLC0415  17 ms: whoever awaits has it, and `fb push` does without
+
+    return await asyncio.to_thread(function, *args, **kwargs)
 
 
 def value_of(result: Result) -> Any:

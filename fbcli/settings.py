@@ -59,9 +59,10 @@ class Settings:
     """The project's folder: the nearest one upward with a settings file, else the working directory."""
     file: Path | None
     context: str | None
+    context_source: str
     broker: Origin
     store: Origin
-    defaults: Mapping[str, Any] = field(default_factory=dict)
+    defaults: Mapping[str, Origin] = field(default_factory=dict)
     tasks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     contexts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
@@ -87,7 +88,7 @@ class Settings:
         }
         layers: list[tuple[str, Mapping[str, Any]]] = [
             ("built-in", {name: model.default for name, model in _option_fields().items()}),
-            (f"{self._file_name} [defaults]", self.defaults),
+            *((default.source, {name: default.value}) for name, default in self.defaults.items()),
             (f'{self._file_name} [tasks."{address}"]', self.tasks.get(address or "", {})),
             ("@boost", decorated or {}),
             ("environment", from_env),
@@ -150,7 +151,19 @@ def load(
             if name not in _option_names():
                 raise BadSetting(f"{path} sets {name!r}, which is not an option.{did_you_mean(name, _option_names())}")
     contexts = {**user.get("contexts", {}), **project.get("contexts", {})}
-    context = context or env.get("FB_CONTEXT") or project.get("context") or user.get("context")
+    context, context_source = next(
+        (
+            (value, source)
+            for value, source in (
+                (context, "FB_CONTEXT" if context == env.get("FB_CONTEXT") else "flag"),
+                (env.get("FB_CONTEXT"), "FB_CONTEXT"),
+                (project.get("context"), str(file)),
+                (user.get("context"), str(user_file)),
+            )
+            if value
+        ),
+        (None, "none chosen"),
+    )
     if context is not None and context not in contexts:
         raise BadSetting(
             f"There is no context {context!r}.{did_you_mean(context, contexts)} Contexts are [contexts.NAME] in {FILE}."
@@ -179,9 +192,14 @@ def load(
         root=root,
         file=file,
         context=context,
+        context_source=context_source,
         broker=broker_origin,
         store=store_origin,
-        defaults={**user.get("defaults", {}), **project.get("defaults", {}), **chosen.get("defaults", {})},
+        defaults={
+            option: Origin(value, f"{source} [defaults]")
+            for source, layer in ((user_file, user), (file and file.name, project), (label, chosen))
+            for option, value in layer.get("defaults", {}).items()
+        },
         tasks=project.get("tasks", {}),
         contexts=contexts,
         env=env,

@@ -40,6 +40,6 @@ class Rate(ProgressColumn):
 def progress(stream: TextIO, label: str, total: float | None) -> Iterator[Callable[[float], None]]:
     """Draw a progress bar that goes away when it ends; yields what advances it."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
-    with Progress(*columns, console=console(stream), transient=True) as drawn:
+    with Progress(*columns, console=console(stream), transient=True, redirect_stdout=False) as drawn:
         task = drawn.add_task(label, total=total)
         yield lambda amount: drawn.advance(task, amount)

@@ -36,7 +36,12 @@ class Output:
         self.json = json
         self.stdin = sys.stdin if stdin is None else stdin
         self.stdout = sys.stdout if stdout is None else stdout
-        self.stderr = sys.stderr if stderr is None else stderr
+        self._stderr = stderr
+
+    @property
+    def stderr(self) -> TextIO:
+        """Note: not kept, since a progress bar puts itself before `sys.stderr`, so that lines do not tear it."""
+        return sys.stderr if self._stderr is None else self._stderr
 
     # data
 
@@ -44,6 +49,13 @@ class Output:
         """Print a value as one line of JSON on stdout."""
         self.stdout.write(msgspec.json.encode(value, enc_hook=str).decode() + "\n")
         self.stdout.flush()
+
+    def value(self, value: Any) -> None:
+        """Print what a function returned: text as it is (with `--json` quoted), all else as JSON; None only with `--json`."""
+        if isinstance(value, str) and not self.json:
+            self.text(value)
+        elif value is not None or self.json:
+            self.object(value)
 
     def text(self, line: str) -> None:
         """Print a line of data on stdout."""
@@ -66,9 +78,9 @@ class Output:
                 self.empty(*empty)
         else:
             headings = [column.replace("_", " ") for column in columns]
-            numeric = [any(map(_is_number, cells)) for cells in zip(*rows, strict=True)]
+            numeric = [_is_column_of_numbers(cells) for cells in zip(*rows, strict=True)]
             if _draws(self.stdout):
-                shown = [[f"{cell:,}" if _is_number(cell) else visible(cell) for cell in row] for row in rows]
+                shown = [[f"{_short(cell):,}" if _is_number(cell) else visible(cell) for cell in row] for row in rows]
                 _drawing().table(self.stdout, headings, shown, numeric)
             else:
                 self.text(aligned([headings, *([visible(cell) for cell in row] for row in rows)], numeric))
@@ -106,18 +118,14 @@ class Output:
             raise Refused("Nothing was done.")
         return True
 
-    def progress(
-        self, label: str, total: float | None = None
-    ) -> contextlib.AbstractContextManager[Callable[[float], None]]:
+    def progress(self, label: str, total: float | None = None) -> contextlib.AbstractContextManager[Callable[[float], None]]:
         """Return a context whose value advances a progress bar on stderr by an amount; without a terminal nothing is shown.
 
         `total` is None when it is not known. The bar shows count, rate and the time left, and is gone when it ends.
         """
         if not self.live:
             return contextlib.nullcontext(lambda amount: None)
-        progress: contextlib.AbstractContextManager[Callable[[float], None]] = _drawing().progress(
-            self.stderr, label, total
-        )
+        progress: contextlib.AbstractContextManager[Callable[[float], None]] = _drawing().progress(self.stderr, label, total)
         return progress
 
     @property
@@ -132,6 +140,8 @@ def visible(cell: Any) -> str:
         return "-"
     if isinstance(cell, bool):
         return "yes" if cell else "no"
+    if isinstance(cell, float):
+        return str(_short(cell))
     return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), str(cell))
 
 
@@ -140,8 +150,7 @@ def aligned(rows: Sequence[Sequence[str]], numeric: Sequence[bool]) -> str:
     widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(
-            cell.rjust(width) if right else cell.ljust(width)
-            for cell, width, right in zip(row, widths, numeric, strict=True)
+            cell.rjust(width) if right else cell.ljust(width) for cell, width, right in zip(row, widths, numeric, strict=True)
         ).rstrip()
         for row in rows
     )
@@ -154,6 +163,15 @@ def command_line() -> str:
 
 def _is_number(cell: Any) -> bool:
     return isinstance(cell, int | float) and not isinstance(cell, bool)
+
+
+def _is_column_of_numbers(cells: Sequence[Any]) -> bool:
+    given = [cell for cell in cells if cell is not None]
+    return bool(given) and all(map(_is_number, given))
+
+
+def _short(number: float) -> float:
+    return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
 def _draws(stream: TextIO) -> bool:

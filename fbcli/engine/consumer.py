@@ -287,9 +287,19 @@ def _in_own_loop(function: Callable[..., Any]) -> Callable[..., Any]:
     local = threading.local()
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        loop = getattr(local, "loop", None)
-        if loop is None:
-            loop = local.loop = asyncio.new_event_loop()
-        return loop.run_until_complete(function(*args, **kwargs))
+        if not hasattr(local, "loop"):
+            local.loop = _ThreadLoop()
+        return local.loop.run(function(*args, **kwargs))
 
     return call
+
+
+class _ThreadLoop:
+    """An event loop that is closed when its thread ends (and with it what the thread keeps)."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self.run = self._loop.run_until_complete
+
+    def __del__(self) -> None:
+        self._loop.close()

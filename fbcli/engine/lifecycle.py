@@ -94,7 +94,12 @@ def failure_of(error: BaseException, plan: Plan) -> Failure:
     own = [frame for frame in frames if not frame.filename.startswith(_OWN)] or list(frames)
     lines = "".join(traceback.format_list(own)).splitlines()[-TRACEBACK_LINES:]
     lines.append(f"{type(error).__qualname__}: {text}")
-    return Failure(type(error).__qualname__, text, "\n".join(lines))
+    return Failure(type(error).__qualname__, _clean(text), _clean("\n".join(lines)))
+
+
+def _clean(text: str) -> str:
+    """Return text that can be written as UTF-8: names of files may hold bytes that are none (lone surrogates)."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def run(task: Task) -> None:

@@ -133,11 +133,11 @@ class Settler:
 
 
 def plain(value: Any) -> Any:
-    """Return `value` as plain JSON data; what has no JSON form becomes its `repr`, so that a result is never lost for its type."""
-    if value is None or type(value) in (str, int, float, bool):
+    """Return `value` as JSON; what has no JSON form becomes its `repr`, so that a result is never lost for its type."""
+    if value is None or type(value) in (int, float, bool):
         return value
     try:
-        return msgspec.to_builtins(value, enc_hook=repr, str_keys=True)
+        return msgspec.Raw(msgspec.json.encode(value, enc_hook=repr))
     except (TypeError, ValueError, RecursionError):
         return repr(value)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -47,6 +48,7 @@ class ThreadPool(Pool):
         self._workers: set[_Worker] = set()
         self._closed = False
         self._count = 0
+        self._woken_at = 0.0
 
     def submit(self, tasks: Sequence[Any]) -> None:
         self._tasks.extend(tasks)
@@ -56,9 +58,16 @@ class ThreadPool(Pool):
         if not waiting:
             return None
         with self._mutex:
-            self._wake(1 if brisk else waiting)
+            if not brisk:
+                self._wake(waiting)
+                return None
+            now = time.monotonic()
+            asleep = len(self._idle) == len(self._workers)
+            if asleep or now >= self._woken_at + BRISK_WAIT:
+                self._woken_at = now
+                self._wake(1)
             helpless = not self._idle and len(self._workers) >= self.size
-        return BRISK_WAIT if brisk and not helpless else None
+        return None if helpless else BRISK_WAIT
 
     def _wake(self, wanted: int) -> None:
         """Wake, or else start, up to `wanted` workers. Holding the mutex."""
@@ -132,31 +141,32 @@ class ThreadPool(Pool):
             if seat.leave():
                 return
             done(task)
-            if len(self._workers) > self.size and self._leave(worker):
-                return
+            if len(self._workers) > self.size:
+                with self._mutex:
+                    if self._surplus(worker):
+                        return
 
     def _rest(self, worker: _Worker) -> bool:
         """Wait for the bell; False when the thread shall end."""
         with self._mutex:
-            if self._closed or len(self._workers) > self.size:
-                self._workers.discard(worker)
-                return False
-            if self._tasks:
+            if self._tasks and len(self._workers) <= self.size:
                 return True
+            if self._surplus(worker):
+                return False
             self._idle.append(worker)
-        if worker.bell.acquire(timeout=self._idle_seconds):
-            return True
+        if not worker.bell.acquire(timeout=self._idle_seconds):
+            with self._mutex:
+                if worker in self._idle:
+                    self._idle.remove(worker)
+                    self._workers.discard(worker)
+                    return False
+            worker.bell.acquire()
         with self._mutex:
-            if worker in self._idle:
-                self._idle.remove(worker)
-                self._workers.discard(worker)
-                return False
-        worker.bell.acquire()
-        return True
+            return not self._surplus(worker)
 
-    def _leave(self, worker: _Worker) -> bool:
-        with self._mutex:
-            if len(self._workers) <= self.size:
-                return False
-            self._workers.discard(worker)
-            return True
+    def _surplus(self, worker: _Worker) -> bool:
+        """Whether this worker is one too many; then it is struck off. Holding the mutex."""
+        if not self._closed and len(self._workers) <= self.size:
+            return False
+        self._workers.discard(worker)
+        return True

@@ -23,8 +23,8 @@ SCHEMES = {
 def open_store(url: str) -> Store:
     """Return a new store for `url`, not yet connected.
 
-    Raises `UsageError` for an unknown scheme (with a did-you-mean) and for a URL that makes no sense to its store,
-    `MissingLibrary` when its client is not installed.
+    Raises `UsageError` for an unknown scheme (with a did-you-mean) or a path that makes no sense. What else is wrong
+    with a URL, and `MissingLibrary` when its client is not installed, comes with the first use.
     """
     scheme, separator, _ = url.partition("://")
     if not separator:

@@ -6,8 +6,8 @@ than one thing is a script, all keys of which are in one slot of a cluster, and 
     fb:pauses                        hash  queue -> when it ends ("" never)
     fb:result:<task_id>              list  of one: the result (a list, so that it can be waited for without polling)
     fb:results, fb:results:<queue>   zset  task_id -> when it was saved; the newest `INDEX_SIZE`
-    fb:{workers}:body                hash  worker_id -> last beat and worker
-    fb:{workers}:until               zset  worker_id -> until when it counts as alive
+    fb:workers:{all}:body            hash  worker_id -> last beat and worker
+    fb:workers:{all}:until           zset  worker_id -> until when it counts as alive
     fb:parked:{<scheme>:<queue>}:body   hash  parked_id -> message
     fb:parked:{<scheme>:<queue>}:due    zset  parked_id -> when to hand it out: its due time, then the end of its lease
 """
@@ -31,10 +31,14 @@ PERMANENT = ("fb:pauses", "fb:parked:")
 INDEX_SIZE = 10_000
 """How many of the newest results `results` can list, for each queue and for all. Others are found by their task id."""
 
-BLOCK_SECONDS = 5.0
-"""Longest single wait on the server, below the client's `ANSWER_TIMEOUT`; a server that froze meanwhile is noticed."""
+BLOCK_SECONDS = 1.0
+"""Longest single wait on the server: well below `ANSWER_TIMEOUT`, since an answer counts as late after that."""
 
-_PAUSES, _RESULTS, _WORKERS = "fb:pauses", "fb:results", ("fb:{workers}:body", "fb:{workers}:until")
+MOST_CONNECTIONS = 10_000
+"""As many as a server takes by default. Each thread that waits for a result holds one; redis-py's own limit of 100 would
+let those who wait keep those who save from saving."""
+
+_PAUSES, _RESULTS, _WORKERS = "fb:pauses", "fb:results", ("fb:workers:{all}:body", "fb:workers:{all}:until")
 
 _decode_result = msgspec.json.Decoder(Result).decode
 _decode_worker = msgspec.json.Decoder(Worker).decode
@@ -282,7 +286,7 @@ class RedisStore(Store):
         """Connect at first use. The caller translates errors."""
         with self._connecting:
             if self._connected is None:
-                self._connected = connect(self.url)
+                self._connected = connect(_with_room(self.url))
             return self._connected
 
     def _run(self, script: str, keys: Sequence[str], arguments: Sequence[Any] = ()) -> Any:
@@ -310,6 +314,10 @@ class RedisStore(Store):
     def _messages(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> list[Parked]:
         bodies = filter(None, self._run(script, keys, arguments))  # None: evicted by a server that is out of memory
         return sorted(map(_decode_parked, bodies), key=lambda message: message.due)
+
+
+def _with_room(url: str) -> str:
+    return url if "max_connections=" in url else f"{url}{'&' if '?' in url else '?'}max_connections={MOST_CONNECTIONS}"
 
 
 def _result_key(task_id: str) -> str:

@@ -56,7 +56,7 @@ def a_message(parked_id: str = "m", due: float = 1.0, queue: str = "q", scheme: 
     return Parked(parked_id=parked_id, queue=queue, scheme=scheme, due=due, **{"body": b"{}", **fields})  # type: ignore[arg-type]
 
 
-def ids(items: list[Parked] | list[Result]) -> list[str]:
+def ids(items: list[Any]) -> list[str]:
     return [item.parked_id if isinstance(item, Parked) else item.task_id for item in items]
 
 
@@ -277,6 +277,13 @@ class StoreContract:
         assert [waiter.result(timeout=10) for waiter in waiters] == [a_result()] * len(waiters)
         assert store.result("t") == a_result()
         assert store.results() == [a_result()]
+
+    def test_a_crowd_that_waits_does_not_keep_others_from_saving(self, store: Store) -> None:
+        with ThreadPoolExecutor(120) as crowd:
+            waiters = [crowd.submit(store.wait_result, f"t{n}", 20) for n in range(120)]
+            self._waits(waiters[-1])
+            store.save_results([a_result(f"t{n}") for n in range(120)], 60)
+            assert ids([waiter.result(timeout=10) for waiter in waiters]) == [f"t{n}" for n in range(120)]
 
     def test_being_waited_for_does_not_prolong_a_result(self, store: Store, threads: ThreadPoolExecutor) -> None:
         waiters = [threads.submit(store.wait_result, "t", 20) for _ in range(3)]

@@ -112,7 +112,7 @@ class RedisServer:
 
     def _answers(self) -> bool:
         try:
-            return self.ask("PING").startswith("+PONG")
+            return self.ask("PING").startswith(("+PONG", "-NOAUTH"))
         except OSError:
             return False
 

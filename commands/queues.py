@@ -1,0 +1,58 @@
+"""`fb queues`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fbcli.console.output import Output
+from fbcli.console.times import span
+from fbcli.queues import Overview, overview
+
+from .flags import QUEUE_HELP, BrokerFlag, ContextFlag, JsonFlag, StoreFlag, new_app, settings_of
+
+app = new_app()
+
+COLUMNS = ("queue", "ready", "in_flight", "delayed", "dead", "consumers", "paused")
+
+
+@app.command()
+def queues(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[QUEUE…]", help=f"{QUEUE_HELP} Default: all.")] = None,
+    all: Annotated[
+        bool,
+        typer.Option("--all", "-a", envvar="FB_QUEUES_ALL", help="Those of [tasks] in fb.toml, too, also when they are empty."),
+    ] = False,
+    json: JsonFlag = False,
+    broker: BrokerFlag = None,
+    store: StoreFlag = None,
+    context: ContextFlag = None,
+) -> None:
+    """List queues and how much they hold.
+
+    \b
+      fb queues
+      fb queues mymod:task other.queue
+      fb queues --json | jq -r 'select(.dead > 0) | .queue'
+
+    A queue is listed while it holds something, is paused, or has a consumer; its dead letters count in its own row.
+    """
+    out = Output(json=json)
+    rows = overview(settings_of(context, broker, store), names or (), configured=all)
+    if json:
+        for row in rows:
+            out.object(row)
+    else:
+        empty = ("No queue holds anything.", "fb push mymod:task x=1", "fb consume mymod:task")
+        out.table(COLUMNS, [[*_counts(row), row.consumers, _pause(row)] for row in rows], empty=empty)
+
+
+def _counts(row: Overview) -> list[str | int | None]:
+    return [row.queue, row.ready, row.in_flight, row.delayed, row.dead]
+
+
+def _pause(row: Overview) -> str:
+    if not row.paused:
+        return "no"
+    return "yes" if row.resumes_in is None else f"for {span(row.resumes_in)}"

@@ -1,0 +1,38 @@
+"""`fb resume`."""
+
+from __future__ import annotations
+
+from fbcli.console.output import Output
+from fbcli.errors import did_you_mean
+from fbcli.queues import find_queue
+
+from .flags import BrokerFlag, ContextFlag, JsonFlag, QueuesArgument, StoreFlag, new_app, settings_of
+
+app = new_app()
+
+
+@app.command()
+def resume(
+    queues: QueuesArgument,
+    json: JsonFlag = False,
+    broker: BrokerFlag = None,
+    store: StoreFlag = None,
+    context: ContextFlag = None,
+) -> None:
+    """End a pause: the consumers of a queue go on.
+
+    \b
+      fb resume mymod:task
+      fb resume mymod.task other.queue
+    """
+    out = Output(json=json)
+    settings = settings_of(context, broker, store)
+    shared = settings.open_store()
+    for queue in [find_queue(text, settings) for text in queues]:
+        was_paused = shared.resume(queue.name)
+        if json:
+            out.object({"queue": queue.name, "paused": False, "was_paused": was_paused})
+        elif was_paused:
+            out.say(f"{queue.name} goes on.")
+        else:
+            out.say(f"{queue.name} was not paused.{did_you_mean(queue.name, shared.pauses())}")

@@ -1,0 +1,80 @@
+"""Messages as a person reads them, on one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from fbcli.console.output import visible
+from fbcli.console.times import local
+from fbcli.dead import Letter
+from fbcli.envelope import Envelope
+
+LONGEST = 300
+"""Characters of arguments shown in a table; `--json` shows all."""
+
+PLAIN = ("task_id", "publish_time", "dead")
+"""Keys of `extra` that are shown elsewhere."""
+
+
+def arguments(message: Envelope) -> str:
+    """Return the arguments as the shell would push them: `x=1 y="two"`."""
+    if message.fault:
+        return _shortened(f"not a message: {message.arguments['raw']}")
+    return _shortened(" ".join(f"{name}={_json(value)}" for name, value in message.arguments.items()))
+
+
+def options(message: Envelope) -> str:
+    """Return the options that a message sets for itself."""
+    return _shortened(" ".join(f"{name}={_json(value)}" for name, value in message.extra.items() if name not in PLAIN))
+
+
+def amount(count: int | None, noun: str = "message") -> str:
+    """Return `1 message`, `2,000 messages`; None (not known): `all messages`."""
+    return f"all {noun}s" if count is None else f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def summary(letter: Letter) -> dict[str, Any]:
+    """Return a dead letter as `fb dead ls --json` prints it."""
+    return {
+        "task_id": letter.task_id,
+        "time": letter.died,
+        "error_type": letter.told("error_type"),
+        "reason": letter.told("reason"),
+        "attempts": letter.attempts,
+        "arguments": letter.arguments,
+    }
+
+
+def lines(letter: Letter) -> Iterator[str]:
+    """Yield a dead letter in full, line by line, with control characters escaped."""
+    facts = {
+        "task id": letter.task_id,
+        "died": "" if letter.died is None else local(letter.died),
+        "on host": letter.told("host"),
+        "published": "" if letter.published is None else local(letter.published),
+        "error": letter.told("error_type"),
+        "reason": letter.told("reason"),
+        "attempts": letter.told("attempts"),
+        "deliveries": letter.told("deliveries"),
+        "options": options(letter),
+    }
+    for name, value in facts.items():
+        if value:
+            yield f"{name:<10}  {visible(value)}"
+    yield "arguments"
+    for name, argument in letter.arguments.items():
+        yield f"  {visible(name)} = {visible(_json(argument))}"
+    if letter.told("traceback"):
+        yield "traceback"
+        yield from (f"  {visible(line.expandtabs())}" for line in letter.told("traceback").splitlines())
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"

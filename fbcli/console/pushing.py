@@ -1,0 +1,103 @@
+"""How `fb push` publishes and what it says: a task id, or a progress bar and a count."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from fbcli.booster import Booster, task_id_of
+from fbcli.broker import Outgoing
+from fbcli.clock import SYSTEM
+from fbcli.console.output import Output
+from fbcli.console.times import due
+from fbcli.errors import PartlyDone
+from fbcli.feed import Feed
+from fbcli.records import Record
+
+
+class Pushing:
+    """Publishes what was asked for, and says so."""
+
+    def __init__(self, out: Output, booster: Booster[Any, Any], options: dict[str, Any], *, dry_run: bool, ids: bool) -> None:
+        self.out = out
+        self.dry_run = dry_run
+        self.ids = ids
+        self.booster = booster
+        self.options = options
+
+    def make(self, arguments: Mapping[str, Any]) -> Outgoing:
+        """Return the message of a call."""
+        return self.booster.message(arguments, **self.options)
+
+    def one(self, arguments: dict[str, Any]) -> None:
+        """Publish one message and print its task id."""
+        message = self.make(arguments)
+        self.publish((message,))
+        if self.dry_run:
+            self.out.say("Nothing was pushed (--dry-run).")
+        elif self.out.json:
+            self.out.object({"task_id": task_id_of(message), "queue": self.booster.queue.name})
+        else:
+            self.out.text(task_id_of(message))
+        if message.not_before is not None and not self.out.json:
+            self.out.say(f"due {due(message.not_before, SYSTEM.now())}")
+
+    def many(
+        self,
+        records: Callable[[Feed], Iterable[Record]],
+        *,
+        common: dict[str, Any] | None = None,
+        skip_bad: bool = False,
+        total: int | None = None,
+    ) -> None:
+        """Publish a message for each record and say how many. `common`: arguments of those that do not have them."""
+        name = self.booster.queue.name
+        with self.out.progress(f"push to {name}", total) as advance:
+
+            def publish(batch: Sequence[Outgoing]) -> None:
+                self.publish(batch)
+                advance(len(batch))
+                if self.ids and not self.dry_run:
+                    self.print_ids(batch)
+
+            make = (lambda record: self.make({**common, **record})) if common else self.make
+            skip = (lambda error: self.out.say(f"fb: {error}")) if skip_bad else None
+            feed = Feed(make, publish, skip=skip, done="checked" if self.dry_run else "pushed")
+            try:
+                feed.run(records(feed))
+            except KeyboardInterrupt:
+                self.out.say(f"Interrupted: {counted(feed.pushed)} pushed to {name} so far.")
+                raise
+        self.summarize(feed)
+
+    def summarize(self, feed: Feed) -> None:
+        """Say what became of many."""
+        name = self.booster.queue.name
+        if self.out.json and not self.ids and not self.dry_run:
+            self.out.object({"pushed": feed.pushed, "skipped": feed.skipped, "queue": name})
+        done = f"{counted(feed.pushed)} {f'checked for {name}; nothing was pushed' if self.dry_run else f'pushed to {name}'}"
+        if feed.skipped:
+            raise PartlyDone(f"{done}; {feed.skipped:,} bad {'record was' if feed.skipped == 1 else 'records were'} left out.")
+        if not self.out.json:
+            self.out.say(f"{done}.")
+
+    def publish(self, batch: Sequence[Outgoing]) -> None:
+        """Publish a batch, or (dry run) print it."""
+        if not self.dry_run:
+            self.booster.queue.publish(batch)
+            return
+        for message in batch:
+            self.out.text(message.body.decode())
+
+    def print_ids(self, batch: Sequence[Outgoing]) -> None:
+        """Print a line for each message."""
+        for message in batch:
+            if self.out.json:
+                self.out.object({"task_id": task_id_of(message), "queue": self.booster.queue.name})
+            else:
+                self.out.text(task_id_of(message))
+
+
+def counted(number: int) -> str:
+    """Return `1 message`, `1,000 messages`."""
+    return f"{number:,} {'message' if number == 1 else 'messages'}"

@@ -1,0 +1,45 @@
+"""What settings are in force and where each comes from, for `fb config show`. Passwords are masked."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from fbcli.booster import Booster
+from fbcli.connection import mask
+from fbcli.settings import Settings
+
+
+class Row(NamedTuple):
+    """One setting."""
+
+    setting: str
+    value: Any
+    source: str
+
+
+def rows_of(settings: Settings, booster: Booster[Any, Any] | None = None) -> list[Row]:
+    """Return the settings of the process and, with `booster`, the options of its function, else those that hold for all.
+
+    Raises `BadSetting` for a value that cannot be used.
+    """
+    rows = [
+        Row("file", str(settings.file) if settings.file else None, "nearest folder upward" if settings.file else "none found"),
+        Row("root", str(settings.root), "folder of the file" if settings.file else "working folder"),
+        Row("context", settings.context, settings.context_source),
+        Row("broker", mask(settings.broker_url), settings.broker.source),
+        Row("store", mask(settings.store_url), settings.store.source),
+    ]
+    if booster is None:
+        origins, options = settings.origins(None), settings.options(None)
+    else:
+        origins, options = booster.origins, booster.options
+    for name, value in options:
+        row = Row(name, value, origins[name].source)
+        if name == "broker":
+            if value:
+                rows[3] = row._replace(value=mask(value))
+        elif name == "queue" and booster is not None and not value:
+            rows.append(row._replace(value=booster.address.queue, source="the address"))
+        elif name != "queue" or booster is not None:
+            rows.append(row)
+    return rows

@@ -1,0 +1,119 @@
+"""`fb consume` put on stage: the crew (or the supervisor of several), its logging, and the view that fits the terminal, put together."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fbcli.booster import Booster, find_booster
+from fbcli.broker import Size
+from fbcli.clock import SYSTEM
+from fbcli.console.board import Board
+from fbcli.console.live import JsonView, LineView, LiveView, View
+from fbcli.console.output import Output
+from fbcli.crew import Crew, CrewSpec
+from fbcli.engine.conductor import Conductor, Staff
+from fbcli.engine.services import Service
+from fbcli.engine.supervisor import Supervisor, python_command
+from fbcli.logs import configure, replay
+from fbcli.settings import load
+
+
+class Surveyor(Service):
+    """Looks once a second how much the queues hold, in a thread of its own: a slow broker must not freeze the view."""
+
+    name = "surveyor"
+
+    def __init__(self, boosters: Sequence[Booster[Any, Any]]) -> None:
+        super().__init__(1.0)
+        self._queues = [booster.queue for booster in boosters]
+        self.sizes: dict[str, Size | None] = {}
+
+    def beat(self) -> None:
+        self.sizes = {queue.name: queue.size() for queue in self._queues}
+
+
+class Stage:
+    """One run of `fb consume`."""
+
+    def __init__(self, spec: CrewSpec, *, json: bool, live: bool, verbose: bool) -> None:
+        self._spec = spec
+        self._json = json
+        self._verbose = verbose
+        self._out = Output(json=json, stdout=_data_only() if json else None)
+        self._live = live and not json and self._out.live
+
+    def play(self) -> int:
+        """Consume until it is over; return the exit code. Raises what loading the functions raises."""
+        spec = self._spec
+        settings = load(context=spec.context, broker=spec.broker, store=spec.store)
+        boosters = [find_booster(address, settings, spec.flags) for address in spec.addresses]
+        processes = max(booster.options.processes for booster in boosters)
+        spec = msgspec.structs.replace(spec, quiet_success=self._live and not self._verbose)
+        board = Board(SYSTEM)
+        surveyor = Surveyor(boosters)
+        with self._view(boosters, processes) as view:
+            configure(
+                level=spec.log_level,
+                json=spec.log_json,
+                file=Path(spec.log_file) if spec.log_file else None,
+                console=view.console if isinstance(view, LiveView) else None,
+            )
+            staff = self._staff(boosters, spec, processes)
+
+            def show() -> None:
+                board.update(staff.snapshots(), surveyor.sizes)
+                view.refresh(board)
+
+            surveyor.start()
+            try:
+                code = Conductor(staff, show=show).conduct()
+            finally:
+                surveyor.stop()
+            view.final(board)
+        return code
+
+    def _view(self, boosters: Sequence[Booster[Any, Any]], processes: int) -> AbstractContextManager[View]:
+        where = ", ".join(booster.address.text for booster in boosters)
+        if self._json:
+            return JsonView(self._out.object)
+        if self._live:
+            return LiveView(where, boosters[0].queue.broker.url, processes=processes)
+        return LineView()
+
+    def _staff(self, boosters: Sequence[Booster[Any, Any]], spec: CrewSpec, processes: int) -> Staff:
+        if processes == 1:
+            crew = Crew(boosters, spec, self._out.object if self._json else None)
+            crew.start()
+            return crew
+        specs = [self._part(boosters, spec, index) for index in range(processes)]
+        drain = max(booster.options.drain for booster in boosters)
+        return Supervisor(python_command("fbcli.crew"), specs, drain=drain, on_message=self._heard)
+
+    @staticmethod
+    def _part(boosters: Sequence[Booster[Any, Any]], spec: CrewSpec, index: int) -> Mapping[str, Any]:
+        """Return what the process of this index does: the functions that want so many processes."""
+        addresses = [address for address, booster in zip(spec.addresses, boosters, strict=True) if booster.options.processes > index]
+        part: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(spec, addresses=addresses))
+        return part
+
+    def _heard(self, message: Mapping[str, Any]) -> None:
+        """Pass on what a child process said."""
+        if "event" in message:
+            self._out.object(message["event"])
+        elif "log" in message:
+            replay(message["log"])
+
+
+def _data_only() -> Any:
+    """Return the real stdout, and send what functions print to stderr: with `--json` there is nothing but objects on stdout."""
+    sys.stdout.flush()
+    data = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return data

@@ -1,0 +1,183 @@
+"""What every pool does. A new pool is done when a subclass with its `make` passes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from fbcli.pools.base import Pool
+from tests.servers import wait_until
+
+
+@dataclass
+class Job:
+    """A task for a pool: does `act` when it is run."""
+
+    task_id: str
+    act: Callable[[], Any] = lambda: None
+    result: Any = None
+    interrupted: Any = None
+    error: BaseException | None = field(default=None, repr=False)
+
+
+class Stage:
+    """A pool and what it has done."""
+
+    def __init__(self, contract: PoolContract, size: int) -> None:
+        self.done: list[str] = []
+        self.lock = threading.Lock()
+        self.now = self.most = 0
+        self.pool = contract.make(size, self._done)
+
+    def _done(self, job: Job) -> None:
+        with self.lock:
+            self.done.append(job.task_id)
+
+    def submit(self, *jobs: Job) -> None:
+        self.pool.submit(jobs)
+        self.nudge()
+
+    def nudge(self) -> None:
+        self.pool.nudge(False)
+
+    def wait_for(self, count: int) -> None:
+        def enough() -> bool:
+            self.nudge()
+            return len(self.done) >= count
+
+        wait_until(enough, f"{count} tasks to end")
+
+
+class PoolContract(ABC):
+    parallel = True
+    """Whether more than one call can run at once."""
+    interrupts = True
+
+    @abstractmethod
+    def make(self, size: int, done: Callable[[Any], None]) -> Pool:
+        """Return a pool that runs `job.act()` for each job."""
+
+    @abstractmethod
+    def nap(self, seconds: float) -> Callable[[], Any]:
+        """Return an action that waits so long, and can be interrupted while it waits."""
+
+    @pytest.fixture
+    def stage(self) -> Iterator[Callable[[int], Stage]]:
+        stages: list[Stage] = []
+
+        def make(size: int) -> Stage:
+            stages.append(Stage(self, size))
+            return stages[-1]
+
+        yield make
+        for stage in stages:
+            stage.pool.close()
+            stage.pool.close()
+
+    def test_runs_every_task_once(self, stage: Callable[[int], Stage]) -> None:
+        on = stage(4)
+        for batch in range(20):
+            on.submit(*(Job(f"{batch}.{i}") for i in range(50)))
+        on.wait_for(1000)
+        assert len(set(on.done)) == len(on.done) == 1000
+        assert on.pool.pending() == 0
+        assert on.pool.running() == []
+
+    def test_begins_in_order(self, stage: Callable[[int], Stage]) -> None:
+        on, begun = stage(1), []
+        on.submit(*(Job(str(i), lambda i=i: begun.append(i)) for i in range(100)))
+        on.wait_for(100)
+        assert begun == list(range(100))
+
+    def test_runs_as_many_at_once_as_its_size_and_no_more(self, stage: Callable[[int], Stage]) -> None:
+        if not self.parallel:
+            pytest.skip("one at a time by nature")
+        on = stage(5)
+        nap = self.nap(0.05)
+        most = 0
+        on.submit(*(Job(str(i), nap) for i in range(20)))
+        while len(on.done) < 20:
+            on.nudge()
+            most = max(most, len(on.pool.running()))
+            time.sleep(0.002)
+        assert most == 5
+
+    def test_take_back_returns_what_has_not_started(self, stage: Callable[[int], Stage]) -> None:
+        on = stage(2)
+        if not self.parallel:
+            on.pool.submit([Job(str(i)) for i in range(10)])
+            assert [job.task_id for job in on.pool.take_back()] == [str(i) for i in range(10)]
+            return
+        on.submit(*(Job(str(i), self.nap(0.2)) for i in range(10)))
+        wait_until(lambda: len(on.pool.running()) == 2, "two to run")
+        taken = [job.task_id for job in on.pool.take_back()]
+        on.wait_for(2)
+        assert sorted([*taken, *on.done]) == sorted(map(str, range(10)))
+        assert len(on.done) == 2
+
+    def test_a_task_that_raises_does_not_stop_the_pool(self, stage: Callable[[int], Stage]) -> None:
+        def bad() -> None:
+            raise SystemExit(3)
+
+        on = stage(2)
+        on.submit(Job("bad", bad), Job("good"))
+        on.wait_for(2)
+        on.submit(Job("later"))
+        on.wait_for(3)
+        assert sorted(on.done) == ["bad", "good", "later"]
+
+    def test_interrupt_hits_the_one_that_is_meant(self, stage: Callable[[int], Stage]) -> None:
+        if not self.interrupts or not self.parallel:
+            pytest.skip("nothing to interrupt from")
+        on = stage(3)
+        jobs = [Job(str(i), self.nap(0.5)) for i in range(3)]
+        on.submit(*jobs)
+        wait_until(lambda: len(on.pool.running()) == 3, "three to run")
+        begun = time.monotonic()
+        assert on.pool.interrupt("1", TimeoutError)
+        on.wait_for(1)
+        assert on.done == ["1"]
+        assert time.monotonic() - begun < 0.4
+        on.wait_for(3)
+        assert [type(job.error) for job in jobs] == [type(None), TimeoutError, type(None)]
+        assert not on.pool.interrupt("1", TimeoutError)
+        assert not on.pool.interrupt("nobody", TimeoutError)
+
+    def test_interrupts_never_hit_another_task(self, stage: Callable[[int], Stage]) -> None:
+        if not self.interrupts or not self.parallel:
+            pytest.skip("nothing to interrupt from")
+        on = stage(2)
+        jobs = [Job(str(i), self.nap(0.001)) for i in range(300)]
+        on.submit(*jobs)
+        aimed = set()
+        while len(on.done) < 300:
+            on.nudge()
+            for job in on.pool.running():
+                if int(job.task_id) % 3 == 0:
+                    on.pool.interrupt(job.task_id, TimeoutError)
+                    aimed.add(job.task_id)
+        hit = {job.task_id for job in jobs if job.error is not None}
+        assert hit <= aimed
+        assert len(on.done) == len(set(on.done)) == 300
+
+    def test_resize(self, stage: Callable[[int], Stage]) -> None:
+        if not self.parallel:
+            pytest.skip("one at a time by nature")
+        on = stage(6)
+        on.submit(*(Job(str(i), self.nap(0.03)) for i in range(6)))
+        wait_until(lambda: len(on.pool.running()) == 6, "six to run")
+        on.wait_for(6)
+        on.pool.resize(2)
+        on.submit(*(Job(f"b{i}", self.nap(0.03)) for i in range(8)))
+        most = 0
+        while len(on.done) < 14:
+            on.nudge()
+            most = max(most, len(on.pool.running()))
+            time.sleep(0.001)
+        assert most == 2

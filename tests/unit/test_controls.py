@@ -1,0 +1,163 @@
+"""Controls with a clock of their own: nothing here waits."""
+
+from __future__ import annotations
+
+import random
+import statistics
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fbcli.broker import Delivery
+from fbcli.controls.base import Drop, Later
+from fbcli.controls.delay import Delay
+from fbcli.controls.expiry import Expiry
+from fbcli.controls.pause import Pause
+from fbcli.controls.rate import HOLD, SLACK, Rate
+from fbcli.controls.retry import HOLD_SLOT, RetryPolicy
+from fbcli.controls.timeout import GRACE, Deadlines
+from fbcli.errors import DeadLetter, Requeue, Retry, TaskTimeout
+from fbcli.task import FAILED, REQUEUED, RETRY, Task
+
+
+def task(**extra: object) -> Task:
+    return Task(Delivery(b"", 0), "t1", {}, extra, None)
+
+
+def starts(rate: Rate, times: list[float]) -> list[float]:
+    """Ask at each of these times and start all that may start; return when each start was."""
+    started = []
+    for now in times:
+        room = rate.startable(now).room
+        started += [now] * room
+        if room:
+            rate.started(room, now)
+    return started
+
+
+@given(st.floats(0.01, 10_000))
+def test_rate_is_exact_in_the_long_run_and_never_bursts(qps: float) -> None:
+    rate = Rate(qps)
+    now, started = 100.0, []
+    for _ in range(300):
+        opening = rate.startable(now)
+        if opening.room:
+            rate.started(opening.room, now)
+            started.append((now, opening.room))
+            opening = rate.startable(now)
+        now = max(now, opening.again)
+    total = sum(count for _, count in started)
+    elapsed = started[-1][0] - started[0][0]
+    assert all(count == 1 for _, count in started)
+    assert total - 1 == pytest.approx(elapsed * qps, rel=1e-6)
+
+
+def test_rate_makes_up_for_late_wake_ups() -> None:
+    chance = random.Random(1)
+    ideal = [i / 50 for i in range(1000)]
+    times = sorted(at + chance.uniform(0, 0.004) for at in ideal)
+    started = starts(Rate(50), times)
+    assert len(started) >= 999
+    gaps = [b - a for a, b in zip(started, started[1:], strict=False)]
+    assert statistics.mean(gaps) == pytest.approx(0.02, rel=0.005)
+
+
+def test_rate_does_not_burst_after_a_pause_of_the_supply() -> None:
+    rate = Rate(10)
+    assert starts(rate, [0.0]) == [0.0]
+    assert rate.startable(60.0).room == 1, "a minute without work is not made up for"
+
+
+def test_rate_holds_half_a_second_of_work() -> None:
+    rate = Rate(10)
+    rate.started(rate.startable(0.0).room, 0.0)
+    assert rate.fetchable(0.0).room == pytest.approx(HOLD * 10, abs=1)
+    slow = Rate(0.01)
+    slow.started(slow.startable(0.0).room, 0.0)
+    assert slow.fetchable(1.0).room == 0, "a message is not held for 99 seconds"
+    assert slow.fetchable(1.0).again == pytest.approx(100 - HOLD)
+    assert slow.fetchable(100 - HOLD).room == 1
+    assert SLACK < HOLD
+
+
+@given(st.integers(1, 50), st.floats(0.01, 100), st.floats(0.01, 1000))
+def test_backoff_doubles_with_jitter_and_is_capped(attempt: int, base: float, most: float) -> None:
+    whole = min(most, base * 2 ** (attempt - 1))
+    assert whole / 2 <= RetryPolicy(100, base, most).wait(attempt) <= whole
+
+
+def test_what_follows_a_failure() -> None:
+    policy = RetryPolicy(2, 0, 600)
+    assert policy.after(ValueError(), 1) == (RETRY, 0.0, True)
+    assert policy.after(ValueError(), 3).state == FAILED
+    assert policy.after(DeadLetter("no"), 1).state == FAILED
+    assert policy.after(Requeue(after=5), 9) == (REQUEUED, 5, False)
+    assert policy.after(Retry(after=HOLD_SLOT), 1).here
+    assert not policy.after(Retry(after=HOLD_SLOT + 0.1), 1).here, "a long wait holds no slot"
+
+
+def test_expiry() -> None:
+    expiry = Expiry(15)
+    assert expiry.admit(task(publish_time=100.0), 115.0) is None
+    assert isinstance(expiry.admit(task(publish_time=100.0), 115.1), Drop)
+    assert expiry.admit(task(), 1e12) is None
+    assert expiry.admit(task(publish_time="yesterday"), 1e12) is None
+
+
+def test_delay() -> None:
+    assert Delay().admit(task(delay_until=200.0), 100.0) == Later(200.0)
+    assert Delay().admit(task(delay_until=200.0), 200.0) is None
+    assert Delay().admit(task(delay_until="soon"), 100.0) is None
+
+
+def test_pause_ends_by_itself_or_by_resume() -> None:
+    pause = Pause()
+    assert pause.fetchable(0.0).room > 1000
+    assert pause.set(10.0, now=0.0)
+    assert pause.closed()
+    assert pause.fetchable(5.0) == (0, 10.0)
+    assert pause.fetchable(10.0).room > 1000
+    assert not pause.closed()
+    pause.set(None, now=20.0)
+    assert pause.fetchable(1e9).room == 0
+    assert not pause.set(None, now=21.0), "said again, it is no news"
+    assert pause.lift()
+    assert not pause.lift()
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.at = 1000.0
+
+    def now(self) -> float:
+        return self.at
+
+    def monotonic(self) -> float:
+        return self.at
+
+
+def test_deadlines_strike_once_then_give_up() -> None:
+    clock, struck, given_up = FakeClock(), [], []
+
+    def strike(task: Task, error: type[BaseException]) -> bool:
+        struck.append((task.task_id, error))
+        return True
+
+    def give_up(task: Task) -> bool:
+        given_up.append(task.task_id)
+        return True
+
+    deadlines = Deadlines(strike, give_up, clock)
+    deadlines._thread = object()  # type: ignore[assignment]  the test is the watch
+    stuck, quick = Task(Delivery(b"", 0), "stuck", {}, {}, None), Task(Delivery(b"", 0), "quick", {}, {}, None)
+    deadlines.arm(stuck, 5)
+    deadlines.disarm(deadlines.arm(quick, 1))
+    assert deadlines.fire_due(1004.9) == 1005.0
+    assert struck == []
+    deadlines.fire_due(1005.0)
+    assert struck == [("stuck", TaskTimeout)]
+    deadlines.fire_due(1005.0 + GRACE)
+    assert given_up == ["stuck"]
+    assert deadlines.fire_due(2000.0) is None
+    assert len(struck) == 1
