@@ -67,7 +67,7 @@ CPU = Figure("cpu", "processor time per task", "µs")
 BENCHMARKS = [
     Benchmark(
         "consume.redis",
-        f"{COUNT:,} messages of 110 bytes, filled before. floor: redis-py LPOP 100, decode by msgspec (as ours), call; no acknowledgement. "
+        f"{COUNT:,} messages of 110 bytes, filled before. floor: LPOP 100, msgspec's decoder, call; no acknowledgement. "
         "inbox: our Redis broker without engine (fetch 500, call, acknowledge).",
         {
             FLOOR: floor,

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 from fbcli.broker import Action, Delivery, Inbox, Outgoing, Settlement, dead_queue
 from fbcli.redis_client import translating
 
-from .redis_link import BlockedPop, Link, Reach, Waker, readable
+from .redis_blocked import BlockedPop
+from .redis_link import Link, Reach
 from .redis_scripts import BEAT, BELL, CLAIM, LEAVE, LEVEL, RELEASE
+from .redis_wait import Waker, readable
 
 if TYPE_CHECKING:
     from .redis import RedisBroker
@@ -43,7 +45,7 @@ class RedisInbox(Inbox):
         self._translating = translating(broker.url)
         self._link, self._blocked, self._waker = Link(reach, queue), BlockedPop(reach, queue), Waker()
         self._beat_link, self._beat_lock = Link(reach, queue), threading.Lock()
-        self._block = min(BLOCK_SECONDS, lease / 3)
+        self._block = max(0.01, min(BLOCK_SECONDS, lease / 3))  # 0 would mean for ever
         self._closed = False
 
         self._token = 1
@@ -57,6 +59,7 @@ class RedisInbox(Inbox):
         self._unfiled: Delivery | None = None
         """Handed over by BLMOVE and delivered, not yet filed under its token (it lies in `handed`)."""
         self._recovered: list[Delivery] = []
+        """Filed by a claim whose reply was lost; to be delivered before anything else."""
         self._look_at = 0.0
         """Monotonic time at which the next delayed message is due."""
 
@@ -129,6 +132,7 @@ class RedisInbox(Inbox):
         """Close the connections, telling the server nothing."""
         self._blocked.drop()
         self._link.close()
+        self._beat_link.close()
         self._waker.close()
 
     def _look(self, limit: int) -> list[Delivery]:
@@ -193,8 +197,9 @@ class RedisInbox(Inbox):
             self._token += limit
             raise
         self._unfiled = self._doubt = None
-        if lost and self._token > 1:
-            self._lost_before = self._token
+        if lost:
+            self._lost_before = self._token if self._token > 1 else 0
+            self._recovered.clear()
         self._look_at = monotonic() + (wait / 1000 if wait >= 0 else 3600)
         deliveries = list(map(headed, members, self._take_tokens(len(members), "+")))
         deliveries += map(Delivery, bodies, self._take_tokens(len(bodies)))

@@ -1,4 +1,4 @@
-"""Raw connections to Redis: one round trip for many commands, a request that may stay outstanding, and a way to be woken.
+"""Raw connections to Redis: which server has a key, one round trip for many commands, and nothing ever sent twice.
 
 redis-py's own client costs as much per command as the server itself; here its connections and parser are used directly.
 """
@@ -6,21 +6,18 @@ redis-py's own client costs as much per command as the server itself; here its c
 from __future__ import annotations
 
 import os
-import select
 import socket
 import threading
 from collections.abc import Sequence
-from time import monotonic
 from typing import Any, Protocol, cast
 
 from fbcli.connection import load_library
 from fbcli.redis_client import connect
 
 from .redis_scripts import Script
+from .redis_wait import readable
 
 Word = str | bytes | int | float
-BLOCK_GRACE = 5.0
-"""Seconds after which a blocking command that should have ended by itself counts as lost with its connection."""
 
 
 class _Connection(Protocol):
@@ -228,114 +225,3 @@ class Links:
             link.close()  # in a cluster, its key has moved, and the connection with it
         elif link.alive:
             self._idle[server].append(link)
-
-
-class BlockedPop:
-    """A blocking command on a connection of its own, whose reply may be fetched later, or never wanted any more."""
-
-    def __init__(self, reach: Reach, key: str) -> None:
-        self._reach = reach
-        self._link = Link(reach, key, identify=True)
-        self.expires: float | None = None
-        """Monotonic time by which it must have been answered; None while nothing is outstanding."""
-        self._ended_by = 0.0
-
-    def begin(self, *words: Word, timeout: float) -> None:
-        """Send a command that blocks for up to `timeout` seconds (its last argument)."""
-        self._link.send(*words, f"{timeout:.3f}")
-        self.expires = self._ended_by = monotonic() + timeout + BLOCK_GRACE
-
-    def socket(self) -> socket.socket | None:
-        """What to poll; None while nothing is outstanding."""
-        return self._link.socket() if self.expires is not None else None
-
-    def finish(self) -> Any:
-        """Return the reply; None: it timed out, or the connection broke, and then nobody knows what it was handed."""
-        self.expires = None
-        errors = self._reach.errors
-        try:
-            reply = self._link.receive()
-        except (errors.ConnectionError, errors.TimeoutError):
-            return None  # whoever asks next will meet the trouble, if it lasts
-        self._ended_by = 0.0
-        if isinstance(reply, errors.MovedError):
-            self._link.close()
-            self._reach.look_again()
-            return None
-        if isinstance(reply, errors.ResponseError):
-            if str(reply).startswith("UNBLOCKED"):  # the server became a replica
-                self._link.close()
-                return None
-            raise reply
-        return reply
-
-    def cancel(self, link: Link) -> Any:
-        """End it by way of `link`; return what it was handed in the last moment, if anything."""
-        if self.expires is None:
-            return None
-        try:
-            link.call(("CLIENT", "UNBLOCK", self._link.client_id))
-        except self._reach.errors.ResponseError:
-            self.drop()  # an ACL may forbid it
-            return None
-        return self.finish()
-
-    def lingers(self) -> bool:
-        """Whether the server may still hold one whose connection broke, and hand something to nobody."""
-        return monotonic() < self._ended_by
-
-    def drop(self) -> None:
-        self.expires = None
-        self._link.close()
-
-
-class Waker:
-    """A flag that a poll sees: set from any thread, taken by one."""
-
-    def __init__(self) -> None:
-        self.socket, self._far_end = socket.socketpair()
-        self.socket.setblocking(False)
-        self._far_end.setblocking(False)
-        self._set = False
-
-    def set(self) -> None:
-        if not self._set:
-            self._set = True
-            try:
-                self._far_end.send(b"\0")
-            except OSError:
-                pass  # full: it is awake as can be. Closed: nobody sleeps any more.
-
-    def take(self) -> bool:
-        """Return whether it was set, and clear it."""
-        return self._set and self.drain()
-
-    def drain(self) -> bool:
-        """As `take`, for one whose `socket` was seen readable.
-
-        Note: emptied first, cleared then. The other way round, a `set` in between would leave the flag up without a byte
-        behind it, and nobody could wake it any more.
-        """
-        try:
-            found = bool(self.socket.recv(64))
-        except OSError:
-            found = False
-        was_set, self._set = self._set, False
-        return found or was_set
-
-    def close(self) -> None:
-        self.socket.close()
-        self._far_end.close()
-
-
-def readable(sockets: Sequence[socket.socket], timeout: float) -> bool:
-    """Wait up to `timeout` seconds (an hour at most) until one of them has something to read, or its end."""
-    timeout = min(max(0.0, timeout), 3600.0)
-    if any(getattr(sock, "pending", int)() for sock in sockets):
-        return True  # TLS: decrypted already, so the kernel has nothing to show
-    if hasattr(select, "poll"):
-        poll = select.poll()
-        for sock in sockets:
-            poll.register(sock, select.POLLIN)
-        return bool(poll.poll(timeout * 1000))
-    return bool(select.select(sockets, (), (), timeout)[0])  # Windows; eventlet's green select has no poll

@@ -13,8 +13,10 @@ from fbcli.broker import Action, Capabilities, Delivery, Inbox, Outgoing, Settle
 from fbcli.redis_client import translating
 
 from .redis import RedisBroker
-from .redis_link import BlockedPop, Link, Reach, Waker, readable
+from .redis_blocked import BlockedPop
+from .redis_link import Link, Reach
 from .redis_scripts import BELL
+from .redis_wait import Waker, readable
 
 BLOCK_SECONDS = 5.0
 """How long one BRPOP waits in the server before it is asked again."""

@@ -11,8 +11,6 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from fbcli import __version__
-from fbcli.console.failure import report, report_usage
-from fbcli.console.output import Output
 from fbcli.errors import ExitCode, did_you_mean
 
 
@@ -29,18 +27,18 @@ COMMANDS = {
     "consume": Entry("Work", "Run what was pushed, with a live table."),
     "run": Entry("Work", "Call a function here and now, without any queue."),
     "queues": Entry("Queues", "List queues and how much they hold."),
-    "peek": Entry("Queues", "Show the next messages without taking them."),
-    "clear": Entry("Queues", "Remove all messages of a queue."),
-    "pause": Entry("Queues", "Stop all consumers of a queue from taking more."),
-    "resume": Entry("Queues", "End a pause."),
-    "wait": Entry("Queues", "Wait until a queue is empty and nothing of it is running."),
-    "dead": Entry("Queues", "List, show, edit, replay and clear dead letters."),
+    "peek": Entry("Queues", "Show the next messages of a queue without taking them."),
+    "clear": Entry("Queues", "Remove all messages of a queue, ready and delayed."),
+    "pause": Entry("Queues", "Stop all consumers of a queue from taking more; what runs goes on."),
+    "resume": Entry("Queues", "End a pause: the consumers of a queue go on."),
+    "wait": Entry("Queues", "Wait until queues are empty and nothing of them is running."),
+    "dead": Entry("Queues", "List, show, edit, replay and clear dead letters: messages that failed for good."),
     "delayed": Entry("Queues", "List and cancel messages that wait for their time."),
     "init": Entry("Set-up", "Write an fb.toml to start from."),
     "config": Entry("Set-up", "Show settings and where they come from; check them."),
     "brokers": Entry("Set-up", "List brokers and what each can do."),
     "completion": Entry("Set-up", "Print the completion script of your shell."),
-    "version": Entry("Set-up", "Print the version."),
+    "version": Entry("Set-up", "Print the version of fbcli and of Python."),
 }
 """`fb --help` is shown from this table and imports no subcommand; `fb NAME` imports `commands/NAME.py` alone."""
 
@@ -103,13 +101,15 @@ app = typer.Typer(
 
 def _version(asked: bool) -> None:
     if asked:
-        Output().text(f"fbcli {__version__}")
+        typer.echo(f"fbcli {__version__}")
         raise typer.Exit
 
 
 @app.callback()
 def fb(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version of fbcli and of Python.")
+    ] = False,
 ) -> None:
     """Turn any Python function into a distributed, rate-controlled, never-lost task.
 
@@ -141,11 +141,17 @@ def run() -> int:
         if type(error).__name__ == "NoArgsIsHelpError":  # it has shown the help
             return ExitCode.USAGE
         typed = " ".join(["fb", *(word for word in sys.argv[1:2] if word in COMMANDS)])
-        return report_usage(_sentence(error), error.ctx.command_path if error.ctx else typed)
+        return int(_failure().report_usage(_sentence(error), error.ctx.command_path if error.ctx else typed))
     except typer.Abort:
         return ExitCode.INTERRUPTED
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  whatever it is, it is told in a sentence
-        return report(error)
+        return int(_failure().report(error))
+
+
+def _failure() -> Any:
+    from fbcli.console import failure  # noqa: PLC0415  10 ms that a help or a success does not need
+
+    return failure
 
 
 def _sentence(error: Any) -> str:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
 import typer
 
-from fbcli.console.stage import Stage
 from fbcli.crew import CrewSpec
+from fbcli.stage import Stage
 
 from .flags import BrokerFlag, ContextFlag, JsonFlag, StoreFlag, new_app
 from .option_flags import given, with_option_flags
@@ -37,7 +34,8 @@ def consume(
         bool, typer.Option("--plain", envvar="FB_PLAIN", help="No live table: log lines, as where there is no terminal.")
     ] = False,
     log_level: Annotated[
-        str, typer.Option("--log-level", envvar="FB_LOG_LEVEL", help="DEBUG, INFO, WARNING or ERROR.", rich_help_panel="Logging")
+        str,
+        typer.Option("--log-level", envvar="FB_LOG_LEVEL", help="DEBUG, INFO, WARNING or ERROR.", rich_help_panel="Logging"),
     ] = "INFO",
     log_file: Annotated[
         Path | None,
@@ -60,7 +58,8 @@ def consume(
       fb consume mymod:task --burst --json | jq .
 
     Ctrl-C (or TERM) stops: it fetches no more and finishes what runs, for up to --drain seconds; the rest goes back to the queue.
-    A second one stops now. Ends with 0 when all that ran was finished.
+    A second one stops now. Exit code: 0 all that ran was finished; 130 or 143 something was given back unfinished; with --burst or
+    --max-tasks 8 when some calls failed for good, 1 when all did.
     """
     spec = CrewSpec(
         addresses=addresses,

@@ -138,9 +138,9 @@ def edit_(
     changes = parse_pairs(pairs or ())
     letter = letters.find(task_id)
     body = changed(letter, changes, unset or ()) if pairs or unset else _edited_by_hand(out, letter)
-    letters.rewrite(letter, body, replay=replay)
+    new = letters.rewrite(letter, body, replay=replay)
     if json:
-        out.object(Letter(body).json)
+        out.object(new.json)
     else:
         again = f"`fb dead replay {letters.queue.name} {task_id}` runs it again"
         out.say(visible(f"{task_id} {'is back in the queue' if replay else f'was changed; {again}'}."))

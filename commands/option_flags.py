@@ -18,7 +18,7 @@ HIDDEN = ("broker",)
 
 def with_option_flags(command: Callable[..., None]) -> Callable[..., None]:
     """Give `command(**flags)` a keyword parameter, hence a flag and an `FB_…` variable, for each option."""
-    signature = inspect.signature(command)
+    signature = inspect.signature(command, eval_str=True)
     own = [parameter for parameter in signature.parameters.values() if parameter.kind is not parameter.VAR_KEYWORD]
     made = [_parameter(name, field) for name, field in Options.model_fields.items() if name not in HIDDEN]
 

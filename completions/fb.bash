@@ -16,17 +16,21 @@ _fb() {
     done
     local current=${words[n]} fb=${COMP_WORDS[0]} line
     type -P -- "$fb" >/dev/null || fb=fb
-    # Only what comes after the last of those characters is replaced.
-    local breaks=${COMP_WORDBREAKS//[^:=@]/} skipped=
+    # Only what comes after the last of : and = is replaced (an @ is a break that stays with the word behind it).
+    local breaks=${COMP_WORDBREAKS//[^:=]/} skipped=
     [[ -n $breaks ]] && skipped=${current%"${current##*[$breaks]}"}
     COMPREPLY=()
     while IFS= read -r line; do
         if [[ $line == :files ]]; then
-            compopt -o filenames 2>/dev/null
             local start=${current%"${current##*[=@]}"}
             while IFS= read -r line; do
-                line=$start$line
-                COMPREPLY+=("${line#"$skipped"}")
+                printf -v word %q "$line"
+                word=$start${word/#\\~/\~}
+                if [[ -d ${line/#\~/$HOME} ]]; then
+                    word+=/
+                    compopt -o nospace 2>/dev/null
+                fi
+                COMPREPLY+=("${word#"$skipped"}")
             done < <(compgen -f -- "${current#"$start"}")
             return
         fi

@@ -155,8 +155,12 @@ def _obey(channel: Channel, crew: Crew) -> None:
         "dump": lambda message: os.kill(os.getpid(), _dump_signal()),
     }
     while (message := channel.receive()) is not None:
-        actions.get(message.get("do", ""), lambda message: None)(message)
+        actions.get(message.get("do", ""), _ignore)(message)
     crew.stop()
+
+
+def _ignore(message: dict[str, Any]) -> None:
+    """What a newer parent might say."""
 
 
 def _dump_signal() -> int:

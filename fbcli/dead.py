@@ -139,21 +139,23 @@ class DeadLetters:
 
         return self._take(task_ids, publish, limit)
 
-    def rewrite(self, letter: Letter, body: bytes, *, replay: bool) -> None:
-        """Put `body` in the place of a letter, or (`replay`) into the queue, as good as new.
+    def rewrite(self, letter: Letter, body: bytes, *, replay: bool) -> Letter:
+        """Put `body` in the place of a letter, or (`replay`) into the queue, as good as new; return what is there now.
 
         Raises `TaskNotFound` when the letter is gone meanwhile.
         """
 
+        new = Letter(Letter(body).revived(self.queue.clock.now()) if replay else body)
+
         def publish(chosen: list[Delivery]) -> None:
             if replay:
-                revived = Letter(body).revived(self.queue.clock.now())
-                self.queue.publish([self._outgoing(revived, chosen[0])])
+                self.queue.publish([self._outgoing(new.body, chosen[0])])
             else:
-                self._line.publish([Outgoing(body, chosen[0].priority)])
+                self._line.publish([Outgoing(new.body, chosen[0].priority)])
 
         if not self._line.take(lambda candidate: candidate == letter.body, publish, limit=1):
             raise self._missing([letter.task_id])
+        return new
 
     def clear(self, task_ids: Collection[str] | None) -> Done:
         """Remove letters for good. `task_ids` None: all."""

@@ -39,11 +39,9 @@ def find_queue(text: str, settings: Settings, *, importing: bool = True) -> Queu
     """
     if not text:
         raise UsageError("Name a queue, or the address of a function, like mymod:task.")
-    if ":" not in text:
+    if ":" not in text or _is_name(text, settings):
         return Queue(text, settings.open_broker(), settings.open_store)
     address = Address.parse(text, settings.root)
-    if not has_source(settings.root, address) and text in _names(settings):
-        return Queue(text, settings.open_broker(), settings.open_store)
     decorated = written_options(settings.root, address)
     if decorated is None and importing:
         return _imported(text, settings)
@@ -58,9 +56,15 @@ def _imported(text: str, settings: Settings) -> Queue:
         return find_booster(text, settings).queue
 
 
-def _names(settings: Settings) -> list[str]:
+def _is_name(text: str, settings: Settings) -> bool:
+    """Whether a text with a colon is the name of a queue that the broker knows, and leads to no module here."""
+    try:
+        if has_source(settings.root, Address.parse(text, settings.root)):
+            return False
+    except UsageError:
+        pass  # no address anyway
     broker = settings.open_broker()
-    return broker.queues() if broker.capabilities.queues else []
+    return broker.capabilities.queues and text in broker.queues()
 
 
 def nearby(queue: Queue) -> str:

@@ -15,14 +15,14 @@ from fbcli.booster import Booster, find_booster
 from fbcli.broker import Size
 from fbcli.clock import SYSTEM
 from fbcli.console.board import Board
-from fbcli.console.live import JsonView, LineView, LiveView, View
 from fbcli.console.output import Output
+from fbcli.console.views import JsonView, LineView, View
 from fbcli.crew import Crew, CrewSpec
 from fbcli.engine.conductor import Conductor, Staff
 from fbcli.engine.services import Service
 from fbcli.engine.supervisor import Supervisor, python_command
 from fbcli.logs import configure, replay
-from fbcli.settings import load
+from fbcli.settings import Settings, load
 
 
 class Surveyor(Service):
@@ -51,20 +51,19 @@ class Stage:
 
     def play(self) -> int:
         """Consume until it is over; return the exit code. Raises what loading the functions raises."""
-        spec = self._spec
+        spec = msgspec.structs.replace(self._spec, quiet_success=self._live and not self._verbose)
         settings = load(context=spec.context, broker=spec.broker, store=spec.store)
-        boosters = [find_booster(address, settings, spec.flags) for address in spec.addresses]
-        processes = max(booster.options.processes for booster in boosters)
-        spec = msgspec.structs.replace(spec, quiet_success=self._live and not self._verbose)
         board = Board(SYSTEM)
-        surveyor = Surveyor(boosters)
-        with self._view(boosters, processes) as view:
+        with self._view(settings) as view:
             configure(
                 level=spec.log_level,
                 json=spec.log_json,
                 file=Path(spec.log_file) if spec.log_file else None,
-                console=view.console if isinstance(view, LiveView) else None,
+                console=getattr(view, "console", None),
             )
+            boosters = [find_booster(address, settings, spec.flags) for address in spec.addresses]
+            processes = max(booster.options.processes for booster in boosters)
+            surveyor = Surveyor(boosters)
             staff = self._staff(boosters, spec, processes)
 
             def show() -> None:
@@ -79,12 +78,13 @@ class Stage:
             view.final(board)
         return code
 
-    def _view(self, boosters: Sequence[Booster[Any, Any]], processes: int) -> AbstractContextManager[View]:
-        where = ", ".join(booster.address.text for booster in boosters)
+    def _view(self, settings: Settings) -> AbstractContextManager[View]:
         if self._json:
             return JsonView(self._out.object)
         if self._live:
-            return LiveView(where, boosters[0].queue.broker.url, processes=processes)
+            from fbcli.console.live import LiveView  # noqa: PLC0415  rich, which only a terminal needs
+
+            return LiveView(address=", ".join(self._spec.addresses), broker=settings.broker_url)
         return LineView()
 
     def _staff(self, boosters: Sequence[Booster[Any, Any]], spec: CrewSpec, processes: int) -> Staff:
@@ -99,7 +99,9 @@ class Stage:
     @staticmethod
     def _part(boosters: Sequence[Booster[Any, Any]], spec: CrewSpec, index: int) -> Mapping[str, Any]:
         """Return what the process of this index does: the functions that want so many processes."""
-        addresses = [address for address, booster in zip(spec.addresses, boosters, strict=True) if booster.options.processes > index]
+        addresses = [
+            address for address, booster in zip(spec.addresses, boosters, strict=True) if booster.options.processes > index
+        ]
         part: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(spec, addresses=addresses))
         return part
 

@@ -38,8 +38,8 @@ def ours(place: Place) -> Mapping[str, float]:
 
 
 def peer(place: Place, name: str) -> Mapping[str, float]:
-    found = subprocess.run([PYTHON, "-c", f"import {name}"], capture_output=True, cwd=_own_folder(place), check=False)
-    if found.returncode:
+    probe = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({name!r}) is None)"
+    if subprocess.run([PYTHON, "-c", probe], capture_output=True, cwd=_own_folder(place), check=False).returncode:
         raise Missing(f"{PYTHON} has no {name}; set FB_BENCH_PEERS to the python of a virtual environment that has it")
     url, count = place.redis(), place.scaled(PEERS[name])
     module = [PYTHON, "-m", f"benchmarks.peers.{name}"]
@@ -49,26 +49,30 @@ def peer(place: Place, name: str) -> Mapping[str, float]:
 def _measured(place: Place, pusher: list[str], consume: list[str], url: str, count: int) -> Mapping[str, float]:
     """Push one by one, then start the consumer; its function tells when it was called first and last."""
     folder = _own_folder(place)
-    out = folder / "calls.json"
+    pushed, out = folder / "pushed.json", folder / "calls.json"
     env = {
         "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}",
         "HOME": str(folder),
         "BENCH_URL": url,
         "BENCH_COUNT": str(count),
         "BENCH_OUT": str(out),
+        "BENCH_PUSHED": str(pushed),
     }
     with (folder / "log").open("wb") as log:
-        process = place.start(*pusher, "push", url, str(count), stdin=subprocess.DEVNULL, stderr=log, env=env)
-        said, _ = process.communicate(timeout=LIMIT)
-        if process.returncode:
+        process = place.start(*pusher, "push", url, str(count), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env)
+        if process.wait(LIMIT):
             raise RuntimeError(f"pushing ended with {process.returncode}: {(folder / 'log').read_text()[-1500:]}")
-        pushed = json.loads(said.splitlines()[-1])["seconds"]
         worker = place.start(*consume, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env)
         try:
             _wait(out, worker, folder / "log")
         finally:
             _end(worker)
-    return {"push": count / pushed, "consume": (count - 1) / json.loads(out.read_text())["seconds"]}
+    return {"push": count / _seconds(pushed), "consume": (count - 1) / _seconds(out)}
+
+
+def _seconds(file: Path) -> float:
+    seconds: float = json.loads(file.read_text())["seconds"]
+    return seconds
 
 
 def _own_folder(place: Place) -> Path:

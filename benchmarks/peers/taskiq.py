@@ -14,7 +14,7 @@ from benchmarks.peers import side, tally
 broker = RedisStreamBroker(url=os.environ.get("BENCH_URL", "redis://"))
 
 
-@broker.task
+@broker.task(task_name="add")
 async def add(x: int, y: int = 2) -> int:
     return tally.add(x, y)
 

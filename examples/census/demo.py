@@ -1,7 +1,7 @@
 """The main job, start to end: one message for each file of the standard library, consumed by two processes, results added up.
 
-    python examples/census/demo.py            # in a folder of its own below the temporary folder
-    python examples/census/demo.py FOLDER     # queue and results stay in FOLDER
+python examples/census/demo.py            # in a folder of its own below the temporary folder
+python examples/census/demo.py FOLDER     # queue and results stay in FOLDER
 """
 
 import hashlib
@@ -24,7 +24,9 @@ def main() -> int:
     folder = Path(keep) if keep else Path(tempfile.mkdtemp(prefix="fb-demo-"))
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(HERE / "census.py", folder)
-    files = sorted(str(path) for path in Path(sysconfig.get_paths()["stdlib"]).rglob("*.py") if "site-packages" not in path.parts)
+    files = sorted(
+        str(path) for path in Path(sysconfig.get_paths()["stdlib"]).rglob("*.py") if "site-packages" not in path.parts
+    )
     (folder / "files.ndjson").write_text("".join(json.dumps({"path": path}) + "\n" for path in files))
     begun = time.monotonic()
     try:

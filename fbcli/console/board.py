@@ -127,6 +127,7 @@ class _Line:
         self._latest: dict[str, Counts] = {}
         self._history: list[tuple[float, int]] = []
         self._now = 0.0
+        self._seconds: list[float] | None = None
 
     def update(self, now: float, workers: Mapping[str, Sequence[Snapshot]], size: Size | None) -> None:
         for worker, reported in workers.items():
@@ -138,7 +139,9 @@ class _Line:
             if before is not None and _less(counts, before):
                 self._banked += before
             self._latest[worker] = counts
-        self.total = _sum([self._banked, *self._latest.values()])
+        total = _sum([self._banked, *self._latest.values()])
+        if total != self.total:
+            self.total, self._seconds = total, None
         said = [(worker, snapshot) for worker, reported in workers.items() for snapshot in reported]
         self.workers = {worker for worker, snapshot in said if snapshot.state != "stopped"}
         self.living = [snapshot for _, snapshot in said if snapshot.state != "stopped"]
@@ -149,6 +152,13 @@ class _Line:
         if not self._history or now - self._history[-1][0] >= GRAIN:
             self._history.append((now, self.total.done))
             del self._history[: max(0, bisect_right(self._history, (now - WINDOWS[-1], inf)) - 1)]
+
+    def seconds(self) -> list[float]:
+        """Return recent durations of calls, sorted; while nothing is done they are not gathered anew."""
+        if self._seconds is None:
+            reporting = self.living or self.snapshots
+            self._seconds = sorted(second for snapshot in reporting for second in snapshot.seconds)
+        return self._seconds
 
     def rate(self, window: float) -> float | None:
         """Return how many tasks were done a second in the last `window` seconds."""
@@ -163,7 +173,7 @@ def _row(queue: str, lines: Sequence[_Line], elapsed: float) -> Row:
     living = [snapshot for line in lines for snapshot in line.living]
     total = _sum(line.total for line in lines)
     rates = [_added(line.rate(window) for line in lines) for window in WINDOWS]
-    seconds = sorted(second for line in lines for snapshot in line.living or line.snapshots for second in snapshot.seconds)
+    seconds = lines[0].seconds() if len(lines) == 1 else sorted(second for line in lines for second in line.seconds())
     backlog = _added(line.backlog for line in lines)
     trouble = next((snapshot.trouble for snapshot in living if snapshot.trouble), "")
     addresses = dict.fromkeys(snapshot.address for line in lines for snapshot in line.living or line.snapshots)

@@ -21,7 +21,7 @@ LONGEST_PART = 10_000
 
 
 class FooterConsole(Console):
-    """What is printed goes above the footer. Safe for threads, and for signal handlers that print while the main thread prints."""
+    """What is printed goes above the footer. Safe for threads, and for a signal handler that prints while its thread does."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=True)

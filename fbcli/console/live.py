@@ -3,131 +3,153 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
-from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from types import TracebackType
-from typing import NamedTuple, TextIO
+from typing import TextIO
 
-from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from fbcli.connection import mask
 from fbcli.console.board import Board, Row
+from fbcli.console.columns import Column, Table, cut
 from fbcli.console.footer import Above, FooterConsole
 from fbcli.console.output import visible
-from fbcli.console.views import Period, count, duration, rate
+from fbcli.console.views import JsonView, LineView, Period, View, count, duration, rate
+
+__all__ = ["JsonView", "LineView", "LiveView", "View"]
 
 REFRESH = 0.25
 """Seconds between two drawings."""
 
-GAP = 2
-LEAST_NAME = 12
-"""Columns that a queue's name keeps on the narrowest terminal."""
-
 HINT = "Ctrl-C stops: finishes what runs, again: now"
-DRAINING = "stopping: finishing what runs · Ctrl-C again: now"
+DRAINING = "Stopping: finishing what runs. Ctrl-C: now"
 
-STATE_STYLES = {
-    "running": "green",
-    "starting": "dim",
-    "paused": "yellow",
-    "draining": "yellow",
-    "trouble": "bold red",
-    "stopped": "dim",
-}
+STATES = {"running": "green", "paused": "yellow", "draining": "yellow", "trouble": "bold red"}
 
 
-class Column(NamedTuple):
-    """One column of a table. `rank`: those with the highest go first where there is no room."""
-
-    rank: int
-    group: str
-    heading: str
-    cell: Callable[[Row], str]
-    style: Callable[[Row], str] = lambda row: ""
-    left: bool = False
-    wanted: Callable[[Row], object] = lambda row: True
-    """Whether a row has anything to show here; a column that no row wants is left out."""
-
-
-def milliseconds(value: float | None) -> str:
-    """Return milliseconds as a duration."""
+def _milliseconds(value: float | None) -> str:
     return duration(None if value is None else value / 1000)
 
 
-def empty_in(row: Row) -> str:
-    """Return the time until a queue is empty; nothing where it is."""
-    return "" if row.backlog == 0 else duration(row.empty_in)
+def _empty_in(row: Row) -> str:
+    return "empty" if row.backlog == 0 else duration(row.empty_in)
 
 
-NAME = Column(0, "", "queue", lambda row: row.queue or "all", lambda row: "" if row.queue else "bold", left=True)
-FAILED = Column(2, "", "failed", lambda row: count(row.failed), lambda row: "red" if row.failed else "dim")
-RETRIED = Column(9, "", "retried", lambda row: count(row.retried), lambda row: "yellow" if row.retried else "dim")
-DROPPED = Column(12, "", "dropped", lambda row: count(row.dropped), lambda row: "yellow", wanted=lambda row: row.dropped)
-MEAN = Column(8, "duration", "mean", lambda row: milliseconds(row.mean_ms))
-P95 = Column(10, "duration", "p95", lambda row: milliseconds(row.p95_ms))
+def _quiet_zero(field: str, style: str) -> Column:
+    return Column(field, lambda row: count(getattr(row, field)), 2, lambda row: style if getattr(row, field) else "dim")
+
+
+NAME = Column("queue", lambda row: row.queue or "all", 0, lambda row: "" if row.queue else "bold", left=True)
+DONE = Column("done", lambda row: count(row.done), 1, lambda row: "bold")
+FAILED = _quiet_zero("failed", "red")
+RETRIED = _quiet_zero("retried", "yellow")._replace(rank=9)
+DROPPED = _quiet_zero("dropped", "yellow")._replace(rank=12, wanted=lambda row: row.dropped)
+UNFINISHED = Column("given back", lambda row: count(row.unfinished), 3, lambda row: "yellow", wanted=lambda row: row.unfinished)
+MEAN = Column("mean", lambda row: _milliseconds(row.mean_ms), 8, group="duration")
+P95 = Column("p95", lambda row: _milliseconds(row.p95_ms), 10, group="duration", alone="p95")
 
 COLUMNS = (
     NAME,
-    Column(5, "", "state", lambda row: row.state, lambda row: STATE_STYLES.get(row.state, ""), left=True),
-    Column(1, "", "done", lambda row: count(row.done), lambda row: "bold"),
+    Column("state", lambda row: row.state, 5, lambda row: STATES.get(row.state, "dim"), left=True),
+    DONE,
     FAILED,
     RETRIED,
     DROPPED,
-    Column(11, "per second", "1 s", lambda row: rate(row.rate_1s)),
-    Column(3, "per second", "10 s", lambda row: rate(row.rate_10s)),
-    Column(13, "per second", "60 s", lambda row: rate(row.rate_60s)),
+    Column("1 s", lambda row: rate(row.rate_1s), 11, group="per second", alone="per s"),
+    Column("10 s", lambda row: rate(row.rate_10s), 3, group="per second", alone="per s"),
+    Column("60 s", lambda row: rate(row.rate_60s), 13, group="per second", alone="per s"),
     MEAN,
     P95,
-    Column(7, "", "running", lambda row: f"{row.running:,}/{row.concurrency:,}"),
-    Column(14, "", "in flight", lambda row: count(row.in_flight)),
-    Column(4, "", "backlog", lambda row: count(row.backlog)),
-    Column(15, "", "delayed", lambda row: count(row.delayed), wanted=lambda row: row.delayed),
-    Column(6, "", "empty in", empty_in),
+    Column("running", lambda row: f"{row.running:,}/{row.concurrency:,}", 7),
+    Column("in flight", lambda row: count(row.in_flight), 14),
+    Column("backlog", lambda row: count(row.backlog), 4),
+    Column("delayed", lambda row: count(row.delayed), 15, wanted=lambda row: row.delayed),
+    Column("empty in", _empty_in, 6),
 )
 
-FINAL = (
-    NAME,
-    Column(1, "", "done", lambda row: count(row.done), lambda row: "bold"),
-    FAILED,
-    RETRIED,
-    DROPPED,
-    Column(4, "", "given back", lambda row: count(row.unfinished), lambda row: "yellow", wanted=lambda row: row.unfinished),
-    Column(3, "", "per second", lambda row: rate(row.rate)),
-    MEAN,
-    P95,
-)
+FINAL = (NAME, DONE, FAILED, RETRIED, DROPPED, UNFINISHED, Column("per second", lambda row: rate(row.rate), 4), MEAN, P95)
 
 
-class Table:
-    """Lays rows out within a width. Columns never get narrower again, so that nothing jumps."""
+class LiveView:
+    """A `View`. `console` is for `logs.configure`: what is logged, and what tasks print, appears above the table.
 
-    def __init__(self, columns: Sequence[Column]) -> None:
-        self._columns = columns
-        self._widths = {column: len(column.heading) for column in columns}
+    Enter it before the functions are imported, where that can be: a library that keeps `sys.stderr` then keeps ours.
+    """
 
-    def lines(self, rows: Sequence[Row], total: Row | None, width: int) -> list[Text]:
-        """Return headings, rows, and the total; the trouble of a row below it. No line is wider than `width`."""
-        every = [*rows, total] if total is not None else list(rows)
-        for column in self._columns:
-            self._widths[column] = max([self._widths[column], *(cell_len(visible(column.cell(row))) for row in every)])
-        shown = self._fitting(every, width)
-        drawn = [self._groups(shown, width), self._line(shown, [(column.heading, "dim") for column in shown], width)]
-        drawn = [line for line in drawn if line.plain.strip()]
-        drawn.append(Text("─" * min(width, drawn[-1].cell_len), style="dim"))
-        for row in rows:
-            drawn.append(self._row(shown, row, width))
-            if row.trouble:
-                drawn.append(cut(Text(f"  {visible(row.trouble)}", style="red"), width))
-        if total is not None:
-            drawn.append(self._row(shown, total, width))
-        return drawn
+    def __init__(self, address: str, broker: str, *, processes: int = 1, stream: TextIO | None = None) -> None:
+        """For the heading: `address`, what is consumed; `broker`, its URL, whose password is not shown; `processes`, as wanted.
 
-    def _fitting(self, rows: Sequence[Row], width: int) -> list[tuple[Column]] | list[Column]:
-        """Return the columns that there is room for, most important first to stay."""
-        shown = [column for column in self._columns if any(column.wanted(row) for row in rows)]
-        name = min(self._widths[NAME], max(LEAST_NAME, width // 3))
-        while len(shown) > 1 and name + sum(self._widths[column] + GAP for column in shown if column is not NAME) > width:
-            shown.remove(max(shown, key=lambda column: column.rank))
-        return shown
+        `stream` is the terminal, by default stderr.
+        """
+        self.console = FooterConsole(sys.stderr if stream is None else stream)
+        self._what = f"{visible(address)} · {visible(mask(broker))} · pid {os.getpid()}"
+        self._processes = processes
+        self._table = Table(COLUMNS)
+        self._period = Period(REFRESH, at_once=True)
+        self._drawn: object = None
+        self._exit = ExitStack()
+
+    def __enter__(self) -> LiveView:
+        for name in ("stdout", "stderr"):
+            file = getattr(sys, name)
+            if file is not None and file.isatty():
+                self._redirect(name, file)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.console.set_footer([])
+        self._exit.close()
+
+    def refresh(self, board: Board) -> None:
+        if not self._period.over(board.elapsed):
+            return
+        rows, total = board.rows(), board.totals()
+        size = self.console.size
+        now = (rows, int(board.elapsed), size)
+        if now != self._drawn:
+            self._drawn = now
+            self.console.set_footer(self.lines(rows, total, board.elapsed))
+
+    def final(self, board: Board) -> None:
+        summary = board.summary()
+        lines = Table(FINAL).lines(summary.rows, _if_many(summary.rows, summary.total), self.console.width)
+        self.console.set_footer([])
+        ended = Text(f"Ended after {duration(summary.elapsed)}.", style="bold")
+        self.console.print(Text("\n").join([Text(), ended, Text(), *lines, Text()]))
+
+    def lines(self, rows: list[Row], total: Row, elapsed: float) -> list[Text]:
+        """Return the whole picture: heading, table, hint."""
+        width, height = self.console.size
+        heading = cut(Text(f"{self._what}{self._count(total)} · {duration(int(elapsed))}", style="bold"), width)
+        room = max(1, height - 8 - sum(bool(row.trouble) for row in rows))
+        shown, hidden = rows[:room], rows[room:]
+        table = self._table.lines(shown, _if_many(rows, total), width)
+        if hidden:
+            table.append(Text(f"… and {len(hidden)} more queues, in the total", style="dim"))
+        hint = cut(Text(DRAINING if any(row.state == "draining" for row in rows) else HINT, style="dim"), width)
+        return [Text(), heading, *table, hint]
+
+    def _count(self, total: Row) -> str:
+        there, wanted = total.processes, self._processes
+        if wanted == 1 and there <= 1:
+            return ""
+        return f" · {there} processes" if there >= wanted else f" · {there} of {wanted} processes"
+
+    def _redirect(self, name: str, file: TextIO) -> None:
+        """Put ours in the place of a standard stream, also where a logging handler has taken hold of it."""
+        above = Above(file, self.console)
+        setattr(sys, name, above)
+        self._exit.callback(above.release)
+        self._exit.callback(setattr, sys, name, file)
+        loggers = [logging.getLogger(), *logging.Logger.manager.loggerDict.values()]
+        for logger in loggers:
+            for handler in getattr(logger, "handlers", []):
+                if isinstance(handler, logging.StreamHandler) and handler.stream is file:
+                    handler.setStream(above)
+                    self._exit.callback(handler.setStream, file)
+
+
+def _if_many(rows: list[Row], total: Row) -> Row | None:
+    return total if len(rows) > 1 else None

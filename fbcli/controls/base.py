@@ -44,7 +44,7 @@ class Gate(ABC):
         """How many tasks may start now. Only where it `paces`."""
         return OPEN
 
-    def started(self, count: int, now: float) -> None:
+    def started(self, count: int, now: float) -> None:  # noqa: B027  most gates do not care
         """Take note that `count` tasks have started."""
 
     def closed(self) -> bool:

@@ -63,10 +63,13 @@ class Conductor:
     def _exit_code(self) -> int:
         if self._staff.failure:
             return ExitCode.FAILED
-        released = sum(snapshot.unfinished for group in self._staff.snapshots().values() for snapshot in group)
-        if self._asked is not None and (self._again or released):
-            return 128 + self._asked
-        return ExitCode.OK
+        snapshots = [snapshot for group in self._staff.snapshots().values() for snapshot in group]
+        if self._asked is not None:
+            unfinished = sum(snapshot.unfinished for snapshot in snapshots)
+            return 128 + self._asked if self._again or unfinished else ExitCode.OK
+        if not any(snapshot.counts.failed for snapshot in snapshots):
+            return ExitCode.OK
+        return ExitCode.PARTLY if any(snapshot.counts.succeeded for snapshot in snapshots) else ExitCode.FAILED
 
     @contextmanager
     def _handlers(self) -> Iterator[None]:

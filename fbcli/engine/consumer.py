@@ -152,7 +152,7 @@ class Consumer:
         """Consume until stopped. An error of fbcli itself ends it with `failure` set: nothing is lost, the lease runs out."""
         try:
             self._serve()
-        except BaseException as error:  # noqa: BLE001  kept for whoever started the thread
+        except BaseException as error:
             self.failure = error
             log.critical("the consumer of %s has failed: %r", self.work.queue, error, exc_info=error)
         finally:
@@ -212,7 +212,7 @@ class Consumer:
 
     def _compile(self, options: Options, *, keeps: bool, delayed: bool = False) -> Plan:
         function = _callable_for(self._mode, self.work)
-        return Plan(function, self.work.signature, options, self._deadlines, keeps=keeps, delayed=delayed)
+        return Plan(self.work.queue, function, self.work.signature, options, self._deadlines, keeps=keeps, delayed=delayed)
 
     def _plan_for(self, extra: dict[str, Any]) -> Plan:
         """Return the plan of a message that sets options for itself; raises `BadMessage` when they cannot be used."""

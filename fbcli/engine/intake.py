@@ -15,7 +15,7 @@ from typing import Any
 
 from fbcli.broker import Delivery, Inbox
 from fbcli.clock import SYSTEM, Clock
-from fbcli.controls.base import NEVER, Gate, Later
+from fbcli.controls.base import Gate, Later
 from fbcli.engine.appetite import Appetite
 from fbcli.engine.lifecycle import interrupted
 from fbcli.engine.plan import Plan

@@ -11,6 +11,7 @@ from fbcli.engine.settler import plain
 from fbcli.task import DROPPED, FAILED, RELEASED, STATE_NAMES, SUCCEEDED, Task
 
 log = logging.getLogger("fbcli.task")
+successes = logging.getLogger("fbcli.success")
 
 LINES_PER_SECOND = 20
 """Successes told one by one; when there are more, they are counted."""
@@ -44,13 +45,14 @@ class Narrator:
                 if told > 0:
                     told -= 1
                     self._told += 1
-                    log.info("succeeded in %s", _human(task.seconds), extra=self._extra(task))
+                    successes.info("succeeded in %s", _human(task.seconds), extra=self._extra(task))
                 else:
                     self._untold += 1
             elif task.state == FAILED and task.failure is not None and task.attempt:
                 log.error(
-                    "failed for good after %d attempts: %s",
+                    "failed for good after %d attempt%s:\n%s",
                     task.attempt,
+                    "" if task.attempt == 1 else "s",
                     task.failure.traceback or task.failure.error,
                     extra=self._extra(task),
                 )
@@ -66,7 +68,7 @@ class Narrator:
     def finish(self) -> None:
         """Tell how many were left out."""
         if self._untold and not self._quiet_success:
-            log.info("… and %s more succeeded", f"{self._untold:,}", extra={"queue": self._queue})
+            successes.info("… and %s more succeeded", f"{self._untold:,}", extra={"queue": self._queue})
         self._untold = 0
 
     def _extra(self, task: Task) -> dict[str, str]:
@@ -95,4 +97,6 @@ class Narrator:
 
 
 def _human(seconds: float) -> str:
+    if seconds < 0.001:
+        return f"{seconds * 1e6:.0f} µs"
     return f"{seconds * 1000:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"

@@ -16,16 +16,15 @@ from fbcli.controls.timeout import Deadlines, Timeout
 from fbcli.options import Options
 from fbcli.task import Task
 
-_WITHOUT_DELAY: tuple[Admission, ...] = ()
-
 
 class Plan:
     """What the hot path needs of a function and its options. Immutable."""
 
-    __slots__ = ("admissions", "around", "function", "keeps", "options", "retry", "signature", "source")
+    __slots__ = ("admissions", "around", "function", "keeps", "options", "queue", "retry", "signature")
 
     def __init__(
         self,
+        queue: str,
         function: Callable[..., Any],
         signature: Signature,
         options: Options,
@@ -34,6 +33,7 @@ class Plan:
         keeps: bool,
         delayed: bool = False,
     ) -> None:
+        self.queue = queue
         self.function = function
         """What is called (in a coroutine pool: what is awaited)."""
         self.signature = signature
@@ -73,4 +73,4 @@ def compose(arounds: list[Around]) -> Callable[[Task], AbstractContextManager[No
 
 def is_async(function: Callable[..., Any]) -> bool:
     """Whether calling it gives something to await."""
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)

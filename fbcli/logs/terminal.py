@@ -18,6 +18,9 @@ from fbcli.logs.records import LINES, ONE_LINE, lines_of, message_of, stamped, t
 SHORT_ID = 12
 """So many characters of a task id are shown: the last ones, which are random."""
 
+WIDE = 80
+"""On a terminal with fewer columns the place in the code is left out where it does not fit."""
+
 DIM = Style(dim=True)
 LEVELS = (
     (logging.CRITICAL, Style(color="white", bgcolor="red", bold=True), Style(color="red", bold=True)),
@@ -69,8 +72,8 @@ class TerminalHandler(Careful):
             message,
         )
         where = place(record)
-        if where:
-            room = self._console.width - line.cell_len - len(where)
+        room = self._console.width - line.cell_len - len(where)
+        if where and (room >= 2 or self._console.width >= WIDE):
             line.append(" " * max(room, 2))
             line.append(where, Style(dim=True, link=f"{Path(record.pathname).absolute().as_uri()}#{record.lineno}"))
         return Text("\n    ").join([line, *rest])

@@ -41,7 +41,7 @@ class Seat:
                         self._struck = False
                         _raise_in_thread(self._ident, _NULL)
                     return self._abandoned
-            except BaseException:  # noqa: BLE001  the interrupt itself, raised in here at the last moment
+            except BaseException:  # noqa: BLE001, S112  the interrupt itself, raised in here at the last moment
                 continue
 
     def strike(self, task_id: str, exception: type[BaseException]) -> bool:

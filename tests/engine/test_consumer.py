@@ -24,10 +24,11 @@ from tests.servers import wait_until
 Make = Callable[..., Booster[Any, Any]]
 
 
-@pytest.fixture(params=["sqlite", "redis", "redis+list"])
+@pytest.fixture(params=["memory", "sqlite", "redis", "redis+list"])
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Settings]:
     """Settings of an empty project, for each embedded or local broker."""
-    broker = None if request.param == "sqlite" else request.getfixturevalue("redis_url")
+    own = {"sqlite": None, "memory": "memory://"}
+    broker = own[request.param] if request.param in own else request.getfixturevalue("redis_url")
     if request.param == "redis+list":
         broker = broker.replace("redis://", "redis+list://")
     loaded = load(tmp_path, {}, broker=broker)
