@@ -24,7 +24,7 @@ class Entry(NamedTuple):
 COMMANDS = {
     "push": Entry("Work", "Publish a call of a function: one, many from a file, or a series."),
     "call": Entry("Work", "Push a call and wait for its result."),
-    "consume": Entry("Work", "Run what was pushed, with a live table."),
+    "consume": Entry("Work", "Run what was pushed to the queues of these functions."),
     "run": Entry("Work", "Call a function here and now, without any queue."),
     "queues": Entry("Queues", "List queues and how much they hold."),
     "peek": Entry("Queues", "Show the next messages of a queue without taking them."),

@@ -25,10 +25,10 @@ ABILITIES = {
 """Capability -> heading."""
 
 LEGEND = {
-    "reach": "who can share a queue",
     "confirm": "a push returns once the broker has the message",
     "ack": "what a consumer held comes back when it dies",
     "durable": "messages survive a restart of the broker",
+    "delay": "it keeps delayed messages itself; where not, fb does, in the store",
     "count": "deliveries are counted, so that a message that kills its workers is put aside",
     "list": "`fb queues` finds all queues",
     "order": "first in, first out",
@@ -43,7 +43,7 @@ def brokers(json: JsonFlag = False) -> None:
       fb brokers
       fb brokers --json | jq -r 'select(.capabilities.priority).schemes[]'
 
-    What a broker cannot do by itself: delay is done by fb with the store, for all of them; the others end with exit code 5.
+    A command that needs what its broker cannot do ends with exit code 5.
     """
     out = Output(json=json)
     entries = catalogue()
@@ -51,18 +51,20 @@ def brokers(json: JsonFlag = False) -> None:
         for entry in entries:
             out.object(entry)
         return
-    out.table(("scheme", "reach", *ABILITIES.values(), "library"), [_row(entry) for entry in entries])
-    out.text("")
+    rows = [("broker", *ABILITIES.values()), *map(_row, entries)]
+    out.text(aligned(rows, [False] * len(rows[0]), gap=1))
     for entry in entries:
-        out.text(f"{'  '.join(f'{scheme}://' for scheme in entry.schemes)}\n    {entry.summary or entry.problem}")
+        out.text(f"\n{'  '.join(f'{scheme}://' for scheme in entry.schemes)}\n    {entry.summary or entry.problem}")
+        if entry.capabilities:
+            out.text(f"    Shared within a {entry.capabilities.reach}. Client library: {_library(entry)}.")
     out.text("")
     out.text(aligned([*LEGEND.items()], (False, False)))
 
 
-def _row(entry: Entry) -> list[str]:
+def _row(entry: Entry) -> tuple[str, ...]:
     can = entry.capabilities
-    abilities = [("yes" if getattr(can, name) else "-") if can else "?" for name in ABILITIES]
-    library = (
-        "broken" if entry.problem else "built in" if not entry.install else "installed" if entry.installed else entry.install
-    )
-    return [", ".join(entry.schemes), can.reach if can else "?", *abilities, library]
+    return (entry.schemes[0], *(("yes" if getattr(can, name) else "-") if can else "?" for name in ABILITIES))
+
+
+def _library(entry: Entry) -> str:
+    return "none needed" if entry.install is None else "installed" if entry.installed else f"missing; {entry.install}"

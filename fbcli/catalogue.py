@@ -37,6 +37,8 @@ def catalogue() -> list[Entry]:
         else:
             key, entry = f"{broker.__module__}:{broker.__qualname__}", _entry(broker)
         entries.setdefault(key, entry).schemes.append(scheme)
+    for entry in entries.values():
+        entry.schemes.sort(key=len)
     return sorted(entries.values(), key=lambda entry: entry.schemes)
 
 

@@ -170,14 +170,17 @@ def _reachable(settings: Settings) -> Settings:
 def _patiently(ask: Callable[[], list[Any]]) -> list[Any]:
     """Return what a broker answers in time; nothing when it does not, cannot or is not there."""
     answers: list[Any] = []
+    trouble: list[Exception] = []
 
     def run() -> None:
         try:
             answers.extend(ask())
-        except (FbError, NotImplementedError):
-            return
+        except Exception as error:  # noqa: BLE001  raised again below, where it can be seen
+            trouble.append(error)
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     thread.join(PATIENCE)
+    if trouble and not isinstance(trouble[0], FbError):
+        raise trouble[0]
     return answers

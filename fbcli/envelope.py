@@ -12,6 +12,10 @@ from fbcli.errors import BadMessage
 from fbcli.message import decode, replace_extra
 
 
+LARGEST = 1e15
+"""No time or count of a message is larger."""
+
+
 class Envelope:
     """One message. Opening it never fails: bytes that are no message are shown as the argument `raw`."""
 
@@ -59,4 +63,6 @@ class Envelope:
 
 def number(value: object) -> float | None:
     """Return a number of the wire as one; None for anything else that somebody wrote there."""
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < LARGEST:
+        return None
+    return float(value)

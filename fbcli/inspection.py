@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from fbcli.booster import Booster
 from fbcli.connection import mask
-from fbcli.settings import Settings
+from fbcli.settings import Settings, absolute
 
 
 class Row(NamedTuple):
@@ -37,7 +37,7 @@ def rows_of(settings: Settings, booster: Booster[Any, Any] | None = None) -> lis
         row = Row(name, value, origins[name].source)
         if name == "broker":
             if value:
-                rows[3] = row._replace(value=mask(value))
+                rows[3] = row._replace(value=mask(absolute(value, settings.root)))
         elif name == "queue" and booster is not None and not value:
             rows.append(row._replace(value=booster.address.queue, source="the address"))
         elif name != "queue" or booster is not None:

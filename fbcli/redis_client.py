@@ -40,7 +40,7 @@ def connect(url: str) -> Redis:
     `translating`. The client of a cluster is a `RedisCluster`, which has the same commands.
     """
     library = load_library("redis", extra="redis")
-    scheme = urlsplit(url).scheme
+    scheme = url.partition("://")[0]
     try:
         if scheme == "redis+sentinel":
             return _connect_sentinel(library, url)

@@ -43,8 +43,13 @@ class Table:
         self._widths = {column.heading: max(LEAST, len(column.heading)) for column in columns}
 
     def lines(self, rows: Sequence[Row], total: Row | None, width: int) -> list[Text]:
-        """Return headings, rows, each with its trouble below it, and the total. No line is wider than `width`."""
+        """Return headings, rows, each with its trouble below it, and the total; nothing where there are no rows.
+
+        No line is wider than `width`.
+        """
         every = [*rows, total] if total is not None else rows
+        if not every:
+            return []
         cells = {id(row): {column.heading: visible(column.cell(row)) for column in self._columns} for row in every}
         for column in self._columns:
             longest = max((cell_len(cells[id(row)][column.heading]) for row in every), default=0)

@@ -105,12 +105,11 @@ class LiveView:
     def refresh(self, board: Board) -> None:
         if not self._period.over(board.elapsed):
             return
-        rows, total = board.rows(), board.totals()
-        size = self.console.size
-        now = (rows, int(board.elapsed), size)
-        if now != self._drawn:
-            self._drawn = now
-            self.console.set_footer(self.lines(rows, total, board.elapsed))
+        lines = self.lines(board.rows(), board.totals(), board.elapsed)
+        drawn = (lines, self.console.size)
+        if drawn != self._drawn:
+            self._drawn = drawn
+            self.console.set_footer(lines)
 
     def final(self, board: Board) -> None:
         summary = board.summary()
@@ -125,7 +124,7 @@ class LiveView:
         heading = cut(Text(f"{self._what}{self._count(total)} · {duration(int(elapsed))}", style="bold"), width)
         room = max(1, height - 8 - sum(bool(row.trouble) for row in rows))
         shown, hidden = rows[:room], rows[room:]
-        table = self._table.lines(shown, _if_many(rows, total), width)
+        table = self._table.lines(shown, _if_many(rows, total), width) or [Text("starting", style="dim")]
         if hidden:
             table.append(Text(f"… and {len(hidden)} more queues, in the total", style="dim"))
         hint = cut(Text(DRAINING if any(row.state == "draining" for row in rows) else HINT, style="dim"), width)

@@ -145,13 +145,15 @@ def visible(cell: Any) -> str:
     return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), str(cell))
 
 
-def aligned(rows: Sequence[Sequence[str]], numeric: Sequence[bool]) -> str:
-    """Return lines of columns two spaces apart, numbers to the right; nothing is cut, and no line ends in spaces."""
+def aligned(rows: Sequence[Sequence[str]], numeric: Sequence[bool], gap: int = 2) -> str:
+    """Return lines of columns `gap` spaces apart, numbers to the right; nothing is cut, and no line ends in spaces."""
     widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
     return "\n".join(
-        "  ".join(
+        (" " * gap)
+        .join(
             cell.rjust(width) if right else cell.ljust(width) for cell, width, right in zip(row, widths, numeric, strict=True)
-        ).rstrip()
+        )
+        .rstrip()
         for row in rows
     )
 

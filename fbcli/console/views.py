@@ -144,6 +144,8 @@ def duration(seconds: float | None) -> str:
     """Return `12 µs`, `0.42 ms`, `1.3 s`, `2 min 5 s`, `2 h 5 min`, `3 d 4 h`."""
     if seconds is None:
         return UNKNOWN
+    if not seconds:
+        return "0 s"
     for size, unit in ((1e-6, "µs"), (1e-3, "ms"), (1.0, "s")):
         digits = _two_digits(seconds / size)
         if float(digits) < (100 if unit == "µs" else 1000 if unit == "ms" else 60):

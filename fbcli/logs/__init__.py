@@ -73,12 +73,13 @@ def _install(handlers: list[Careful], level: str, file: Path | None, json: bool,
         filed.setFormatter(JsonFormatter() if json else PlainFormatter())
         handlers = [*handlers, filed]
     root, tasks = logging.getLogger(), logging.getLogger("fbcli.task")
-    for before in [handler for handler in root.handlers if isinstance(handler, Careful)]:
-        root.removeHandler(before)
-        before.close()
     for budget in [one for one in tasks.filters if isinstance(one, Budget)]:
         tasks.removeFilter(budget)
         atexit.unregister(budget.flush)
+        budget.flush()
+    for before in [handler for handler in root.handlers if isinstance(handler, Careful)]:
+        root.removeHandler(before)
+        before.close()
     for handler in handlers:
         handler.addFilter(Stamp())
         root.addHandler(handler)

@@ -201,17 +201,13 @@ def test_brokers_lists_every_scheme_with_what_it_can(fb: Shell) -> None:
         assert entry["installed"] is True
     table = fb.ok("brokers").out
     for scheme in SCHEMES:
-        assert scheme in table.partition("\n\n")[0]
         assert f"{scheme}://" in table
+    assert max(map(len, table.partition("\n\n")[0].splitlines())) <= 80
 
 
 def test_a_broker_that_cannot_be_used_is_listed_with_the_reason(fb: Shell) -> None:
     """Without redis-py, and with a package of somebody else that is broken."""
-    fb.write("sitecustomize.py", "import importlib.abc, sys\nclass Blocked(importlib.abc.MetaPathFinder):\n"
-             "    def find_spec(self, name, path=None, target=None):\n"
-             "        if name.split('.')[0] == 'redis': raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
-             "        return None\n"
-             "sys.meta_path.insert(0, Blocked())\n")  # fmt: skip
+    fb.write("sitecustomize.py", "import sys\nsys.modules['redis'] = None\n")
     fb.write("odd-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: odd\nVersion: 1.0\n")
     fb.write("odd-1.0.dist-info/entry_points.txt", "[fbcli.brokers]\nodd = odd:Odd\n")
     fb.write("odd.py", "1 / 0\n")
@@ -223,7 +219,7 @@ def test_a_broker_that_cannot_be_used_is_listed_with_the_reason(fb: Shell) -> No
     assert entries["sqlite"]["installed"] is True
     ran = fb.ok("brokers", env=env)
     assert "pip install 'fbcli[redis]'" in ran.out
-    assert "broken" in ran.out
+    assert "odd://\n    ZeroDivisionError: division by zero\n" in ran.out
     ran = fb("push", "mymod:add", "x=1", "--broker", "redis://h", env=env)
     assert ran.code == 5
     assert "pip install 'fbcli[redis]'" in ran.err

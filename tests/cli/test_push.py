@@ -92,11 +92,11 @@ def test_at(fb: Shell) -> None:
     assert 0 < clock - time.time() <= 86400 + 3600
 
 
-def test_a_dry_run_pushes_nothing_and_makes_no_file(fb: Shell) -> None:
+def test_a_dry_run_pushes_nothing_and_connects_to_nothing(fb: Shell) -> None:
     ran = fb.ok("push", "mymod:add", "x=1", "--dry-run")
     assert ran.json["x"] == 1
     assert "Nothing was pushed" in ran.err
-    assert not (fb.folder / ".fb").exists()
+    assert not (fb.folder / ".fb/queue.db").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,175 @@
+"""Finding queues by name and by address, and all of them at a glance."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from fbcli.errors import AddressNotFound, Unsupported, UsageError
+from fbcli.queues import find_queue, nearby, obstacles, overview
+from fbcli.settings import Settings
+from fbcli.stores.base import Worker
+from tests.lines import letter, message, settings_in
+
+MODULE = """\
+print("imported")
+from fbcli import boost
+import functools
+
+NAME = "computed"
+
+def plain(x): ...
+
+@boost
+def bare(x): ...
+
+@boost(qps=5)
+def rated(x): ...
+
+@boost(queue="orders", qps=NAME)
+def named(x): ...
+
+@boost(queue=NAME)
+def computed(x): ...
+
+@boost(**{"queue": "starred"})
+def starred(x): ...
+
+@functools.lru_cache
+@boost(queue="hidden")
+def cached(x): ...
+
+assigned = boost(plain)
+
+class Jobs:
+    @staticmethod
+    @boost(queue="static")
+    def run(x): ...
+"""
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    name = f"queues_{tmp_path.name.replace('-', '_')}"
+    (tmp_path / f"{name}.py").write_text(MODULE)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    return name
+
+
+def named(text: str, folder: Path) -> str:
+    with settings_in(folder) as settings:
+        return find_queue(text, settings).name
+
+
+@pytest.mark.parametrize(
+    ("function", "queue"), [("rated", ""), ("plain", ""), ("bare", ""), ("named", "orders"), ("Jobs.run", "static")]
+)
+def test_an_address_leads_to_its_queue_without_importing(tmp_path: Path, module: str, function: str, queue: str) -> None:
+    assert named(f"{module}:{function}", tmp_path) == (queue or f"{module}.{function}")
+    assert named(f"{module}.py:{function}", tmp_path) == (queue or f"{module}.{function}")
+    assert module not in sys.modules
+
+
+@pytest.mark.parametrize(("function", "queue"), [("computed", "computed"), ("starred", "starred"), ("assigned", "")])
+def test_it_is_imported_where_the_source_does_not_tell(
+    tmp_path: Path, module: str, function: str, queue: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert named(f"{module}:{function}", tmp_path) == (queue or f"{module}.{function}")
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", "imported\n")
+
+
+def test_without_importing_the_default_name_must_do(tmp_path: Path, module: str) -> None:
+    with settings_in(tmp_path) as settings:
+        assert find_queue(f"{module}:computed", settings, importing=False).name == f"{module}.computed"
+    assert module not in sys.modules
+
+
+def test_fb_toml_names_queue_and_broker(tmp_path: Path, module: str) -> None:
+    (tmp_path / "fb.toml").write_text(f'[tasks."{module}:plain"]\nqueue = "toml.q"\nbroker = "sqlite:///other.db"\n')
+    with settings_in(tmp_path) as settings:
+        queue = find_queue(f"{module}:plain", settings)
+        assert (queue.name, queue.broker.url) == ("toml.q", f"sqlite:///{tmp_path / 'other.db'}")
+        queue.broker.close()
+
+
+def test_names_stay_names(tmp_path: Path) -> None:
+    assert named("orders", tmp_path) == "orders"
+    assert named("mymod.task", tmp_path) == "mymod.task"
+    assert named("nowhere_at_all:task", tmp_path) == "nowhere_at_all.task"
+
+
+@pytest.mark.parametrize("name", ["app:orders", "a:b:c", "queue:x"])
+def test_a_name_with_a_colon_that_the_broker_knows_is_one(tmp_path: Path, name: str) -> None:
+    with settings_in(tmp_path) as settings:
+        settings.open_broker().publish(name, [message(x=1)])
+        assert find_queue(name, settings).name == name
+
+
+def test_what_is_neither_is_refused(tmp_path: Path, module: str) -> None:
+    for text in ("", "a:b:c", ":x", "x:", f"{module}:no such"):
+        with pytest.raises(UsageError):
+            named(text, tmp_path)
+    with pytest.raises(AddressNotFound, match="nosuch"):
+        named(f"{module}:nosuch", tmp_path)
+
+
+@pytest.fixture
+def filled(tmp_path: Path) -> Settings:
+    with settings_in(tmp_path) as settings:
+        busy = find_queue("busy", settings)
+        busy.publish([message("a", x=1), message("b", x=2), message("c", delay=60, x=3)])
+        find_queue("sick", settings).dead.publish([letter("d", x=1)])
+        store = settings.open_store()
+        store.pause("held", 60)
+        store.pause("busy")
+        for worker in ("w1", "w2"):
+            store.beat(Worker(worker, "host", 1, 0.0, {"idle": {}, "busy": {}}), ttl=60)
+    return settings
+
+
+def test_all_queues_at_a_glance(filled: Settings) -> None:
+    rows = {row.queue: row for row in overview(filled)}
+    assert list(rows) == ["busy", "held", "idle", "sick"]
+    busy = rows["busy"]
+    assert (busy.ready, busy.in_flight, busy.delayed, busy.dead, busy.consumers) == (2, 0, 1, 0, 2)
+    assert (busy.paused, busy.resumes_in) == (True, None)
+    assert (rows["held"].paused, rows["held"].resumes_in) == (True, pytest.approx(60, abs=20))
+    assert (rows["sick"].ready, rows["sick"].dead, rows["sick"].paused) == (0, 1, False)
+    assert rows["idle"].consumers == 2
+
+
+def test_only_those_that_are_named(filled: Settings) -> None:
+    assert [(row.queue, row.ready) for row in overview(filled, ["nothing", "busy", "busy"])] == [("busy", 2), ("nothing", 0)]
+
+
+def test_configured_queues_are_shown_when_asked(tmp_path: Path) -> None:
+    (tmp_path / "fb.toml").write_text('[tasks."mymod:task"]\nqps = 5\n[tasks."mymod:other"]\nqueue = "q"\n')
+    with settings_in(tmp_path) as settings:
+        assert overview(settings) == []
+        assert [row.queue for row in overview(settings, configured=True)] == ["mymod.task", "q"]
+
+
+def test_a_broker_that_cannot_list_is_asked_for_names_only(filled: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    import msgspec
+
+    broker = filled.open_broker()
+    monkeypatch.setattr(broker, "capabilities", msgspec.structs.replace(broker.capabilities, queues=False))
+    with pytest.raises(Unsupported, match="cannot list its queues"):
+        overview(filled)
+    assert [row.ready for row in overview(filled, ["busy"])] == [2]
+    assert nearby(find_queue("bussy", filled)) == ""
+
+
+def test_hints(filled: Settings) -> None:
+    assert nearby(find_queue("bussy", filled)) == " Did you mean 'busy'?"
+    assert nearby(find_queue("sik", filled)) == " Did you mean 'sick'?"
+    assert obstacles([find_queue("bussy", filled)]) == ["bussy holds nothing. Did you mean 'busy'?"]
+    assert obstacles([find_queue("busy", filled)]) == ["busy is paused; `fb resume busy` ends that."]
+    filled.open_store().resume("busy")
+    assert obstacles([find_queue("busy", filled)]) == []
+    filled.open_store().retire("w1")
+    filled.open_store().retire("w2")
+    assert obstacles([find_queue("busy", filled)]) == ["busy has no consumer; `fb consume ADDRESS` starts one."]
