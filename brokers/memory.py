@@ -27,43 +27,59 @@ from fbcli.broker import (
 from .waiting import Alarm
 
 
-@dataclass
+@dataclass(eq=False)
 class _Message:
     number: int
+    """The order of arrival. A message that comes back keeps it, and so is ahead of all that came later."""
     body: bytes
     priority: int
     due: float | None = None
     lost: int = 0
 
-    @property
-    def order(self) -> tuple[int, int]:
-        return -self.priority, self.number
+
+@dataclass(eq=False)
+class _Claim:
+    """The handle of a delivery: a message in somebody's hands."""
+
+    message: _Message
+    settled: bool = False
+    """Settling it once more changes nothing, whoever holds the message by then."""
 
 
 @dataclass
 class _Line:
-    """One queue: a heap of what is ready, what waits by its number, who holds what, and who is to be told."""
+    """One queue: what is ready, what waits for its time, and who is to be told. Used holding the broker's lock."""
 
-    ready: list[tuple[tuple[int, int], _Message]] = field(default_factory=list)
+    ready: list[tuple[int, int, _Message]] = field(default_factory=list)
+    """A heap by priority, then arrival."""
     waiting: dict[int, _Message] = field(default_factory=dict)
+    """By arrival."""
+    dues: list[tuple[float, int]] = field(default_factory=list)
+    """A heap of when each is due, and its number; also of some that wait no more."""
     inboxes: list[MemoryInbox] = field(default_factory=list)
 
     def add(self, message: _Message, now: float) -> None:
         if message.due is not None and message.due > now:
             self.waiting[message.number] = message
+            heapq.heappush(self.dues, (message.due, message.number))
         else:
             message.due = None
-            heapq.heappush(self.ready, (message.order, message))
+            heapq.heappush(self.ready, (-message.priority, message.number, message))
+
+    def tell(self) -> None:
         for inbox in self.inboxes:
             inbox.alarm.tell()
 
     def ripen(self, now: float) -> float | None:
         """Make ready what is due; return when the next one is."""
-        for message in sorted(self.waiting.values(), key=lambda message: message.due or 0.0):
-            if message.due is not None and message.due > now:
-                return message.due
-            del self.waiting[message.number]
-            self.add(message, now)
+        while self.dues:
+            due, number = self.dues[0]
+            message = self.waiting.get(number)
+            if message is not None and message.due == due:
+                if due > now:
+                    return due
+                self.add(self.waiting.pop(number), now)
+            heapq.heappop(self.dues)
         return None
 
 
@@ -93,36 +109,35 @@ class MemoryBroker(Broker):
     def publish(self, queue: str, messages: Sequence[Outgoing]) -> None:
         now = time.time()
         with self.lock:
+            line = self.lines[queue]
             for message in messages:
-                made = _Message(next(self._numbers), message.body, message.priority, message.not_before)
-                self.lines[queue].add(made, now)
+                line.add(_Message(next(self._numbers), message.body, message.priority, message.not_before), now)
+            line.tell()
 
     def open(self, queue: str, *, consumer_id: str, prefetch: int, lease: float) -> Inbox:
         with self.lock:
             inbox = MemoryInbox(self, queue, lease)
             self.lines[queue].inboxes.append(inbox)
-        inbox.keep_alive()
-        return inbox
+            inbox.keep_alive()
+            return inbox
 
     def size(self, queue: str) -> Size | None:
         with self.lock:
-            line = self.lines[queue]
-            line.ripen(time.time())
+            line = self._look(queue)
             return Size(len(line.ready), sum(len(inbox.held) for inbox in line.inboxes), len(line.waiting))
 
     def purge(self, queue: str) -> int:
         with self.lock:
-            line = self.lines[queue]
+            line = self._look(queue)
             removed = len(line.ready) + len(line.waiting)
             line.ready.clear()
             line.waiting.clear()
+            line.dues.clear()
             return removed
 
     def peek(self, queue: str, n: int) -> list[bytes]:
         with self.lock:
-            line = self.lines[queue]
-            line.ripen(time.time())
-            return [message.body for _, message in heapq.nsmallest(n, line.ready)]
+            return [message.body for *_, message in heapq.nsmallest(n, self._look(queue).ready)]
 
     def queues(self) -> list[str]:
         with self.lock:
@@ -131,64 +146,79 @@ class MemoryBroker(Broker):
 
     def delayed(self, queue: str, n: int) -> list[Delayed]:
         with self.lock:
-            self.lines[queue].ripen(time.time())
-            soonest = sorted(self.lines[queue].waiting.values(), key=lambda message: (message.due, message.number))
-            return [Delayed(message.due or 0.0, message.body, message.number) for message in soonest[:n]]
+            waiting = self._look(queue).waiting.values()
+            soonest = heapq.nsmallest(n, waiting, key=lambda message: (message.due, message.number))
+            return [Delayed(message.due or 0.0, message.body, message.number) for message in soonest]
 
     def undelay(self, queue: str, handles: Sequence[Any]) -> int:
         with self.lock:
-            waiting = self.lines[queue].waiting
+            waiting = self._look(queue).waiting
             return sum(waiting.pop(handle, None) is not None for handle in handles)
 
     def close(self) -> None:
         """Nothing is open."""
 
+    def _look(self, queue: str) -> _Line:
+        """Return the queue with what is due made ready; an empty one, known to nobody, when there is none."""
+        line = self.lines.get(queue) or _Line()
+        line.ripen(time.time())
+        return line
+
 
 class MemoryInbox(Inbox):
-    """A handle is the message itself; what is not in `held` any more belongs to somebody else."""
+    """What is not in `held` any more belongs to somebody else."""
 
     def __init__(self, broker: MemoryBroker, queue: str, lease: float) -> None:
         self._broker = broker
         self._queue = queue
         self._lease = lease
-        self._beat = time.monotonic()
+        self._closed = False
+        self.beat = time.monotonic()
         self.alarm = Alarm()
-        self.held: dict[int, Delivery] = {}
+        self.held: dict[int, _Claim] = {}
 
     def fetch(self, limit: int, wait: float) -> list[Delivery]:
         deadline = time.monotonic() + wait
         while True:
             with self._broker.lock:
+                if self._closed:
+                    return []
                 line = self._broker.lines[self._queue]
                 next_due = line.ripen(time.time())
-                batch = [self._hold(heapq.heappop(line.ready)[1]) for _ in range(min(limit, len(line.ready)))]
+                batch = [self._hold(heapq.heappop(line.ready)[2]) for _ in range(min(limit, len(line.ready)))]
             left = deadline - time.monotonic()
             if batch or self.alarm.was_woken() or left <= 0:
                 return batch
             self.alarm.wait(left if next_due is None else min(left, max(0.0005, next_due - time.time())))
 
     def _hold(self, message: _Message) -> Delivery:
-        delivery = Delivery(message.body, message, message.lost + 1, message.priority)
-        self.held[message.number] = delivery
-        return delivery
+        claim = self.held[message.number] = _Claim(message)
+        return Delivery(message.body, claim, message.lost + 1, message.priority)
 
     def settle(self, settlements: Sequence[Settlement]) -> Sequence[Settlement]:
         with self._broker.lock:
             return [settlement for settlement in settlements if not self._settle(settlement)]
 
     def _settle(self, settlement: Settlement) -> bool:
-        message: _Message = settlement.delivery.handle
-        if self.held.get(message.number) is not settlement.delivery:
+        """Return False when it comes too late."""
+        claim: _Claim = settlement.delivery.handle
+        if claim.settled:
+            return True
+        message = claim.message
+        if self.held.get(message.number) is not claim:
             return False
         del self.held[message.number]
+        claim.settled = True
         if settlement.action == Action.ACK:
             return True
         if settlement.body is not None:
             message.body = settlement.body
-        now = time.time()
         if settlement.action == Action.RELEASE:
+            now = time.time()
             message.due = now + settlement.delay if settlement.delay > 0 else None
-            self._broker.lines[self._queue].add(message, now)
+            line = self._broker.lines[self._queue]
+            line.add(message, now)
+            line.tell()
         else:
             self._broker.publish(dead_queue(self._queue), [Outgoing(message.body, message.priority)])
         return True
@@ -197,24 +227,26 @@ class MemoryInbox(Inbox):
         self.alarm.wake()
 
     def keep_alive(self) -> int:
-        now = time.monotonic()
         with self._broker.lock:
-            self._beat = now
+            self.beat = now = time.monotonic()
             line = self._broker.lines[self._queue]
-            return sum(inbox.give_back(lost=1) for inbox in line.inboxes if inbox._beat + inbox._lease < now)
+            return sum(inbox.give_back(lost=1) for inbox in line.inboxes if inbox.beat + inbox._lease < now)
 
     def give_back(self, lost: int) -> int:
         """Make ready all that is held. Holding the broker's lock."""
-        count, now = len(self.held), time.time()
-        for delivery in self.held.values():
-            delivery.handle.lost += lost
-            self._broker.lines[self._queue].add(delivery.handle, now)
+        line, claims, now = self._broker.lines[self._queue], list(self.held.values()), time.time()
         self.held.clear()
-        return count
+        for claim in claims:
+            claim.message.lost += lost
+            line.add(claim.message, now)
+        if claims:
+            line.tell()
+        return len(claims)
 
     def close(self) -> None:
         with self._broker.lock:
+            if self._closed:
+                return
+            self._closed = True
             self.give_back(lost=0)
-            inboxes = self._broker.lines[self._queue].inboxes
-            if self in inboxes:
-                inboxes.remove(self)
+            self._broker.lines[self._queue].inboxes.remove(self)

@@ -232,9 +232,9 @@ class RedisInbox(Inbox):
         if not settlements:
             return []
         arguments: list[Any] = []
-        for s in reversed(settlements):
+        for s, new_id in reversed([(s, self._broker.new_id()) for s in settlements]):
             new_body = ("0", b"") if s.body is None else ("1", s.body)
-            arguments += (s.delivery.handle, max(0.0, s.delay), self._broker.new_id(), *new_body)
+            arguments += (s.delivery.handle, max(0.0, s.delay), new_id, *new_body)
         missing = self._link.run(RELEASE, self._keys, *arguments)
         return self._late(settlements, [token.decode() for token in missing])
 

@@ -177,7 +177,8 @@ if limit > 0 then
 end
 local count = n
 while n < limit do
-  local popped = redis.call('RPOP', ready, limit - n)
+  local room = limit - n
+  local popped = redis.call('RPOP', ready, room)
   if not popped then break end
   for _, body in ipairs(popped) do
     if body ~= BELL then
@@ -186,7 +187,7 @@ while n < limit do
       token = token + 1
     end
   end
-  if #bodies > 0 then break end
+  if #popped < room then break end
 end
 if n > 0 then redis.call('HSET', held, unpack(fields)) end
 if count == limit then ring_if_urgent() end

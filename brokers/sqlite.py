@@ -17,6 +17,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import msgspec
+
 from fbcli.broker import (
     Action,
     Broker,
@@ -47,26 +49,37 @@ CREATE INDEX IF NOT EXISTS fb_held ON fb_messages(owner) WHERE owner IS NOT NULL
 """A message is ready (no `owner`, no `due`), waiting (`due`, Unix time) or held (`owner`). `id` is the order of arrival: a
 message that comes back keeps it, and so is ahead of all that came later. `lost` counts the consumers that died with it.
 An owner is one lease of one consumer; its id is random and never used again, so what it held can be told from what
-another holds now. `beat` is `time.monotonic()`, which all processes of a host share and no clock adjustment moves."""
+another holds now. Whoever removes an owner gives back, in the same transaction, all that it held: so what an owner
+claimed is its own as long as its row is there, and all of it is somebody else's once the row is gone.
+`beat` is `time.monotonic()`, which all processes of a host share and no clock adjustment moves."""
 
 READY = "queue = :queue AND owner IS NULL AND due IS NULL"
 FIND_QUEUE = "SELECT id FROM fb_queues WHERE name = ?"
-ADD_QUEUE = "INSERT INTO fb_queues(name) VALUES (?) RETURNING id"
-PUBLISH = "INSERT INTO fb_messages(queue, priority, due, body) VALUES (?, ?, ?, ?)"
+ADD_QUEUE = "INSERT INTO fb_queues(name) VALUES (?)"
+LAST = "SELECT max(id) FROM fb_messages"
+PUBLISH = "INSERT INTO fb_messages(id, queue, priority, due, body) VALUES (?, ?, ?, ?, ?)"
 LOOK = """SELECT EXISTS (SELECT 1 FROM fb_messages WHERE queue = q.id AND owner IS NULL AND due IS NULL),
     (SELECT min(due) FROM fb_messages WHERE queue = q.id AND due IS NOT NULL) FROM fb_queues q WHERE name = ?"""
 """Whether anything is ready, and when the next that waits is due."""
 RIPEN = """UPDATE fb_messages SET due = NULL WHERE id IN
     (SELECT id FROM fb_messages WHERE queue = :queue AND due <= :now ORDER BY due LIMIT 5000)"""
-SELECT_READY = f"SELECT id, priority, lost, body FROM fb_messages WHERE {READY} ORDER BY priority DESC, id LIMIT :limit"
+FIRST = "ORDER BY priority DESC, id LIMIT :n"
+SELECT_READY = f"SELECT id, priority, lost, body FROM fb_messages WHERE {READY} {FIRST}"  # noqa: S608 - made of constants
 CLAIM = "UPDATE fb_messages SET owner = ? WHERE id IN (SELECT value FROM json_each(?))"
-ACK = "DELETE FROM fb_messages WHERE id IN (SELECT value FROM json_each(?)) AND +owner = ? RETURNING id"
+ACK = "DELETE FROM fb_messages WHERE id IN (SELECT value FROM json_each(?)) AND +owner = ?"
 RELEASE = "UPDATE fb_messages SET owner = NULL, due = ?, body = coalesce(?, body) WHERE id = ? AND +owner = ?"
-BURY = """INSERT INTO fb_messages(queue, priority, body)
-    SELECT ?, priority, coalesce(?, body) FROM fb_messages WHERE id = ? AND +owner = ?"""
+BURY = """INSERT INTO fb_messages(id, queue, priority, body)
+    SELECT ?, ?, priority, coalesce(?, body) FROM fb_messages WHERE id = ? AND +owner = ?"""
+IS_REGISTERED = "SELECT 1 FROM fb_owners WHERE id = ?"
 REGISTER = "INSERT INTO fb_owners(id, queue, consumer, lease, beat) VALUES (?, ?, ?, ?, ?)"
-DEAD = "beat + lease < :now OR beat > :now + 1"
-"""Note: a beat from the future was left by a process from before the host was restarted."""
+BEAT = "UPDATE fb_owners SET beat = ? WHERE id = ?"
+FIND_DEAD = "SELECT id FROM fb_owners WHERE queue = :queue AND (beat + lease < :now OR beat > :now + 1)"
+"""Note: a beat from the future was left by a process from before the host was restarted. That holds only while each beat is
+read off the clock within the transaction that writes it: one read before waiting for the lock would be older than the
+beats that others have written meanwhile, and take their leases."""
+FORGET = "DELETE FROM fb_owners WHERE id IN (SELECT value FROM json_each(?))"
+RECLAIM = "UPDATE fb_messages SET owner = NULL, lost = lost + 1 WHERE owner IN (SELECT value FROM json_each(?))"
+GIVE_BACK = "UPDATE fb_messages SET owner = NULL WHERE owner = ?"
 SIZE = """SELECT
     (SELECT count(*) FROM fb_messages WHERE queue = q.id AND owner IS NULL AND due IS NULL)
         + (SELECT count(*) FROM fb_messages WHERE queue = q.id AND due <= :now),
@@ -77,16 +90,16 @@ QUEUES = """SELECT name FROM fb_queues q WHERE
     OR EXISTS (SELECT 1 FROM fb_messages WHERE queue = q.id AND due IS NOT NULL)
     OR EXISTS (SELECT 1 FROM fb_messages WHERE owner IN (SELECT id FROM fb_owners WHERE queue = q.id))"""
 PEEK = f"""SELECT body FROM (
-    SELECT * FROM (SELECT priority, id, body FROM fb_messages WHERE {READY} ORDER BY priority DESC, id LIMIT :n)
-    UNION ALL SELECT * FROM (SELECT priority, id, body FROM fb_messages WHERE queue = :queue AND due <= :now
-        ORDER BY priority DESC, id LIMIT :n)) ORDER BY priority DESC, id LIMIT :n"""
-PURGE = """DELETE FROM fb_messages WHERE id IN
-    (SELECT id FROM fb_messages WHERE queue = ? AND owner IS NULL AND id <= ? LIMIT 10000)"""
-
+    SELECT * FROM (SELECT priority, id, body FROM fb_messages WHERE {READY} {FIRST})
+    UNION ALL SELECT * FROM (SELECT priority, id, body FROM fb_messages WHERE queue = :queue AND due <= :now {FIRST}))
+    {FIRST}"""  # noqa: S608 - made of constants
+PURGE = [
+    f"DELETE FROM fb_messages WHERE id IN (SELECT id FROM fb_messages WHERE {which} AND id <= :last LIMIT 10000)"  # noqa: S608 - made of constants
+    for which in (READY, "queue = :queue AND due IS NOT NULL")
+]
+"""In steps, each using the index of what it removes, so that nobody is kept out for long."""
 DELAYED = "SELECT due, body, id FROM fb_messages WHERE queue = ? AND due > ? ORDER BY due, id LIMIT ?"
 UNDELAY = "DELETE FROM fb_messages WHERE queue = ? AND due IS NOT NULL AND id IN (SELECT value FROM json_each(?))"
-RECLAIM = """UPDATE fb_messages SET owner = NULL, lost = lost + 1
-    WHERE owner IS NOT NULL AND queue = ? AND owner NOT IN (SELECT id FROM fb_owners)"""
 
 POLL = 0.01
 """Seconds between two looks at the file's version while a consumer idles: 0.3 % of a core, and a push by another process
@@ -117,12 +130,13 @@ class SqliteBroker(Broker):
         self._alarms_lock = threading.Lock()
 
     def publish(self, queue: str, messages: Sequence[Outgoing]) -> None:
-        now = time.time()
+        if not messages:
+            return
         with self._database.writing() as connection:
-            number = _number(connection, queue)
+            number, now = _number(connection, queue), time.time()
             rows = (
-                (number, message.priority, due if (due := message.not_before) is not None and due > now else None, message.body)
-                for message in messages
+                (place, number, message.priority, _later(message.not_before, now), message.body)
+                for place, message in enumerate(messages, _next_id(connection))
             )
             connection.executemany(PUBLISH, rows)
         self.tell(queue)
@@ -130,7 +144,7 @@ class SqliteBroker(Broker):
     def tell(self, queue: str) -> None:
         """Tell the consumers of this process that there is news."""
         with self._alarms_lock:
-            alarms = list(self._alarms[queue])
+            alarms = list(self._alarms.get(queue, ()))
         for alarm in alarms:
             alarm.tell()
 
@@ -148,13 +162,17 @@ class SqliteBroker(Broker):
     def purge(self, queue: str) -> int:
         removed = 0
         with self._database.reading() as connection:
-            (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM fb_messages").fetchone()
-        while True:
-            with self._database.writing() as connection:
-                count = connection.execute(PURGE, (_number(connection, queue), last)).rowcount
-            removed += count
-            if count == 0:
-                return removed
+            number = connection.execute(FIND_QUEUE, (queue,)).fetchone()
+            (last,) = connection.execute(LAST).fetchone()
+        if number is None:
+            return 0
+        for step in PURGE:
+            count = -1
+            while count:
+                with self._database.writing() as connection:
+                    count = connection.execute(step, {"queue": number[0], "last": last}).rowcount
+                removed += count
+        return removed
 
     def peek(self, queue: str, n: int) -> list[bytes]:
         with self._database.reading() as connection:
@@ -176,14 +194,24 @@ class SqliteBroker(Broker):
 
     def undelay(self, queue: str, handles: Sequence[Any]) -> int:
         with self._database.writing() as connection:
-            return connection.execute(UNDELAY, (_number(connection, queue), _ids(handles))).rowcount
+            number = connection.execute(FIND_QUEUE, (queue,)).fetchone()
+            return connection.execute(UNDELAY, (number[0], _ids(handles))).rowcount if number else 0
 
     def close(self) -> None:
         self._database.close()
 
 
+class Claim(msgspec.Struct, gc=False):
+    """The handle of a delivery."""
+
+    owner: int
+    message: int
+    settled: bool = False
+    """Settling it once more changes nothing, whoever holds the message by then."""
+
+
 class SqliteInbox(Inbox):
-    """One lease of one consumer after the other. A handle is (owner, id of the message)."""
+    """One lease after the other of one consumer."""
 
     def __init__(self, broker: SqliteBroker, queue: str, consumer_id: str, lease: float, alarm: Alarm) -> None:
         self._broker = broker
@@ -193,7 +221,9 @@ class SqliteInbox(Inbox):
         self._alarm = alarm
         self._database = Database(broker.path, SCHEMA, synchronous="NORMAL")
         self._beats = Database(broker.path, SCHEMA, synchronous="NORMAL")
+        self._beats_lock = threading.Lock()
         self._owner = _new_owner()
+        """Both threads replace it when its row is gone; within a write transaction, so one after the other."""
         self._next_due: float | None = None
         self._look = True
         """Whether there may be something that the last look did not see."""
@@ -202,21 +232,22 @@ class SqliteInbox(Inbox):
 
     def fetch(self, limit: int, wait: float) -> list[Delivery]:
         deadline = time.monotonic() + wait
-        while True:
+        while not self._closed:
             batch = self._take(limit)
             if batch or self._alarm.was_woken():
                 return batch
             left = deadline - time.monotonic()
             if left <= 0:
-                return []
+                break
             if limit:
                 left = min(left, POLL)
             if self._next_due is not None:
                 left = min(left, max(0.0005, self._next_due - time.time()))
             self._alarm.wait(left)
+        return []
 
     def _take(self, limit: int) -> list[Delivery]:
-        """Make ready what is due, and claim up to `limit`. Without news it costs one look at the file's version."""
+        """Claim what is ready, after making ready what is due."""
         due = self._next_due is not None and self._next_due <= time.time()
         if not due and not limit:
             return []
@@ -231,106 +262,128 @@ class SqliteInbox(Inbox):
         if not due and not (ready and limit):
             self._look = bool(ready)
             return []
+        rows: list[Any] = []
+        owner = 0
         with self._database.writing() as connection:
-            number = _number(connection, self._queue)
+            queue = _number(connection, self._queue)
             if due:
-                connection.execute(RIPEN, {"queue": number, "now": now})
-            if not limit:
-                self._look = True
-                rows: list[Any] = []
-            else:
-                rows = connection.execute(SELECT_READY, {"queue": number, "limit": limit}).fetchall()
-                owner = self._registered(connection, number)
+                connection.execute(RIPEN, {"queue": queue, "now": now})
+            if limit:
+                rows = connection.execute(SELECT_READY, {"queue": queue, "n": limit}).fetchall()
+            if rows:
+                owner = self._registered(connection, queue)
                 connection.execute(CLAIM, (owner, _ids([row[0] for row in rows])))
-                self._look = len(rows) == limit
+        self._look = due or len(rows) == limit
         if due:
             self._next_due = None
-            self._look = True
-        return [Delivery(body, (owner, number), lost + 1, priority) for number, priority, lost, body in rows]
+        return [Delivery(body, Claim(owner, number), lost + 1, priority) for number, priority, lost, body in rows]
 
     def _registered(self, connection: sqlite3.Connection, queue: int) -> int:
-        """Return the owner of what is claimed now; a new one when the lease was lost without our noticing."""
-        if connection.execute("SELECT 1 FROM fb_owners WHERE id = ?", (self._owner,)).fetchone() is None:
+        """Return the owner of what is claimed now; a new one when the lease was lost. Within a write transaction."""
+        if not _is_registered(connection, self._owner):
             self._owner = _new_owner()
             row = (self._owner, queue, self._consumer_id, self._lease, time.monotonic())
             connection.execute(REGISTER, row)
         return self._owner
 
     def settle(self, settlements: Sequence[Settlement]) -> Sequence[Settlement]:
-        acks: defaultdict[int, dict[int, Settlement]] = defaultdict(dict)
+        settlements = [settlement for settlement in settlements if not settlement.delivery.handle.settled]
+        if not settlements or self._closed:
+            return settlements  # closing gave them back
+        acks: defaultdict[int, list[int]] = defaultdict(list)
         others: list[Settlement] = []
         for settlement in settlements:
             if settlement.action == Action.ACK:
-                owner, number = settlement.delivery.handle
-                acks[owner][number] = settlement
+                claim = settlement.delivery.handle
+                acks[claim.owner].append(claim.message)
             else:
                 others.append(settlement)
-        late: list[Settlement] = []
         with self._database.writing() as connection:
-            for owner, held in acks.items():
-                rows = connection.execute(ACK, (_ids(held), owner)).fetchall()
-                if len(rows) < len(held):
-                    for (number,) in rows:
-                        del held[number]
-                    late += held.values()
-            if others:
-                dead = _number(connection, dead_queue(self._queue))
-                late += [settlement for settlement in others if not self._part(connection, settlement, dead)]
-                self._look = True
+            owners = acks.keys() | {settlement.delivery.handle.owner for settlement in others}
+            lost = {owner for owner in owners if not _is_registered(connection, owner)}
+            for owner in acks.keys() - lost:
+                connection.execute(ACK, (_ids(acks[owner]), owner))
+            for settlement in others:
+                if settlement.delivery.handle.owner not in lost:
+                    self._part(connection, settlement)
+        late: list[Settlement] = []
+        for settlement in settlements:
+            if settlement.delivery.handle.owner in lost:
+                late.append(settlement)
+            else:
+                settlement.delivery.handle.settled = True
         if others:
+            self._look = True
             self._broker.tell(self._queue)
             self._broker.tell(dead_queue(self._queue))
         return late
 
-    def _part(self, connection: sqlite3.Connection, settlement: Settlement, dead: int) -> bool:
-        """Release or bury one message; False when it is no longer ours."""
-        owner, number = settlement.delivery.handle
+    def _part(self, connection: sqlite3.Connection, settlement: Settlement) -> None:
+        """Release or bury one message that is ours."""
+        claim: Claim = settlement.delivery.handle
         if settlement.action == Action.RELEASE:
             due = time.time() + settlement.delay if settlement.delay > 0 else None
-            if due is not None and (self._next_due is None or due < self._next_due):
-                self._next_due = due
-            return connection.execute(RELEASE, (due, settlement.body, number, owner)).rowcount == 1
-        if connection.execute(BURY, (dead, settlement.body, number, owner)).rowcount == 0:
-            return False
-        connection.execute("DELETE FROM fb_messages WHERE id = ?", (number,))
-        return True
+            connection.execute(RELEASE, (due, settlement.body, claim.message, claim.owner))
+        else:
+            place = _next_id(connection), _number(connection, dead_queue(self._queue))
+            connection.execute(BURY, (*place, settlement.body, claim.message, claim.owner))
+            connection.execute(ACK, (_ids([claim.message]), claim.owner))
 
     def wake(self) -> None:
         self._alarm.wake()
 
     def keep_alive(self) -> int:
-        now = time.monotonic()
-        with self._beats.writing() as connection:
-            queue = _number(connection, self._queue)
-            beat = connection.execute("UPDATE fb_owners SET beat = ? WHERE id = ?", (now, self._owner))
-            if beat.rowcount == 0:
-                self._owner = owner = _new_owner()
-                connection.execute(REGISTER, (owner, queue, self._consumer_id, self._lease, now))
-            connection.execute(f"DELETE FROM fb_owners WHERE queue = :queue AND ({DEAD})", {"queue": queue, "now": now})
-            given_back = connection.execute(RECLAIM, (queue,)).rowcount
+        with self._beats_lock:
+            if self._closed:
+                return 0
+            with self._beats.writing() as connection:
+                queue, now = _number(connection, self._queue), time.monotonic()
+                if connection.execute(BEAT, (now, self._owner)).rowcount == 0:
+                    self._registered(connection, queue)
+                dead = _ids(owner for (owner,) in connection.execute(FIND_DEAD, {"queue": queue, "now": now}))
+                given_back = connection.execute(RECLAIM, (dead,)).rowcount
+                connection.execute(FORGET, (dead,))
         if given_back:
             self._broker.tell(self._queue)
         return given_back
 
     def close(self) -> None:
-        if self._closed:
-            return
-        self._closed = True
+        with self._beats_lock:  # the heartbeat may outlive the inbox, and must not open it again
+            if self._closed:
+                return
+            self._closed = True
+            self._beats.close()
         try:
             with self._database.writing() as connection:
-                connection.execute("UPDATE fb_messages SET owner = NULL WHERE owner = ?", (self._owner,))
-                connection.execute("DELETE FROM fb_owners WHERE id = ?", (self._owner,))
+                connection.execute(GIVE_BACK, (self._owner,))
+                connection.execute(FORGET, (_ids([self._owner]),))
             self._broker.tell(self._queue)
         finally:
             self._database.close()
-            self._beats.close()
 
 
 def _number(connection: sqlite3.Connection, queue: str) -> int:
     """Return the number of a queue, which gets one when it has none. Within a write transaction."""
-    row = connection.execute(FIND_QUEUE, (queue,)).fetchone() or connection.execute(ADD_QUEUE, (queue,)).fetchone()
-    number: int = row[0]
-    return number
+    row = connection.execute(FIND_QUEUE, (queue,)).fetchone()
+    return row[0] if row else connection.execute(ADD_QUEUE, (queue,)).lastrowid or 0
+
+
+def _later(not_before: float | None, now: float) -> float | None:
+    return not_before if not_before is not None and not_before > now else None
+
+
+def _next_id(connection: sqlite3.Connection) -> int:
+    """Return the first of the ids to give to messages that arrive now. Within a write transaction.
+
+    Microseconds of Unix time, unless the clock went back or many came at once. So an id is not used again when its message
+    is gone, as SQLite's own would be: whoever still has it, to cancel a delayed message, must not hit another one.
+    """
+    (last,) = connection.execute(LAST).fetchone()
+    return max(time.time_ns() // 1000, (last or 0) + 1)
+
+
+def _is_registered(connection: sqlite3.Connection, owner: int) -> bool:
+    return connection.execute(IS_REGISTERED, (owner,)).fetchone() is not None
 
 
 def _new_owner() -> int:

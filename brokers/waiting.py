@@ -28,15 +28,19 @@ class Alarm:
     def wait(self, seconds: float) -> None:
         """Wait for either, at most so long. Accurate to a tenth of a millisecond or so."""
         if seconds > 0:
-            self._bell.wait(seconds)
+            self._bell.wait(min(seconds, 3600.0))
         self._bell.clear()
 
     def was_woken(self) -> bool:
         """Return and forget whether somebody said `wake`."""
-        woken, self._woken = self._woken, False
-        return woken
+        if not self._woken:
+            return False  # and write nothing: a `wake` in between would be forgotten
+        self._woken = False
+        return True
 
     def has_news(self) -> bool:
         """Return and forget whether somebody said `tell`."""
-        news, self._news = self._news, False
-        return news
+        if not self._news:
+            return False
+        self._news = False
+        return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import io
 import sys
 from typing import Annotated, Any, NamedTuple
 
@@ -134,6 +135,8 @@ def main() -> None:
 
 def run() -> int:
     """Run the command line; return the exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that lacks a character must not end a command
     try:
         code = app(prog_name="fb", standalone_mode=False)
         return code if isinstance(code, int) else ExitCode.OK

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from fbcli.clock import SYSTEM
+from fbcli.console.messages import amount
 from fbcli.console.output import Output
 from fbcli.console.status import Status
 from fbcli.console.times import span
@@ -59,7 +60,7 @@ def wait(
         out.object({"queues": [queue.name for queue in lines], "drained": drained, **counts, "seconds": round(seconds, 3)})
     if not drained:
         raise TimedOut(f"{names}: after {span(seconds)} there are still {_counts(backlog)}.")
-    rest = f" {backlog.delayed:,} delayed messages are left; --delayed waits for them." if backlog.delayed else ""
+    rest = f" {amount(backlog.delayed, 'delayed message')} left; --delayed waits for them, too." if backlog.delayed else ""
     if not json:
         out.say(f"{names}: drained after {span(seconds)}.{rest}")
 

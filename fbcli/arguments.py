@@ -1,15 +1,13 @@
-"""Arguments in, checked against a function's signature: from Python calls, the shell, NDJSON, CSV, and from messages.
+"""Arguments in, checked against a function's signature: from Python calls, the shell, and from messages.
 
-Knows signatures and text, nothing of addresses, options or brokers. Four parts: `Signature`; how text and JSON become an
-annotated type; tokens of the shell (`parse_pairs`, `Template`); files of records (`read_records`).
+Knows signatures and text, nothing of addresses, options or brokers. Three parts: `Signature`; how text and JSON become an
+annotated type; tokens of the shell (`parse_pairs`, `Template`). Files of records: `fbcli.records`.
 """
 
 from __future__ import annotations
 
-import csv
 import difflib
 import inspect
-import itertools
 import math
 import os
 import re
@@ -21,7 +19,7 @@ from decimal import Decimal
 from enum import Enum
 from functools import partial
 from pathlib import PurePath
-from typing import Any, BinaryIO, Literal, TextIO
+from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -30,8 +28,6 @@ from msgspec import inspect as shapes
 from fbcli.clock import SYSTEM
 from fbcli.errors import BadArguments, UsageError, did_you_mean
 from fbcli.message import EXTRA, MAX_BYTES, new_task_id
-
-Format = Literal["ndjson", "csv", "json"]
 
 _EMPTY = inspect.Parameter.empty
 _REMEMBERED = 1000
@@ -561,127 +557,3 @@ def _varying(
         return _value(key, form, text, signature)
 
     return make
-
-
-# --- files of records
-
-
-def read_records(
-    stream: TextIO | BinaryIO,
-    format: Format | None = None,
-    name: str = "stdin",
-    signature: Signature | None = None,
-) -> Iterator[dict[str, Any]]:
-    """Yield the arguments of each record: a line of NDJSON, a row of CSV, an item of a JSON array.
-
-    Without `format` it is told by the ending of `name`, else by the first character: `{` NDJSON, `[` JSON, else CSV.
-    NDJSON and CSV are streamed. CSV has a header; its cells are read as `key=text` of the shell is, and an empty one that
-    does not fit is left out when the parameter has a default. A record may hold `extra` (in CSV as JSON).
-    Raises `UsageError` with the line number; those before it have been yielded.
-    """
-    source = getattr(stream, "buffer", stream)
-    lines = _lines(source)
-    number, first = next(((number, line) for number, line in lines if not line.isspace()), (1, b""))
-    lines = itertools.chain([(number, first.removeprefix(b"\xef\xbb\xbf"))], lines)
-    chosen = format or _format_of(name, first)
-    if chosen == "json":
-        return _json_records(b"".join(line for _, line in lines), name)
-    if chosen == "ndjson":
-        return _ndjson_records(lines, name)
-    return _csv_records(lines, name, signature, max(",;\t", key=lambda each: first.count(each.encode())))
-
-
-_LONGEST_LINE = 2 * MAX_BYTES
-_decode_record = msgspec.json.Decoder(dict[str, Any]).decode
-
-
-def _lines(source: Any) -> Iterator[tuple[int, bytes]]:
-    for number in itertools.count(1):
-        line = source.readline(_LONGEST_LINE)
-        if not line:
-            return
-        yield number, line if isinstance(line, bytes) else line.encode("utf-8", "surrogatepass")
-
-
-def _format_of(name: str, first: bytes) -> Format:
-    by_ending: dict[str, Format] = {".csv": "csv", ".tsv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson"}
-    start = first.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if (ending := PurePath(name).suffix.lower()) in by_ending:
-        return by_ending[ending]
-    if start.startswith(b"["):
-        return "json"
-    if start.startswith(b"{"):
-        return "json" if start.rstrip() == b"{" else "ndjson"  # an object over several lines
-    return "csv"
-
-
-def _fault(name: str, number: int, reason: object, line: bytes | None = None) -> UsageError:
-    shown = f": {_shortened(line.decode(errors='replace').strip(), 60)}" if line is not None else ""
-    return UsageError(f"{name}, line {number}: {reason}{shown}")
-
-
-def _ndjson_records(lines: Iterable[tuple[int, bytes]], name: str) -> Iterator[dict[str, Any]]:
-    for number, line in lines:
-        try:
-            record = _decode_record(line)
-        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-            if not line.strip():
-                continue
-            reason = f"longer than {_LONGEST_LINE:,} bytes" if len(line) >= _LONGEST_LINE else error
-            raise _fault(name, number, f"not a JSON object ({reason})", line) from None
-        yield record
-
-
-def _json_records(document: bytes, name: str) -> Iterator[dict[str, Any]]:
-    try:
-        records = msgspec.json.decode(document)
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise UsageError(f"{name} is not JSON: {error}.") from None
-    for number, record in enumerate(records if isinstance(records, list) else [records], 1):
-        if not isinstance(record, dict):
-            raise UsageError(f"{name}, item {number}: not an object of arguments by name: {_shortened(repr(record), 60)}")
-        yield record
-
-
-def _csv_records(
-    lines: Iterable[tuple[int, bytes]], name: str, signature: Signature | None, delimiter: str
-) -> Iterator[dict[str, Any]]:
-    number = 0
-
-    def texts() -> Iterator[str]:
-        nonlocal number
-        for number, line in lines:
-            try:
-                yield line.decode()
-            except UnicodeDecodeError:
-                raise _fault(name, number, "not UTF-8 text", line) from None
-
-    rows = csv.reader(texts(), delimiter=delimiter, strict=True)
-    try:
-        header = [cell.strip() for cell in next(rows, [])]
-        if "" in header or len(set(header)) < len(header):
-            raise _fault(name, number, f"the header must name each column, and each once: {', '.join(header)}")
-        for row in rows:
-            if row and len(row) != len(header):
-                raise _fault(name, number, f"{len(row)} cells, but {len(header)} columns: {_shortened(str(row), 60)}")
-            if row:
-                yield _csv_record(header, row, signature)
-    except csv.Error as error:
-        raise _fault(name, number, error) from None
-    except BadArguments as error:
-        raise BadArguments(f"{name}, line {number}: {error}") from None
-
-
-def _csv_record(header: list[str], row: list[str], signature: Signature | None) -> dict[str, Any]:
-    record = {}
-    for key, cell in zip(header, row, strict=True):
-        if key == EXTRA:
-            record.update({key: _json(key, cell, "a column of JSON")} if cell else {})
-            continue
-        try:
-            record[key] = signature.read(key, cell) if signature else _guess(cell)
-        except BadArguments:
-            parameter = signature.parameter(key) if signature else None
-            if cell or parameter is None or parameter.default is _EMPTY:
-                raise
-    return record

@@ -99,7 +99,7 @@ def _begin(connection: sqlite3.Connection) -> None:
                 if "is locked" not in str(error) or waited > BUSY_SECONDS:
                     raise
             start = start or time.monotonic()
-            time.sleep(random.uniform(0.0002, 0.002) / (1 + 20 * waited))
+            time.sleep(random.uniform(0.0002, 0.002) / (1 + 20 * min(waited, 0.5)))
     finally:
         connection.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000:.0f}")
 
@@ -213,7 +213,8 @@ class Database:
         self._watch: Watch
         self._file: tuple[int, int] | None = None
         _guard_forks()
-        _databases.add(self)
+        with _databases_lock:
+            _databases.add(self)
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -267,6 +268,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 _databases: weakref.WeakSet[Database] = weakref.WeakSet()
+_databases_lock = threading.Lock()
 _forking: list[Database] = []
 
 
@@ -282,6 +284,7 @@ def _guard_forks() -> None:
 
 
 def _before_fork() -> None:
+    _databases_lock.acquire()
     for database in list(_databases):
         database._lock.acquire()
         database._drop()
@@ -291,3 +294,4 @@ def _before_fork() -> None:
 def _after_fork() -> None:
     while _forking:
         _forking.pop()._lock.release()
+    _databases_lock.release()

@@ -7,7 +7,7 @@ import sys
 import traceback
 
 from fbcli.connection import mask
-from fbcli.console.output import visible
+from fbcli.console.output import Output, visible
 from fbcli.errors import ExitCode, FbError, TaskFailed
 
 
@@ -26,6 +26,9 @@ def report(error: BaseException) -> ExitCode:
     if isinstance(error, FbError):
         _say(f"fb: {mask(str(error))}")
         return error.exit_code
+    if isinstance(error, OSError):  # a full disk, a stream that is gone: not fbcli's doing
+        _say(f"fb: {error}")
+        return ExitCode.FAILED
     _say(f"fb: this is a bug in fbcli: {type(error).__name__}: {error}{_place(error)}.")
     _say("Please report it, with what this prints:  FB_DEBUG=1 fb …" if not debug else "Please report it, with the above.")
     return ExitCode.FAILED
@@ -43,4 +46,4 @@ def _place(error: BaseException) -> str:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write("\n".join(map(visible, text.expandtabs().split("\n"))) + "\n")
+    Output().say("\n".join(map(visible, text.expandtabs().split("\n"))))

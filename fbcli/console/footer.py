@@ -6,7 +6,6 @@ thread on a broken pipe, and loses its place when the window gets narrower.
 
 from __future__ import annotations
 
-import io
 import threading
 from collections.abc import Sequence
 from typing import Any, TextIO
@@ -16,8 +15,7 @@ from rich.control import Control
 from rich.segment import ControlType, Segment, Segments
 from rich.text import Text
 
-LONGEST_PART = 10_000
-"""Characters of an unfinished line that are kept until it is finished."""
+from fbcli.console.whole_lines import WholeLines
 
 
 class FooterConsole(Console):
@@ -49,10 +47,8 @@ class FooterConsole(Console):
                 self._waiting = None
 
     def set_footer(self, lines: Sequence[Text]) -> None:
-        """Draw these lines at the bottom, in the place of those before. None: take them away. Each must fit into the width."""
+        """Draw these lines at the bottom, in the place of those before; no lines: take those away. Each must fit into the width."""
         with self._turn:
-            if bool(lines) != bool(self._footer):
-                self.show_cursor(not lines)
             text = Text("\n", end="").join(lines)
             self._footer = list(self.render(text, self.options.update(no_wrap=True, overflow="crop"))) if lines else []
             self._footer_widths = [line.cell_len for line in lines]
@@ -72,6 +68,8 @@ class FooterConsole(Console):
             super().print(*objects, **options)
             if self._footer:
                 super().print(Segments(self._footer), end="")
+            if bool(self._footer) != bool(self._drawn):
+                self.show_cursor(not self._footer)
         self._drawn = self._footer_widths
 
     def _rows_drawn(self) -> int:
@@ -80,62 +78,12 @@ class FooterConsole(Console):
         return sum(max(1, -(-drawn // width)) for drawn in self._drawn)
 
 
-class Above(io.TextIOBase):
-    """Stands in for `sys.stdout` or `sys.stderr`: whole lines are printed above the footer.
+def above(file: TextIO, console: FooterConsole) -> WholeLines:
+    """Return what takes the place of `file`, a standard stream, so that whatever writes there writes above the footer."""
 
-    After `release` it writes through, for whoever has kept it.
-    """
-
-    def __init__(self, file: TextIO, console: FooterConsole) -> None:
-        self._file = file
-        self._console = console
-        self._parts: dict[int, str] = {}
-        """Unfinished lines, by thread: `print` writes a line and its end in two pieces."""
-        self._released = False
-
-    def write(self, text: str) -> int:
-        if self._released:
-            return self._file.write(text)
-        thread = threading.get_ident()
-        whole, newline, part = (self._parts.pop(thread, "") + text).rpartition("\n")
-        if part:
-            self._parts[thread] = part.rpartition("\r")[2][-LONGEST_PART:]  # of a progress bar, only how it looks now
-        if newline:
-            self._show(whole)
-        return len(text)
-
-    def release(self) -> None:
-        """Show what is unfinished, and write through from now on."""
-        self._released = True
-        for part in self._parts.values():
-            self._show(part)
-        self._parts.clear()
-
-    def _show(self, lines: str) -> None:
+    def show(lines: str) -> None:
         text = Text.from_ansi(lines) if "\x1b" in lines else Text(lines)
         text.plain = text.plain.replace("\x1b", "␛")
-        self._console.print(text)
+        console.print(text)
 
-    def flush(self) -> None:
-        """An unfinished line stays until it is finished."""
-
-    def isatty(self) -> bool:
-        return self._file.isatty()
-
-    def fileno(self) -> int:
-        return self._file.fileno()
-
-    def writable(self) -> bool:
-        return True
-
-    @property
-    def encoding(self) -> str:  # type: ignore[override]
-        return self._file.encoding
-
-    @property
-    def errors(self) -> str | None:  # type: ignore[override]
-        return self._file.errors
-
-    def __getattr__(self, name: str) -> Any:
-        """What else a program may ask of its stdout (`buffer`, `reconfigure`, `name`)."""
-        return getattr(self._file, name)
+    return WholeLines(file, show)

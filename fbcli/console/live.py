@@ -13,8 +13,8 @@ from rich.text import Text
 
 from fbcli.connection import mask
 from fbcli.console.board import Board, Row
-from fbcli.console.columns import Column, Table, cut
-from fbcli.console.footer import Above, FooterConsole
+from fbcli.console.columns import LEAST_NAME, Column, Table, cut
+from fbcli.console.footer import FooterConsole, above
 from fbcli.console.output import visible
 from fbcli.console.views import JsonView, LineView, Period, View, count, duration, rate
 
@@ -84,7 +84,8 @@ class LiveView:
         `stream` is the terminal, by default stderr.
         """
         self.console = FooterConsole(sys.stderr if stream is None else stream)
-        self._what = f"{visible(address)} · {visible(mask(broker))} · pid {os.getpid()}"
+        self._address = visible(address)
+        self._where = f"pid {os.getpid()} · {visible(mask(broker))}"
         self._processes = processes
         self._table = Table(COLUMNS)
         self._period = Period(REFRESH, at_once=True)
@@ -121,14 +122,15 @@ class LiveView:
     def lines(self, rows: list[Row], total: Row, elapsed: float) -> list[Text]:
         """Return the whole picture: heading, table, hint."""
         width, height = self.console.size
-        heading = cut(Text(f"{self._what}{self._count(total)} · {duration(int(elapsed))}", style="bold"), width)
+        heading = cut(Text(self._address, style="bold"), max(LEAST_NAME, width // 2))
+        heading.append(f" · {duration(int(elapsed))}{self._count(total)} · {self._where}", style="not bold")
         room = max(1, height - 8 - sum(bool(row.trouble) for row in rows))
         shown, hidden = rows[:room], rows[room:]
         table = self._table.lines(shown, _if_many(rows, total), width) or [Text("starting", style="dim")]
         if hidden:
             table.append(Text(f"… and {len(hidden)} more queues, in the total", style="dim"))
         hint = cut(Text(DRAINING if any(row.state == "draining" for row in rows) else HINT, style="dim"), width)
-        return [Text(), heading, *table, hint]
+        return [Text(), cut(heading, width), *table, hint]
 
     def _count(self, total: Row) -> str:
         there, wanted = total.processes, self._processes
@@ -138,15 +140,14 @@ class LiveView:
 
     def _redirect(self, name: str, file: TextIO) -> None:
         """Put ours in the place of a standard stream, also where a logging handler has taken hold of it."""
-        above = Above(file, self.console)
-        setattr(sys, name, above)
-        self._exit.callback(above.release)
+        lines = above(file, self.console)
+        setattr(sys, name, lines)
+        self._exit.callback(lines.release)
         self._exit.callback(setattr, sys, name, file)
-        loggers = [logging.getLogger(), *logging.Logger.manager.loggerDict.values()]
-        for logger in loggers:
+        for logger in (logging.getLogger(), *logging.Logger.manager.loggerDict.values()):
             for handler in getattr(logger, "handlers", []):
                 if isinstance(handler, logging.StreamHandler) and handler.stream is file:
-                    handler.setStream(above)
+                    handler.setStream(lines)
                     self._exit.callback(handler.setStream, file)
 
 

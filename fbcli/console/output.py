@@ -6,6 +6,7 @@ Rich is imported only where something is drawn on a terminal (`console/drawing.p
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import shlex
@@ -34,20 +35,21 @@ class Output:
         stderr: TextIO | None = None,
     ) -> None:
         self.json = json
-        self.stdin = sys.stdin if stdin is None else stdin
-        self.stdout = sys.stdout if stdout is None else stdout
+        self.stdin = stdin or sys.stdin or io.StringIO()  # Python has None for a stream that was closed before: `fb … >&-`
+        self.stdout = stdout or sys.stdout or io.StringIO()
         self._stderr = stderr
 
     @property
     def stderr(self) -> TextIO:
         """Note: not kept, since a progress bar puts itself before `sys.stderr`, so that lines do not tear it."""
-        return sys.stderr if self._stderr is None else self._stderr
+        return self._stderr or sys.stderr or io.StringIO()
 
     # data
 
     def object(self, value: Any) -> None:
         """Print a value as one line of JSON on stdout."""
-        self.stdout.write(msgspec.json.encode(value, enc_hook=str).decode() + "\n")
+        text = msgspec.json.encode(value, enc_hook=str).decode()
+        self.stdout.write(_CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n")
         self.stdout.flush()
 
     def value(self, value: Any) -> None:

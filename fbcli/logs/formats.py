@@ -13,7 +13,7 @@ from fbcli.logs.records import ONE_LINE, extras, lines_of, message_of, plain_dat
 
 def place(record: logging.LogRecord) -> str:
     """Return `file.py:12`; empty for what was logged by nobody's line."""
-    return f"{record.filename.translate(ONE_LINE)}:{record.lineno}" if record.lineno else ""
+    return f"{str(record.filename).translate(ONE_LINE)}:{record.lineno}" if record.lineno else ""
 
 
 class PlainFormatter(logging.Formatter):
@@ -25,7 +25,7 @@ class PlainFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         moment = datetime.fromtimestamp(record.created).isoformat(" ", "milliseconds")
         task_id, queue = stamped(record)
-        who = " ".join(filter(None, (queue or record.name.translate(ONE_LINE), task_id)))
+        who = " ".join(filter(None, (queue or str(record.name).translate(ONE_LINE), task_id)))
         first, *rest = lines_of(record)
         where = place(record)
         head = f"{moment} {record.levelname} {who}: {first}" + (f" ({where})" if where else "")

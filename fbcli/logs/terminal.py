@@ -50,6 +50,10 @@ class TerminalHandler(Careful):
         super().__init__()
         self._console = console
 
+    def createLock(self) -> None:
+        """None: consoles lock for themselves. Two locks would be a deadlock for a signal handler that logs while its thread draws."""
+        self.lock = None
+
     def emit(self, record: logging.LogRecord) -> None:
         text = Text(self.format(record)) if self.formatter is not None else self.draw(record)
         self._console.print(text, soft_wrap=True, highlight=False)
@@ -65,13 +69,13 @@ class TerminalHandler(Careful):
             " ",
             (f"{record.levelname:<8}", level_style),
             " ",
-            (queue or ("" if task_id else record.name.translate(ONE_LINE)), "cyan"),
+            (queue or ("" if task_id else str(record.name).translate(ONE_LINE)), "cyan"),
             (" " if queue and task_id else ""),
             (task_id[-SHORT_ID:], DIM),
             "  ",
             message,
         )
-        where = place(record)
+        where = "" if str(record.name).startswith("fbcli.") else place(record)  # whoever looks on is no developer of fbcli
         room = self._console.width - line.cell_len - len(where)
         if where and (room >= 2 or self._console.width >= WIDE):
             line.append(" " * max(room, 2))

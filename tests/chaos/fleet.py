@@ -93,7 +93,11 @@ class Fleet:
         return {number for number, runs in self.runs().items() if any(run.ended for run in runs)}
 
     def wait_for(self, count: int, timeout: float = 60.0) -> None:
-        wait_until(lambda: len(self.ended()) >= count, f"{count} tasks to end", timeout)
+        try:
+            wait_until(lambda: len(self.ended()) >= count, f"{count} tasks to end", timeout)
+        except TimeoutError as error:
+            alive = [process.pid for process in self.processes if process.poll() is None]
+            raise AssertionError(f"{error}; {len(self.ended())} have; alive: {alive}\n{self.log_text()[-4000:]}") from None
 
     def size(self) -> dict[str, int]:
         (line,) = [json.loads(line) for line in self.fb("queues", "--json").splitlines() if "deeds" in line] or [{}]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import signal
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ import typer
 
 from fbcli import __version__
 from fbcli.commands.app import COMMANDS
-from tests.cli.conftest import Shell
+from tests.cli.conftest import FB, Shell
 from tests.servers import wait_until
 
 
@@ -127,6 +128,18 @@ def test_a_terminal_that_cannot_draw_gets_no_escapes(fb: Shell) -> None:
     assert "\x1b" not in plain.out
     colourless = fb.at_terminal("config", "show", env={"NO_COLOR": "1"})
     assert "\x1b[3" not in colourless.out
+
+
+def test_streams_that_are_closed_full_or_poor(fb: Shell) -> None:
+    for words in ("run mymod:add x=1 >&-", "push mymod:add x=1 <&-", "run mymod:nope 2>&-; test $? -eq 3"):
+        ended = subprocess.run(["sh", "-c", f"{FB} {words}"], cwd=fb.folder, env=fb.env, capture_output=True, text=True)
+        assert (ended.returncode, ended.stderr) == (0, ""), words
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run([FB, "version"], cwd=fb.folder, env=fb.env, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert ended.returncode != 0
+    assert "No space left on device" in ended.stderr
+    assert "bug" not in ended.stderr
+    assert fb.ok("run", "mymod:echo", "value=ü…", env={"PYTHONIOENCODING": "ascii"}).out == "\\xfc\\u2026\n"
 
 
 def test_help_imports_neither_commands_nor_brokers_nor_the_messages(fb: Shell) -> None:

@@ -241,6 +241,36 @@ class TestWaiting:
         assert late[9_900] < 0.2
 
 
+class TestOrder:
+    def test_a_batch_released_comes_back_as_it_was(self, broker: Broker, inbox: Inbox) -> None:
+        broker.publish(QUEUE, [*numbered(3), *(Outgoing(b"p%d" % i, priority=2) for i in range(3))])
+        expected = [b"p0", b"p1", b"p2", b"0", b"1", b"2"]
+        found = inbox.fetch(6, 0)
+        assert bodies(found) == expected
+        for delay in (0, 0.02):
+            broker.publish(QUEUE, [Outgoing(b"later"), Outgoing(b"later", priority=2)])
+            assert not inbox.settle([Settlement(delivery, Action.RELEASE, delay) for delivery in found])
+            time.sleep(delay)
+            assert broker.peek(QUEUE, 8) == [*expected[:3], b"later", *expected[3:], b"later"]
+            found = inbox.fetch(8, 0)
+            assert bodies(found) == [*expected[:3], b"later", *expected[3:], b"later"]
+            ack(inbox, [delivery for delivery in found if delivery.body == b"later"])
+            found = [delivery for delivery in found if delivery.body != b"later"]
+
+    def test_a_fetch_is_filled_past_the_doorbell(self, broker: Broker, inbox: Inbox) -> None:
+        broker.publish(QUEUE, [Outgoing(b"p", priority=1)])
+        broker.publish(QUEUE, numbered(3))
+        assert bodies(inbox.fetch(3, 0)) == [b"p", b"0", b"1"]
+
+    def test_what_is_due_is_shown_as_ready_before_anybody_moves_it(self, broker: Broker) -> None:
+        now = time.time()
+        broker.publish(QUEUE, [Outgoing(b"soon", not_before=now + 0.05), Outgoing(b"far", not_before=now + 50), *numbered(1)])
+        broker.publish(QUEUE, [Outgoing(b"soon", priority=1, not_before=now + 0.05)])
+        wait_until(lambda: broker.size(QUEUE) == Size(3, 0, 1), "it to be due")
+        assert broker.peek(QUEUE, 9) == [b"soon", b"0", b"soon"]
+        assert [message.body for message in broker.delayed(QUEUE, 9)] == [b"far"]
+
+
 class TestLostReplies:
     """What was asked is carried out by the server, and nobody hears of it."""
 

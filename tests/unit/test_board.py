@@ -21,10 +21,11 @@ from rich.text import Text
 
 from fbcli.broker import Size
 from fbcli.console.board import Board, Row
-from fbcli.console.footer import Above, FooterConsole
+from fbcli.console.footer import FooterConsole, above
 from fbcli.console.live import HINT, LiveView
 from fbcli.console.views import JsonView, LineView, View, duration, rate
 from fbcli.engine.tally import Counts, Snapshot
+from fbcli.logs.terminal import TerminalHandler
 
 
 class Time:
@@ -295,8 +296,7 @@ def test_the_table_shows_how_it_stands(screen: Screen, board: Board, time: Time)
     with view_on(screen) as view:
         view.refresh(board)
         heading, _, names, _, row, hint = screen.rows[1:]
-        assert "mymod:task · redis://me:***@host/0 · pid " in heading
-        assert heading.endswith(" · 5 s")
+        assert re.fullmatch(r"mymod:task · 5 s · pid \d+ · redis://me:\*\*\*@host/0", heading)
         assert names.split("  ")[0] == "queue"
         assert re.sub(" {2,}", "|", row) == (
             "mymod.task|running|12,347|2|0|2,469|2,469|2,469|0.42 ms|0.42 ms|16/16|9,000|3.6 s"
@@ -400,7 +400,7 @@ def both(*calls: Callable[[], None]) -> None:
 def test_what_threads_print_is_whole_and_above_a_footer_that_changes(screen: Screen) -> None:
     console = FooterConsole(screen)
     console.size = ConsoleDimensions(80, 24)
-    out = Above(screen, console)
+    out = above(screen, console)
 
     def chat(name: str) -> None:
         for number in range(100):
@@ -468,6 +468,26 @@ def test_a_print_from_within_a_print_waits_its_turn(screen: Screen) -> None:
     assert screen.rows == ["first", "signal", "footer"]
 
 
+def test_a_signal_handler_may_log_while_its_thread_draws_and_others_wait(screen: Screen) -> None:
+    console = FooterConsole(screen)
+    handler = TerminalHandler(console)
+    records = [
+        logging.makeLogRecord({"name": "root", "msg": name, "levelno": 20, "levelname": "INFO"}) for name in ("theirs", "ours")
+    ]
+    other = threading.Thread(target=handler.handle, args=records[:1], daemon=True)
+
+    class Drawn:
+        def __rich__(self) -> str:
+            other.start()
+            other.join(0.2)
+            handler.handle(records[1])
+            return "drawn"
+
+    console.print(Drawn())
+    other.join(5)
+    assert [re.sub(".*INFO *|root *", "", row) for row in screen.rows] == ["drawn", "ours", "theirs", ""]
+
+
 def test_a_terminal_that_is_gone_harms_nobody(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
     console = FooterConsole(screen)
     console.set_footer([Text("footer")])
@@ -476,6 +496,7 @@ def test_a_terminal_that_is_gone_harms_nobody(screen: Screen, monkeypatch: pytes
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(screen, "write", gone)
+    FooterConsole(screen).set_footer([Text("footer")])
     console.print("hello")
     console.set_footer([Text("other")])
     console.set_footer([])

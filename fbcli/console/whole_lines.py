@@ -1,0 +1,69 @@
+"""Stands in for `sys.stdout` or `sys.stderr`, and passes on whole lines: to what draws around them, or to another process."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Callable
+from typing import Any, TextIO
+
+LONGEST_PART = 10_000
+"""Characters of an unfinished line that are kept until it is finished."""
+
+
+class WholeLines(io.TextIOBase):
+    """What threads print is given to `show` line by line (without the last newline), never mixed up within one.
+
+    After `release` it writes to `file`, which it stands in for: somebody may have kept it.
+    """
+
+    def __init__(self, file: TextIO, show: Callable[[str], object]) -> None:
+        self._file = file
+        self._show = show
+        self._parts: dict[int, str] = {}
+        """Unfinished lines, by thread: `print` writes a line and its end in two pieces."""
+        self._released = False
+
+    def write(self, text: str) -> int:
+        if self._released:
+            return self._file.write(text)
+        thread = threading.get_ident()
+        whole, newline, part = (self._parts.pop(thread, "") + text).rpartition("\n")
+        if part:
+            self._parts[thread] = part.rpartition("\r")[2][-LONGEST_PART:]  # of a progress bar, only how it looks now
+        if newline:
+            self._show(whole)
+        return len(text)
+
+    def release(self) -> None:
+        """Pass on what is unfinished, and write through from now on."""
+        self._released = True
+        for part in self._parts.values():
+            self._show(part)
+        self._parts.clear()
+
+    def flush(self) -> None:
+        """An unfinished line stays until it is finished."""
+        if self._released:
+            self._file.flush()
+
+    def isatty(self) -> bool:
+        return self._file.isatty()
+
+    def fileno(self) -> int:
+        return self._file.fileno()
+
+    def writable(self) -> bool:
+        return True
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._file.encoding
+
+    @property
+    def errors(self) -> str | None:  # type: ignore[override]
+        return self._file.errors
+
+    def __getattr__(self, name: str) -> Any:
+        """What else a program may ask of its stdout (`buffer`, `reconfigure`, `name`)."""
+        return getattr(self._file, name)
