@@ -4,10 +4,10 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench docs clean
+.PHONY: help demo test lint bench docs completions clean
 
 help:  ## show what can be made
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 demo: $(VENV)/ready  ## run the main job on the embedded default: every file of the standard library, counted by two processes
 	$(BIN)/python examples/census/demo.py
@@ -23,6 +23,12 @@ lint: $(VENV)/ready  ## format check, lint, types, import rules
 
 bench: $(VENV)/ready  ## measure, as ratios to floors taken in the same run
 	$(BIN)/python -m benchmarks $(ARGS)
+
+completions: $(VENV)/ready  ## write the completion scripts of the shells anew
+	$(BIN)/fb completion bash > completions/fb.bash
+	$(BIN)/fb completion zsh > completions/_fb
+	$(BIN)/fb completion fish > completions/fb.fish
+	$(BIN)/fb completion powershell > completions/fb.ps1
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

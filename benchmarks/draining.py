@@ -94,11 +94,11 @@ def by_consumer(
 def by_command(place: Place, url: str, count: int) -> dict[str, float]:
     """Tasks a second of `fb consume --burst`, less what it takes on an empty queue (interpreter, imports, exit)."""
     words = ("consume", TRIVIAL, "--burst", "--broker", url, "--store", url)
-    loaded = place.fb(*words)
+    loaded = place.fb(*words).seconds
     broker = open_broker(url)
     left = broker.size(queue_of(TRIVIAL))
     broker.close()
     if left is None or left.ready or left.in_flight:
         raise RuntimeError(f"fb consume --burst left {left} of {count} messages")
-    empty = place.fb(*words)
+    empty = place.fb(*words).seconds
     return {"rate": count / max(1e-9, loaded - empty), "start": empty}

@@ -12,12 +12,20 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from benchmarks.figures import Missing
 from tests.servers.redis import RedisServer
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+class Took(NamedTuple):
+    """What a command took."""
+
+    seconds: float
+    cpu: float
+    """Seconds of processor, its children included: what it takes on a machine that has nothing else to do, or nearly."""
 
 
 class Place:
@@ -104,19 +112,25 @@ class Place:
             start_new_session=True,
         )
 
-    def fb(self, *words: str, stdin: bytes = b"") -> float:
-        """Run `fb` to its end; return how long it took, from before its start until after its exit (seconds)."""
+    def fb(self, *words: str, stdin: bytes = b"") -> Took:
+        """Run `fb` to its end, which must be a good one."""
+        return self.timed(fb_command(), *words, stdin=stdin)
+
+    def timed(self, *command: str | Path, stdin: bytes = b"") -> Took:
+        """Run a command to its end, from before its start until after its exit. Raises `RuntimeError` when it fails."""
         source = self.folder / "stdin"
         source.write_bytes(stdin)
-        log = self.folder / "fb.log"
+        log = self.folder / "command.log"
         with source.open("rb") as reader, log.open("wb") as errors:
             begun = time.monotonic()
-            process = self.start(fb_command(), *words, stdin=reader, stdout=errors, stderr=errors)
-            code = process.wait(timeout=600)
+            process = self.start(*command, stdin=reader, stdout=errors, stderr=errors)
+            _, status, used = os.wait4(process.pid, 0)
             seconds = time.monotonic() - begun
-        if code:
-            raise RuntimeError(f"fb {' '.join(words)} ended with {code}:\n{log.read_text()[-3000:]}")
-        return seconds
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            words = " ".join(map(str, command))
+            raise RuntimeError(f"{words} ended with {process.returncode}:\n{log.read_text()[-3000:]}")
+        return Took(seconds, used.ru_utime + used.ru_stime)
 
     def environment(self) -> dict[str, str]:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("FB_")}

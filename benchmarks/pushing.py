@@ -65,8 +65,8 @@ def by_command(place: Place, kind: str, full: int) -> Mapping[str, float]:
     """Messages a second of `fb push ADDRESS -`, less what the same command takes for a single one."""
     count, url = place.scaled(full), place.fresh(kind)
     words = ("push", TRIVIAL, "-", "--broker", url, "--store", url)
-    one = place.fb(*words, stdin=b'{"x": 0}\n')
-    many = place.fb(*words, stdin=b"".join(b'{"x": %d, "y": 2}\n' % number for number in range(count)))
+    one = place.fb(*words, stdin=b'{"x": 0}\n').seconds
+    many = place.fb(*words, stdin=b"".join(b'{"x": %d, "y": 2}\n' % number for number in range(count))).seconds
     broker = open_broker(url)
     size = broker.size(QUEUE)
     broker.close()

@@ -57,8 +57,9 @@ def call(
       fb call mymod:report day=2026-11-21 --wait 10m
       fb call mymod:user id=7 --json | jq .name
 
-    A consumer must be running: fb consume ADDRESS. Prints what the function returned, as JSON (a text as it is, unless --json).
-    When it failed: its traceback on stderr, exit code 1.
+    A consumer must be running: fb consume ADDRESS. Prints what the function
+    returned, as JSON (a text as it is, unless --json). When it failed: its
+    traceback on stderr, exit code 1.
     """
     out = Output(json=json)
     seconds = None if wait == "forever" else seconds_of(wait, "--wait")

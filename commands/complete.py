@@ -39,15 +39,15 @@ def complete(words: Sequence[str], current: str) -> list[Candidate]:
         return _starting([*names, HELP, Candidate("--version", "Print the version.")], current)
     if words[0] not in COMMANDS:
         return []
-    command = typer.main.get_command(importlib.import_module(f"fbcli.commands.{words[0]}").app)
-    path, rest = (words[0],), list(words[1:])
+    command: Any = typer.main.get_command(importlib.import_module(f"fbcli.commands.{words[0]}").app)
+    path, rest = tuple(words[:1]), list(words[1:])
     inner: dict[str, Any] = getattr(command, "commands", {})
     if inner:
         if not rest:
             return _starting([*(Candidate(name, _sentence(each)) for name, each in inner.items()), HELP], current)
         if rest[0] not in inner:
             return []
-        command, path, rest = inner[rest[0]], (words[0], rest[0]), rest[1:]
+        command, path, rest = inner[rest[0]], tuple(words[:2]), rest[1:]
     line = _read(command, rest)
     asked = Asked(current, path, line.words, line.options)
     if line.open is not None:

@@ -19,7 +19,7 @@ app = new_app("Show settings and where they come from; check them.")
 @app.command()
 def show(
     address: Annotated[
-        str | None, typer.Argument(metavar="[ADDRESS]", help="Show the options of this function, too.", show_default=False)
+        str | None, typer.Argument(metavar="ADDRESS", help="Show the options of this function, too.", show_default=False)
     ] = None,
     json: JsonFlag = False,
     broker: BrokerFlag = None,
@@ -33,8 +33,8 @@ def show(
       fb config show mymod:task
       fb config show mymod:task --json | jq -r 'select(.setting == "qps").value'
 
-    Flags win over FB_… variables, these over @boost(…), \\[tasks."ADDRESS"] and \\[defaults] of fb.toml, and built-in values.
-    Passwords are not shown.
+    Flags win over FB_… variables, these over @boost(…), \\[tasks."ADDRESS"] and
+    \\[defaults] of fb.toml, and built-in values. Passwords are not shown.
     """
     out = Output(json=json)
     settings = settings_of(context, broker, store)
@@ -55,8 +55,9 @@ def check(
       fb config check
       fb config check --context prod && fb consume mymod:task
 
-    Exit code: 0 all is well, 2 a setting cannot be used, 3 a function is not there, 4 broker or store does not answer; of
-    several the first. Imports nothing of yours.
+    Exit code: 0 all is well, 2 a setting cannot be used, 3 a function is not
+    there, 4 broker or store does not answer; of several the first. Imports
+    nothing of yours.
     """
     out = Output(json=json)
     findings = list(checkup(settings_of(context, broker, store)))

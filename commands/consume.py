@@ -70,8 +70,9 @@ def consume(
         burst=burst,
         max_tasks=max_tasks,
         events=json,
+        verbose=verbose,
         log_level=log_level.upper(),
         log_file=str(log_file) if log_file else None,
         log_json=log_json,
     )
-    raise typer.Exit(Stage(spec, json=json, live=not plain, verbose=verbose).play())
+    raise typer.Exit(Stage(spec, json=json, live=not plain).play())

@@ -36,7 +36,8 @@ def init(
       fb init
       fb init --broker 'redis://:${REDIS_PASSWORD}@10.0.0.5/0'
 
-    It is not needed: without one, queues are kept in an SQLite file in the folder .fb. It names every option, as a comment.
+    It is not needed: without one, queues are kept in an SQLite file in the
+    folder .fb. It names every option, as a comment.
     """
     out = Output(json=json)
     folder = Path.cwd()

@@ -129,7 +129,8 @@ def push(
       fb push mymod:task x={{Count}} --count 1000
       fb push --queue other.queue x=1
 
-    Prints the task id once the broker has the message. A record may hold "extra": {"priority": 9, …}, options of its own.
+    Prints the task id once the broker has the message. A record may hold
+    "extra": {"priority": 9, …}, options of its own.
     """
     out = Output(json=json)
     goal = target(words, queue, settings_of(context, broker, store))

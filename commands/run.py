@@ -28,8 +28,9 @@ def run(
       fb run jobs/crawl.py:fetch url=https://example.org
       fb run mymod:user id:=7 --json | jq .name
 
-    `async def` is run, too. Prints what it returned, as JSON (a text as it is, unless --json; nothing for None). With --json,
-    what the function itself prints goes to stderr. When it fails: its traceback on stderr, exit code 1.
+    `async def` is run, too. Prints what it returned, as JSON (a text as it is,
+    unless --json; nothing for None). With --json, what the function itself
+    prints goes to stderr. When it fails: its traceback on stderr, exit code 1.
     """
     out = Output(json=json)
     goal = target(words, None, settings_of(context, None))

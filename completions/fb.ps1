@@ -1,8 +1,9 @@
 # Completion of fb for PowerShell.  To use it:  fb completion powershell | Out-String | Invoke-Expression
 Register-ArgumentCompleter -Native -CommandName fb -ScriptBlock {
     param($wordToComplete, $commandAst, $cursorPosition)
-    $words = @($commandAst.CommandElements | Where-Object { $_.Extent.EndOffset -lt $cursorPosition } | ForEach-Object { "$_" })
-    $current = @($commandAst.CommandElements | Where-Object { $_.Extent.EndOffset -ge $cursorPosition } | ForEach-Object {
+    $before = @($commandAst.CommandElements | Where-Object { $_.Extent.StartOffset -lt $cursorPosition })
+    $words = @($before | Where-Object { $_.Extent.EndOffset -lt $cursorPosition } | ForEach-Object { "$_" })
+    $current = @($before | Where-Object { $_.Extent.EndOffset -ge $cursorPosition } | ForEach-Object {
         "$_".Substring(0, $cursorPosition - $_.Extent.StartOffset) }) -join ''
     $rest = @($words | Select-Object -Skip 1)
     foreach ($line in @(& $words[0] __complete "--current=$current" @rest 2>$null)) {

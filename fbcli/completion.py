@@ -58,8 +58,8 @@ class Asked:
     @cached_property
     def settings(self) -> Settings:
         """Raises `BadSetting`."""
-        given = {name: self.options.get(f"--{name}") for name in ("context", "broker", "store")}
-        return load(**given)
+        given = self.options.get
+        return load(context=given("--context"), broker=given("--broker"), store=given("--store"))
 
     @property
     def root(self) -> Path:
@@ -104,7 +104,7 @@ def _queues(asked: Asked) -> Iterable[Candidate]:
         names = _reachable(asked.settings).open_broker().queues()
         return [name.removesuffix(DEAD_SUFFIX) for name in names if not dead or name.endswith(DEAD_SUFFIX)]
 
-    names = [name for name in _patiently(listed) if name.startswith(asked.current)][:MOST]
+    names = [name for name in _patiently(asked, listed) if name.startswith(asked.current)][:MOST]
     return [*map(Candidate, names), *(() if names else _addresses(asked))]
 
 
@@ -118,7 +118,7 @@ def _task_ids(asked: Asked) -> Iterable[Candidate]:
             return [Candidate(letter.task_id, f"{letter.told('error_type')} {letter.reason}") for letter in letters]
         return []
 
-    return [candidate for candidate in _patiently(listed) if candidate.text not in asked.words] if asked.words else ()
+    return [candidate for candidate in _patiently(asked, listed) if candidate.text not in asked.words] if asked.words else ()
 
 
 def _arguments(asked: Asked) -> Iterable[Candidate]:
@@ -167,7 +167,7 @@ def _reachable(settings: Settings) -> Settings:
     return settings
 
 
-def _patiently(ask: Callable[[], list[Any]]) -> list[Any]:
+def _patiently(asked: Asked, ask: Callable[[], list[Any]]) -> list[Any]:
     """Return what a broker answers in time; nothing when it does not, cannot or is not there."""
     answers: list[Any] = []
     trouble: list[Exception] = []
@@ -175,6 +175,7 @@ def _patiently(ask: Callable[[], list[Any]]) -> list[Any]:
     def run() -> None:
         try:
             answers.extend(ask())
+            asked.settings.close()
         except Exception as error:  # noqa: BLE001  raised again below, where it can be seen
             trouble.append(error)
 

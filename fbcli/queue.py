@@ -18,7 +18,7 @@ from fbcli.errors import PartlyDone, TaskNotFound, Unsupported, did_you_mean
 from fbcli.message import new_task_id
 from fbcli.stores.base import Parked, Store
 
-LEASE = 15.0
+LEASE = 5.0
 """Seconds that messages taken out by hand (replay, edit) stay owned: when `fb` is killed meanwhile, they come back then."""
 
 BATCH = 500

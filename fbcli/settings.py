@@ -126,6 +126,10 @@ class Settings:
         """Return the store of this context, one per process."""
         return self._links.store()
 
+    def close(self) -> None:
+        """Close the brokers and stores that were opened here. The next use opens them anew."""
+        self._links.close()
+
 
 def load(
     cwd: Path | None = None,
@@ -307,6 +311,10 @@ class Links:
             self._open.setdefault(key, open_store(url))
         store: Store = self._open[key]
         return store
+
+    def close(self) -> None:
+        for key in [key for key in self._open if key[0] == os.getpid()]:
+            self._open.pop(key).close()
 
     def _make_folder(self, url: str) -> None:
         """Make the folder of the embedded default, which git shall ignore."""

@@ -42,16 +42,15 @@ class Surveyor(Service):
 class Stage:
     """One run of `fb consume`."""
 
-    def __init__(self, spec: CrewSpec, *, json: bool, live: bool, verbose: bool) -> None:
+    def __init__(self, spec: CrewSpec, *, json: bool, live: bool) -> None:
         self._spec = spec
         self._json = json
-        self._verbose = verbose
         self._out = Output(json=json, stdout=_data_only() if json else None)
         self._live = live and not json and self._out.live
 
     def play(self) -> int:
         """Consume until it is over; return the exit code. Raises what loading the functions raises."""
-        spec = msgspec.structs.replace(self._spec, quiet_success=self._live and not self._verbose)
+        spec = msgspec.structs.replace(self._spec, live=self._live)
         settings = load(context=spec.context, broker=spec.broker, store=spec.store)
         board = Board(SYSTEM)
         with self._view(settings) as view:
@@ -94,7 +93,7 @@ class Stage:
             return crew
         specs = [self._part(boosters, spec, index) for index in range(processes)]
         drain = max(booster.options.drain for booster in boosters)
-        return Supervisor(python_command("fbcli.crew"), specs, drain=drain, on_message=self._heard)
+        return Supervisor(python_command("fbcli.child"), specs, drain=drain, on_message=self._heard)
 
     @staticmethod
     def _part(boosters: Sequence[Booster[Any, Any]], spec: CrewSpec, index: int) -> Mapping[str, Any]:
@@ -111,6 +110,8 @@ class Stage:
             self._out.object(message["event"])
         elif "log" in message:
             replay(message["log"])
+        elif "print" in message:
+            sys.stdout.write(f"{message['print']}\n")
 
 
 def _data_only() -> Any:

@@ -22,8 +22,7 @@ def settings_in(folder: Path, broker: str | None = None, **env: str) -> Iterator
     try:
         yield settings
     finally:
-        settings.open_broker().close()
-        settings.open_store().close()
+        settings.close()
 
 
 @contextmanager
@@ -34,14 +33,14 @@ def queue_in(folder: Path, name: str = "mymod.add", broker: str | None = None) -
 
 
 def message(
-    task_id: str | None = None, delay: float | None = None, extra: dict[str, Any] | None = None, **arguments: Any
+    task_id: str | None = None, *, delay: float | None = None, extra: dict[str, Any] | None = None, **arguments: Any
 ) -> Outgoing:
     """A message as `fb push` makes it, with a task id of the test's own."""
     known = {"publish_time": round(time.time(), 3), **({"task_id": task_id} if task_id else {}), **(extra or {})}
     return Outgoing(encode(arguments, known), 0, None if delay is None else time.time() + delay)
 
 
-def letter(task_id: str, reason: str = "boom", extra: dict[str, Any] | None = None, **arguments: Any) -> Outgoing:
+def letter(task_id: str, reason: str = "boom", *, extra: dict[str, Any] | None = None, **arguments: Any) -> Outgoing:
     """A dead letter as a consumer leaves it."""
     obituary = {
         "reason": reason,

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import faulthandler
 import logging
+import select
 import signal
+import socket
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -39,22 +40,26 @@ class Staff(Protocol):
 
 
 class Conductor:
-    """Watches over a staff until it is done. Used in the main thread (signals arrive there alone)."""
+    """Watches over a staff until it is done. Used in the main thread, where signals arrive.
+
+    Note: a signal may arrive anywhere, also while this thread holds a lock of logging or of a channel. So the handlers do
+    nothing; the interpreter writes the number of each signal into a socket, and the main loop acts on it.
+    """
 
     def __init__(self, staff: Staff, *, show: Callable[[], None] = lambda: None) -> None:
         self._staff = staff
         self._show = show
-        self._stir = threading.Event()
         self._asked: int | None = None
         """The signal that asked for the stop."""
         self._again = False
 
     def conduct(self) -> int:
         """Run the main loop to the end; return the exit code of the process."""
-        with self._handlers():
+        with self._signals() as arrived:
             while not self._staff.over():
-                self._stir.wait(TICK)
-                self._stir.clear()
+                if select.select([arrived], [], [], TICK)[0]:
+                    for number in arrived.recv(4096):
+                        self._act(number)
                 self._staff.tick()
                 self._show()
         self._show()
@@ -72,52 +77,48 @@ class Conductor:
         return ExitCode.PARTLY if any(snapshot.counts.succeeded for snapshot in snapshots) else ExitCode.FAILED
 
     @contextmanager
-    def _handlers(self) -> Iterator[None]:
-        wanted: dict[str, Callable[[int, Any], None]] = {
-            "SIGTERM": self._stop,
-            "SIGINT": self._stop,
-            "SIGQUIT": self._stop_now,
-            "SIGTSTP": self._quiet,
-            "SIGUSR1": self._dump,
-            "SIGHUP": self._restart,
-        }
-        before = {}
-        for name, handler in wanted.items():
-            number = getattr(signal, name, None)
-            if number is not None:
-                before[number] = signal.signal(number, handler)
-        try:
-            yield
-        finally:
-            for number, handler_before in before.items():
-                signal.signal(number, handler_before)
+    def _signals(self) -> Iterator[socket.socket]:
+        """Have signals arrive as bytes at the socket that this context gives; undone at its end."""
+        reader, writer = socket.socketpair()
+        writer.setblocking(False)
+        with reader, writer:
+            handlers = {number: signal.signal(number, _nothing) for number in _numbers()}
+            wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+            try:
+                yield reader
+            finally:
+                signal.set_wakeup_fd(wakeup)
+                for number, handler in handlers.items():
+                    signal.signal(number, handler)
 
-    def _stop(self, number: int, frame: Any) -> None:
-        if self._asked is None:
+    def _act(self, number: int) -> None:
+        name = signal.Signals(number).name
+        if name in ("SIGTERM", "SIGINT") and self._asked is None:
             self._asked = number
             log.warning("stopping: finishing what runs; the same signal again stops now")
             self._staff.stop()
-        else:
-            self._stop_now(number, frame)
-        self._stir.set()
+        elif name in ("SIGTERM", "SIGINT", "SIGQUIT"):
+            self._asked = self._asked or number
+            self._again = True
+            log.warning("stopping now: what is unfinished goes back to the queue")
+            self._staff.stop(0.0)
+        elif name == "SIGTSTP":
+            log.warning("quiet: fetching no more, until TERM ends it")
+            self._staff.quiet()
+        elif name == "SIGUSR1":
+            for line in self._staff.describe():
+                log.warning("%s", line)
+            faulthandler.dump_traceback(sys.__stderr__ or sys.stderr, all_threads=True)
+        elif name == "SIGHUP":
+            log.warning("restarting")
+            self._staff.restart()
 
-    def _stop_now(self, number: int, frame: Any) -> None:
-        self._asked = self._asked or number
-        self._again = True
-        log.warning("stopping now: what is unfinished goes back to the queue")
-        self._staff.stop(0.0)
-        self._stir.set()
 
-    def _quiet(self, number: int, frame: Any) -> None:
-        log.warning("quiet: fetching no more; TERM ends, CONT has no effect")
-        self._staff.quiet()
+def _numbers() -> list[signal.Signals]:
+    """Return the signals of the table above that this platform has."""
+    names = ("SIGTERM", "SIGINT", "SIGQUIT", "SIGTSTP", "SIGUSR1", "SIGHUP")
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]
 
-    def _dump(self, number: int, frame: Any) -> None:
-        for line in self._staff.describe():
-            log.warning("%s", line)
-        faulthandler.dump_traceback(sys.__stderr__ or sys.stderr, all_threads=True)
 
-    def _restart(self, number: int, frame: Any) -> None:
-        log.warning("restarting")
-        self._staff.restart()
-        self._stir.set()
+def _nothing(number: int, frame: Any) -> None:
+    """The byte in the socket says it all."""

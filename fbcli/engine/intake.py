@@ -28,6 +28,7 @@ from fbcli.pools.base import Pool
 from fbcli.task import DROPPED, FAILED, RELEASED, REQUEUED, RETRY, RUNNING, SUCCEEDED, Failure, Task
 
 log = logging.getLogger("fbcli.consumer")
+task_log = logging.getLogger("fbcli.task")
 
 PLAIN_EXTRA = frozenset({"task_id", "publish_time"})
 """Keys of `extra` that change nothing about how a task runs."""
@@ -256,7 +257,7 @@ class Intake:
                 task.state, task.delay = REQUEUED, max(0.0, verdict.at - now)
             else:
                 task.state, task.failure = DROPPED, Failure("Dropped", verdict.reason)
-                log.info("dropped: %s", verdict.reason, extra={"task_id": task.task_id})
+                task_log.info("dropped: %s", verdict.reason, extra={"task_id": task.task_id, "queue": task.plan.queue})
             self._ended.append(task)
             return False
         return True
@@ -270,7 +271,7 @@ class Intake:
             extra, task_id = {}, new_task_id()
         task = Task(delivery, task_id, {}, extra, self._plan, state=FAILED)
         task.failure = Failure(type(error).__name__, str(error))
-        log.error("refused: %s", error, extra={"task_id": task_id})
+        task_log.error("refused: %s", error, extra={"task_id": task_id, "queue": self._plan.queue})
         self._ended.append(task)
 
     def _free(self) -> int:

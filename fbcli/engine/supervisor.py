@@ -77,6 +77,8 @@ class Child:
         self.channel = Channel(ours)
         self.snapshots: list[Snapshot] = []
         self.failure = ""
+        self.over: int | None = None
+        """The exit code it has announced: it ends because its work is done."""
         self._on_message = on_message
         self.channel.send(spec)
         self._thread = threading.Thread(target=self._listen, name=f"fb-child-{self.process.pid}", daemon=True)
@@ -88,6 +90,8 @@ class Child:
                 self.snapshots = msgspec.convert(message["snapshots"], list[Snapshot])
             elif "failure" in message:
                 self.failure = str(message["failure"])
+            elif "over" in message:
+                self.over = int(message["over"])
             else:
                 self._on_message(message)
 
@@ -159,14 +163,15 @@ class Supervisor:
         self._children[index] = None
         self._generation += 1
         self._past[f"{child.process.pid}.{self._generation}"] = [
-            msgspec.structs.replace(snapshot, in_flight=0, running=0, state="stopped") for snapshot in child.snapshots
+            msgspec.structs.replace(snapshot, in_flight=0, running=0, seconds=snapshot.seconds[-50:], state="stopped")
+            for snapshot in child.snapshots
         ]
         child.channel.close()
         if child in self._restarting:
             self._restarting.discard(child)
             self._start_at[index] = now
             return
-        if self._stopping or code == 0:
+        if self._stopping or (child.over is not None and not child.failure):
             return
         if code in HOPELESS or child.failure:
             self._failure = child.failure or f"a process ended with exit code {code}"

@@ -68,12 +68,12 @@ def test_a_push_while_redis_is_away_fails_at_once_and_says_so(fleet: Fleet, serv
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 2 MiB."""
+    """A file system of 16 MiB."""
     folder = tmp_path / "disk"
     folder.mkdir()
 
     def mount() -> None:
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(folder)], capture_output=True, text=True)
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "none", str(folder)], capture_output=True, text=True)
         if done.returncode:
             raise ServerMissing(f"A small file system cannot be mounted here (it takes root): {done.stderr.strip()}")
 
@@ -103,7 +103,7 @@ def test_a_full_disk(tmp_path: Path, small_disk: Path) -> None:
         fleet.wait_for(30)
         free = fill(small_disk)
         with pytest.raises(AssertionError, match="(?i)full"):
-            fleet.push("work", range(300, 6000))
+            fleet.push("work", range(300, 900))
         wait_until(lambda: "Trying again until it works" in fleet.log_text(), "the consumer to notice")
         free()
         fleet.wait_for(300)

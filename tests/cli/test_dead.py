@@ -162,7 +162,7 @@ def test_clear(fb: Shell, queue: Queue) -> None:
     assert fb.ok("dead", "clear", "mymod:add", "-y", "--json").json["removed"] == 0
 
 
-@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT])
 def test_a_replay_that_is_killed_loses_nothing(fb: Shell, queue: Queue, kill: signal.Signals) -> None:
     """Killed after some batches were moved: every letter is in the queue or among the dead, at once or when the lease has run out."""
     count = 20_000

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -91,8 +92,9 @@ def test_peek_prints_the_messages_themselves(fb: Shell, queue: Queue) -> None:
 
 def test_hostile_text_cannot_steer_the_terminal(fb: Shell, queue: Queue) -> None:
     evil = "\x1b[2J\x9b31m\u202e[bold]\r\n"
-    queue.publish([message(evil, extra={evil: evil}, **{evil: evil})])
-    queue.dead.publish([letter(evil, reason=evil, **{evil: evil}), letter("id", reason=evil, **{evil: evil})])
+    arguments: dict[str, Any] = {evil: evil}
+    queue.publish([message(evil, extra={evil: evil}, **arguments)])
+    queue.dead.publish([letter(evil, reason=evil, **arguments), letter("id", reason=evil, **arguments)])
     for words in (["peek", "mymod:add"], ["dead", "ls", "mymod:add"], ["dead", "show", "mymod:add", "id"], ["queues"]):
         for shown in (fb.ok(*words).out, fb.ok(*words, "--json").out):
             assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", shown), words

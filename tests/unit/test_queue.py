@@ -89,7 +89,8 @@ def test_dead_letters_are_replayed_as_good_as_new(queue: Queue) -> None:
     [revived] = queue.peek(10)
     assert revived.arguments == {"x": 1}
     assert revived.extra.keys() == {"task_id", "publish_time", "retries"}
-    assert (revived.task_id, revived.published) == ("old", pytest.approx(queue.clock.now(), abs=60))
+    assert revived.task_id == "old"
+    assert revived.published == pytest.approx(queue.clock.now(), abs=60)
     assert ids(letters.letters(10)) == ["b"]
 
 

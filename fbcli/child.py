@@ -1,0 +1,103 @@
+"""The child processes of `fb consume --processes N`: `python -m fbcli.child`, with a channel to the parent as standard input."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fbcli.console.whole_lines import WholeLines
+from fbcli.crew import Crew, CrewSpec, make_crew
+from fbcli.engine.conductor import Conductor
+from fbcli.engine.narrator import OnEvent
+from fbcli.engine.supervisor import Channel
+from fbcli.errors import ExitCode, FbError
+from fbcli.logs import ChannelHandler, configure_channel
+
+
+def main() -> int:
+    """Consume as the parent says, and stop in order when the parent is gone."""
+    channel = Channel(socket.socket(fileno=os.dup(0)))
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    first = channel.receive()
+    if first is None:
+        return ExitCode.FAILED
+    spec = msgspec.convert(first, CrewSpec)
+    configure_channel(
+        ChannelHandler(lambda record: channel.send({"log": record})),
+        level=spec.log_level,
+        file=Path(spec.log_file) if spec.log_file else None,
+        json=spec.log_json,
+    )
+    with _prints(spec, channel):
+        code = _consume(spec, channel)
+    channel.send({"over": code})
+    return code
+
+
+def _consume(spec: CrewSpec, channel: Channel) -> int:
+    def tell(event: dict[str, Any]) -> None:
+        channel.send({"event": event})
+
+    on_event: OnEvent | None = tell if spec.events else None
+    try:
+        crew = make_crew(spec, on_event)
+    except FbError as error:
+        channel.send({"failure": str(error)})
+        return error.exit_code
+
+    def report() -> None:
+        snapshots = next(iter(crew.snapshots().values()))
+        channel.send({"snapshots": [msgspec.to_builtins(snapshot) for snapshot in snapshots]})
+
+    crew.start()
+    threading.Thread(target=_obey, args=(channel, crew), name="fb-parent", daemon=True).start()
+    code = Conductor(crew, show=report).conduct()
+    if crew.failure:
+        channel.send({"failure": crew.failure})
+    return code
+
+
+@contextmanager
+def _prints(spec: CrewSpec, channel: Channel) -> Iterator[None]:
+    """See to what functions print: above the parent's live table; with `--json` to stderr, since stdout is the parent's data."""
+    if spec.events:
+        os.dup2(2, 1)
+    if not spec.live:
+        yield
+        return
+    before = sys.stdout, sys.stderr
+    lines = [WholeLines(stream, lambda text: channel.send({"print": text})) for stream in before]
+    sys.stdout, sys.stderr = lines
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+        for stream in lines:
+            stream.release()
+
+
+def _obey(channel: Channel, crew: Crew) -> None:
+    """Do what the parent says; its end means stop."""
+    actions: dict[str, Callable[[dict[str, Any]], None]] = {
+        "stop": lambda message: crew.stop(message.get("drain")),
+        "quiet": lambda message: crew.quiet(),
+        "dump": lambda message: os.kill(os.getpid(), signal.SIGUSR1),
+    }
+    while (message := channel.receive()) is not None:
+        action = actions.get(message.get("do", ""))
+        if action is not None:
+            action(message)
+    crew.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
