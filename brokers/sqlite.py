@@ -101,9 +101,9 @@ PURGE = [
 DELAYED = "SELECT due, body, id FROM fb_messages WHERE queue = ? AND due > ? ORDER BY due, id LIMIT ?"
 UNDELAY = "DELETE FROM fb_messages WHERE queue = ? AND due IS NOT NULL AND id IN (SELECT value FROM json_each(?))"
 
-POLL = 0.01
-"""Seconds between two looks at the file's version while a consumer idles: 0.3 % of a core, and a push by another process
-starts within about 10 ms. Pushes through the same `Broker` object are told at once."""
+POLL = 0.012
+"""Seconds between two looks at the file's version while a consumer idles: less than a hundredth of a core, and a push by
+another process is seen within about that time. Pushes through the same `Broker` object are told at once."""
 
 
 class SqliteBroker(Broker):

@@ -7,7 +7,8 @@ import importlib
 import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice, repeat
 from typing import Any, NamedTuple
 
 import typer
@@ -54,9 +55,8 @@ def complete(words: Sequence[str], current: str) -> list[Candidate]:
         return candidates(_kind(line.open), asked)
     if current.startswith("-") and not line.ended:
         return _options(command, asked)
-    kinds = _placeholders(command)
-    place = min(len(line.words), len(kinds) - 1) if kinds and kinds[-1].endswith("…") else len(line.words)
-    return candidates(kinds[place].rstrip("…"), asked) if place < len(kinds) else []
+    kind = next(islice(_placeholders(command), len(line.words), None), None)
+    return candidates(kind, asked) if kind else []
 
 
 class _Line(NamedTuple):
@@ -125,10 +125,14 @@ def _kind(option: Any) -> str:
     return name if name in SOURCES else str(option.metavar or "")
 
 
-def _placeholders(command: Any) -> list[str]:
-    """Return the placeholders of the arguments, in order; the last may end in `…`."""
-    shown = " ".join(str(argument.metavar or argument.name.upper()) for argument in _given_by(command, "argument"))
-    return shown.replace("[", "").replace("]", "").split()
+def _placeholders(command: Any) -> Iterator[str]:
+    """Yield what stands for each word of the arguments, in order; for ever, where there may be any number of the last."""
+    kinds: list[str] = []
+    for argument in _given_by(command, "argument"):
+        kinds = re.sub(r"[][…]", "", str(argument.metavar or argument.name.upper())).split()
+        yield from kinds
+        if argument.nargs == -1:
+            yield from repeat(kinds[-1])
 
 
 def _sentence(described: Any) -> str:

@@ -39,12 +39,13 @@ app = new_app(
       fb dead edit mymod:task 0198c0de-… x=2 --replay
       fb dead replay mymod:task --all
 
-    They are kept in the queue NAME.dead of the same broker until they are replayed or cleared.
+    They are kept in the queue NAME.dead of the same broker until they are replayed or cleared. Exit code 3: there is none of
+    these tasks; 8: of some only.
     """
 )
 
 TaskArgument = Annotated[str, typer.Argument(metavar="TASK_ID", help="As `fb dead ls` shows it.")]
-TasksArgument = Annotated[list[str] | None, typer.Argument(metavar="[TASK_ID…]", help="As `fb dead ls` shows them.")]
+TasksArgument = Annotated[list[str] | None, typer.Argument(metavar="TASK_ID", help="As `fb dead ls` shows them.")]
 
 
 @app.command("ls")
@@ -115,7 +116,7 @@ def edit_(
     queue: QueueArgument,
     task_id: TaskArgument,
     pairs: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME=VALUE…]", help="Arguments to change, written as for `fb push`.")
+        list[str] | None, typer.Argument(metavar="NAME=VALUE", help="Arguments to change, written as for `fb push`.")
     ] = None,
     unset: Annotated[
         list[str] | None, typer.Option("--unset", envvar="FB_UNSET", metavar="NAME", help="Remove this argument (repeatable).")

@@ -36,7 +36,7 @@ app = new_app(
       fb delayed ls mymod:task
       fb delayed cancel mymod:task 0198c0de-…
 
-    Tasks that wait for a later retry are among them.
+    Tasks that wait for a later retry are among them. Exit code 3: none of these tasks waits; 8: some only.
     """
 )
 
@@ -77,7 +77,7 @@ def list_(
 @app.command()
 def cancel(
     queue: QueueArgument,
-    task_ids: Annotated[list[str] | None, typer.Argument(metavar="[TASK_ID…]", help="As `fb delayed ls` shows them.")] = None,
+    task_ids: Annotated[list[str] | None, typer.Argument(metavar="TASK_ID", help="As `fb delayed ls` shows them.")] = None,
     all: Annotated[bool, typer.Option("--all", "-a", envvar="FB_CANCEL_ALL", help="All that wait in this queue.")] = False,
     yes: YesFlag = False,
     dry_run: DryRunFlag = False,

@@ -46,7 +46,7 @@ DryRunFlag = Annotated[
 ]
 QUEUE_HELP = "A queue's name, or a function's address: its queue."
 QueueArgument = Annotated[str, typer.Argument(metavar="QUEUE", help=QUEUE_HELP)]
-QueuesArgument = Annotated[list[str], typer.Argument(metavar="QUEUE…", help=QUEUE_HELP)]
+QueuesArgument = Annotated[list[str], typer.Argument(metavar="QUEUE", help=QUEUE_HELP)]
 NoInputFlag = Annotated[bool, typer.Option("--no-input", envvar="FB_NO_INPUT", help="Never ask; refuse instead.")]
 
 

@@ -19,7 +19,7 @@ COLUMNS = ("queue", "ready", "in_flight", "delayed", "dead", "consumers", "pause
 
 @app.command()
 def queues(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[QUEUE…]", help=f"{QUEUE_HELP} Default: all.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="QUEUE", help=f"{QUEUE_HELP} Default: all.")] = None,
     all: Annotated[
         bool,
         typer.Option("--all", "-a", envvar="FB_QUEUES_ALL", help="Those of [tasks] in fb.toml, too, also when they are empty."),

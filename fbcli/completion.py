@@ -174,8 +174,10 @@ def _patiently(asked: Asked, ask: Callable[[], list[Any]]) -> list[Any]:
 
     def run() -> None:
         try:
-            answers.extend(ask())
-            asked.settings.close()
+            try:
+                answers.extend(ask())
+            finally:
+                asked.settings.close()
         except Exception as error:  # noqa: BLE001  raised again below, where it can be seen
             trouble.append(error)
 

@@ -23,6 +23,9 @@ CONNECT_TIMEOUT = 3.0
 ANSWER_TIMEOUT = 5.0
 """Seconds to wait for an answer. Blocking commands wait outside of it: they poll the socket first, then read."""
 
+MOST_CONNECTIONS = 10_000
+"""Of one client. Each thread that waits for a result holds one; redis-py 8 stops at 100 by itself, and then refuses all."""
+
 SENTINEL_PORT = 26379
 REDIS_PORT = 6379
 
@@ -95,6 +98,7 @@ def _connection_options() -> dict[str, Any]:
         "socket_keepalive": True,
         "socket_keepalive_options": {getattr(socket, k): v for k, v in probes.items() if hasattr(socket, k)},
         "health_check_interval": 30,
+        "max_connections": MOST_CONNECTIONS,
         "protocol": 2,  # the brokers read raw replies: one shape of them, and no push messages in between
     }
 

@@ -178,6 +178,9 @@ def _disk_is_full(path: Path) -> bool:
         return False
 
 
+_LOOKS = 32
+
+
 class Watch:
     """Tells a poller cheaply (7 µs, no lock) whether another connection, of any process, has committed."""
 
@@ -212,6 +215,7 @@ class Database:
         self._connection: sqlite3.Connection | None = None
         self._watch: Watch
         self._file: tuple[int, int] | None = None
+        self._looks = 0
         _guard_forks()
         with _databases_lock:
             _databases.add(self)
@@ -234,8 +238,20 @@ class Database:
             yield connection
 
     def changed(self) -> bool:
-        """Return True the first time, and when another connection has committed since the last call (see `Watch`)."""
+        """Return True the first time, and when another connection has committed since the last call (see `Watch`).
+
+        Made for polling: whether the file is still there is looked at only once in `_LOOKS` calls.
+        """
+        if self._looks < _LOOKS:
+            with self._lock:
+                self._looks += 1
+                try:
+                    if self._connection is not None:
+                        return self._watch.changed()
+                except sqlite3.Error:
+                    pass  # told below, if it lasts
         with self.reading():
+            self._looks = 0
             return self._watch.changed()
 
     def close(self) -> None:

@@ -34,9 +34,6 @@ INDEX_SIZE = 10_000
 BLOCK_SECONDS = 1.0
 """Longest single wait on the server: well below `ANSWER_TIMEOUT`, since an answer counts as late after that."""
 
-MOST_CONNECTIONS = 10_000
-"""As many as a server takes by default. Each thread that waits for a result holds one; redis-py's own limit of 100 would
-let those who wait keep those who save from saving."""
 
 _PAUSES, _RESULTS, _WORKERS = "fb:pauses", "fb:results", ("fb:workers:{all}:body", "fb:workers:{all}:until")
 
@@ -286,7 +283,7 @@ class RedisStore(Store):
         """Connect at first use. The caller translates errors."""
         with self._connecting:
             if self._connected is None:
-                self._connected = connect(_with_room(self.url))
+                self._connected = connect(self.url)
             return self._connected
 
     def _run(self, script: str, keys: Sequence[str], arguments: Sequence[Any] = ()) -> Any:
@@ -314,10 +311,6 @@ class RedisStore(Store):
     def _messages(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> list[Parked]:
         bodies = filter(None, self._run(script, keys, arguments))  # None: evicted by a server that is out of memory
         return sorted(map(_decode_parked, bodies), key=lambda message: message.due)
-
-
-def _with_room(url: str) -> str:
-    return url if "max_connections=" in url else f"{url}{'&' if '?' in url else '?'}max_connections={MOST_CONNECTIONS}"
 
 
 def _result_key(task_id: str) -> str:

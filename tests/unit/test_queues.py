@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -117,7 +118,7 @@ def test_what_is_neither_is_refused(tmp_path: Path, module: str) -> None:
 
 
 @pytest.fixture
-def filled(tmp_path: Path) -> Settings:
+def filled(tmp_path: Path) -> Iterator[Settings]:
     with settings_in(tmp_path) as settings:
         busy = find_queue("busy", settings)
         busy.publish([message("a", x=1), message("b", x=2), message("c", delay=60, x=3)])
@@ -127,7 +128,7 @@ def filled(tmp_path: Path) -> Settings:
         store.pause("busy")
         for worker in ("w1", "w2"):
             store.beat(Worker(worker, "host", 1, 0.0, {"idle": {}, "busy": {}}), ttl=60)
-    return settings
+        yield settings
 
 
 def test_all_queues_at_a_glance(filled: Settings) -> None:
