@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -58,6 +58,8 @@ class Figure:
     unit: str
     targets: Mapping[str, Target] = field(default_factory=dict)
     """By side; a side without one is shown for information."""
+    best: Callable[[Sequence[float]], float] = max
+    """`min` where less is better: the round that others on the machine have disturbed least."""
 
 
 Side = Callable[["Place"], Mapping[str, float]]

@@ -13,7 +13,7 @@ from benchmarks.draining import cpu, spent
 from benchmarks.figures import FLOOR, OURS, Benchmark, Figure, at_least
 from benchmarks.pushing import AT_ONCE, CPU, QUEUE, by_command, call, measured
 
-SINGLES = 20_000
+SINGLES = 30_000
 MANY = 200_000
 
 

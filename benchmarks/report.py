@@ -14,7 +14,7 @@ from rich.table import Table
 from benchmarks.figures import Figure
 from benchmarks.rounds import Measured
 
-WIDTH = 170
+WIDTH = 180
 """Columns where no terminal tells how many there are."""
 
 
@@ -26,7 +26,7 @@ def show(facts: Mapping[str, str], results: Sequence[Measured]) -> None:
     table = Table(show_edge=False, pad_edge=False, header_style="bold")
     table.add_column("figure", overflow="fold")
     table.add_column("side")
-    for column in ("median", "first side", "ratio", "min–max"):
+    for column in ("median", "first side", "ratio", "min–max", "best/best"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("target", no_wrap=True)
     table.add_column("met", no_wrap=True)
@@ -80,12 +80,12 @@ def _rows(measured: Measured) -> list[tuple[str, ...]]:
     return rows
 
 
-def _ratio(measured: Measured, side: str, figure: Figure) -> tuple[str, str]:
-    ratio, ratios = measured.ratio(side, figure.key), measured.ratios(side, figure.key)
-    if ratio is None:
+def _ratio(measured: Measured, side: str, figure: Figure) -> tuple[str, str, str]:
+    ratio, ratios, best = measured.ratio(side, figure.key), measured.ratios(side, figure.key), measured.best_ratio(side, figure)
+    if ratio is None or best is None:
         values = measured.of(side, figure.key)
-        return "", f"{_number(min(values))}–{_number(max(values))}" if len(values) > 1 else ""
-    return f"{ratio:.2f}×", f"{min(ratios):.2f}–{max(ratios):.2f}×"
+        return "", f"{_number(min(values))}–{_number(max(values))}" if len(values) > 1 else "", ""
+    return f"{ratio:.2f}×", f"{min(ratios):.2f}–{max(ratios):.2f}×", f"{best:.2f}×"
 
 
 def _target(measured: Measured, side: str, figure: Figure) -> tuple[str, str]:
@@ -119,6 +119,7 @@ def _as_data(measured: Measured) -> dict[str, Any]:
                 "median": measured.median(side, figure.key),
                 "ratio": measured.ratio(side, figure.key),
                 "ratios": measured.ratios(side, figure.key),
+                "best_ratio": measured.best_ratio(side, figure),
                 "target": figure.targets[side].text(figure.unit) if side in figure.targets else None,
                 "met": measured.verdict(side, figure),
             }

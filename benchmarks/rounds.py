@@ -38,6 +38,13 @@ class Measured:
         ratios = self.ratios(side, key)
         return statistics.median(ratios) if ratios else None
 
+    def best_ratio(self, side: str, figure: Figure) -> float | None:
+        """The best round of a side through the best of the first one: what others on the machine disturb least."""
+        base = next(iter(self.benchmark.sides))
+        if not self.ratios(side, figure.key):
+            return None
+        return figure.best(self.of(side, figure.key)) / figure.best(self.of(base, figure.key))
+
     def verdict(self, side: str, figure: Figure) -> bool | None:
         """Whether the target is met; None: there is none, or nothing was measured."""
         target: Target | None = figure.targets.get(side)

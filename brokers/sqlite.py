@@ -239,12 +239,25 @@ class SqliteInbox(Inbox):
             left = deadline - time.monotonic()
             if left <= 0:
                 break
-            if limit:
-                left = min(left, POLL)
             if self._next_due is not None:
                 left = min(left, max(0.0005, self._next_due - time.time()))
-            self._alarm.wait(left)
+            if limit:
+                self._poll(left)
+            else:
+                self._alarm.wait(left)
         return []
+
+    def _poll(self, seconds: float) -> None:
+        """Wait for news from other processes too. This is where an idle consumer lives."""
+        wait, changed, clock = self._alarm.wait, self._database.changed, time.monotonic
+        end = clock() + seconds
+        while not wait(min(seconds, POLL)) and not self._look:
+            seconds = end - clock()
+            if seconds <= 0:
+                return
+            if changed():
+                self._look = True
+                return
 
     def _take(self, limit: int) -> list[Delivery]:
         """Claim what is ready, after making ready what is due."""

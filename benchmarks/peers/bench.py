@@ -27,7 +27,7 @@ PYTHON = os.environ.get("FB_BENCH_PEERS", sys.executable)
 
 PEERS = {"celery": 4_000, "dramatiq": 10_000, "rq": 2_000, "taskiq": 8_000, "funboost": 5_000}
 """How many messages each gets, so that a run takes some seconds."""
-OUR_COUNT = 40_000
+OUR_COUNT = 100_000
 
 
 def ours(place: Place) -> Mapping[str, float]:

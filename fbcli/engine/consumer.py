@@ -192,6 +192,7 @@ class Consumer:
             self.state = "running"
             if self._stop_asked is not None:
                 intake.stop(self._stop_asked)
+        watch.first_look()
         for service in services:
             service.start()
         try:

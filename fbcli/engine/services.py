@@ -108,6 +108,13 @@ class Watch(Service):
         self._worker.queues = {self._queue: report}
         self._store.beat(self._worker, ttl=10.0)
 
+    def first_look(self) -> None:
+        """Learn of a pause before anything is fetched; without the store it is learned of as soon as it answers."""
+        try:
+            self.beat()
+        except Unavailable as error:
+            log.warning("%s: %s", self.name, error)
+
     def retire(self) -> None:
         """Tell the store that this consumer is gone."""
         try:
