@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fbcli.catalogue import Entry, catalogue
 from fbcli.console.output import Output, aligned
+from fbcli.project.catalogue import Entry, catalogue
 
 from .flags import JsonFlag, new_app
 

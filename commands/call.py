@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from fbcli.arguments import parse_pairs
-from fbcli.calling import call as call_and_wait
 from fbcli.console.output import Output
+from fbcli.pushing.calling import call as call_and_wait
+from fbcli.tokens import parse_pairs
 
 from .call_flags import (
     ExpiresFlag,

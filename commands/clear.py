@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fbcli.console.messages import amount
 from fbcli.console.output import Output
-from fbcli.queues import find_queue, nearby
+from fbcli.finding import find_queue, nearby
 
 from .flags import (
     BrokerFlag,

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from fbcli.checkup import checkup, verdict
 from fbcli.console.output import Output
-from fbcli.inspection import rows_of
+from fbcli.project.checkup import checkup, verdict
+from fbcli.project.inspection import rows_of
 
 from .call_flags import imported
 from .flags import BrokerFlag, ContextFlag, JsonFlag, StoreFlag, new_app, settings_of

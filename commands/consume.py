@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from fbcli.crew import CrewSpec
-from fbcli.stage import Stage
+from fbcli.consuming.crew import CrewSpec
+from fbcli.consuming.stage import Stage
 
 from .flags import BrokerFlag, ContextFlag, JsonFlag, StoreFlag, new_app
 from .option_flags import given, with_option_flags

@@ -6,16 +6,16 @@ from typing import Annotated
 
 import typer
 
-from fbcli.arguments import parse_pairs
 from fbcli.clock import SYSTEM
 from fbcli.console.editor import discard, edit
 from fbcli.console.messages import amount, arguments, lines, summary
 from fbcli.console.output import Output, visible
 from fbcli.console.times import ago
-from fbcli.dead import DeadLetters, Letter, changed, editable, edited
 from fbcli.errors import BadMessage, UsageError
-from fbcli.queue import EVERYTHING, Done
-from fbcli.queues import find_queue, nearby
+from fbcli.finding import find_queue, nearby
+from fbcli.queues.dead import DeadLetters, Letter, changed, editable, edited
+from fbcli.queues.queue import EVERYTHING, Done
+from fbcli.tokens import parse_pairs
 
 from .flags import (
     BrokerFlag,

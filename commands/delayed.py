@@ -10,10 +10,10 @@ from fbcli.clock import SYSTEM
 from fbcli.console.messages import amount, arguments
 from fbcli.console.output import Output
 from fbcli.console.times import due
-from fbcli.envelope import Envelope
 from fbcli.errors import UsageError
-from fbcli.queue import Done
-from fbcli.queues import find_queue, nearby
+from fbcli.finding import find_queue, nearby
+from fbcli.queues.envelope import Envelope
+from fbcli.queues.queue import Done
 
 from .flags import (
     BrokerFlag,

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from fbcli.address import find_addresses
 from fbcli.connection import mask
 from fbcli.console.output import Output
-from fbcli.starter import write_starter
+from fbcli.outline import find_addresses
+from fbcli.project.starter import write_starter
 
 from .flags import JsonFlag, new_app
 

@@ -8,7 +8,7 @@ import typer
 
 from fbcli.console.output import Output
 from fbcli.console.times import span
-from fbcli.queues import find_queue, unknown
+from fbcli.finding import find_queue, unknown
 
 from .flags import BrokerFlag, ContextFlag, JsonFlag, QueuesArgument, StoreFlag, new_app, seconds_of, settings_of
 

@@ -10,7 +10,7 @@ from fbcli.clock import SYSTEM
 from fbcli.console.messages import arguments, options
 from fbcli.console.output import Output
 from fbcli.console.times import ago
-from fbcli.queues import find_queue, nearby
+from fbcli.finding import find_queue, nearby
 
 from .flags import BrokerFlag, ContextFlag, JsonFlag, QueueArgument, StoreFlag, new_app, settings_of
 

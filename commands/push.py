@@ -10,12 +10,12 @@ from typing import Annotated
 
 import typer
 
-from fbcli.arguments import Template, parse_pairs
 from fbcli.console.output import Output
 from fbcli.console.pushing import Pushing
 from fbcli.errors import UsageError, did_you_mean
-from fbcli.feed import Feed
-from fbcli.records import FORMATS, Pipe, Record, count_lines, open_file, scan_records
+from fbcli.pushing.feed import Feed
+from fbcli.pushing.records import FORMATS, Pipe, Record, count_lines, open_file, scan_records
+from fbcli.tokens import Template, parse_pairs
 
 from .call_flags import (
     ExpiresFlag,

@@ -8,7 +8,7 @@ import typer
 
 from fbcli.console.output import Output
 from fbcli.console.times import span
-from fbcli.queues import Overview, overview
+from fbcli.finding import Overview, overview
 
 from .flags import QUEUE_HELP, BrokerFlag, ContextFlag, JsonFlag, StoreFlag, new_app, settings_of
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fbcli.console.output import Output
 from fbcli.errors import did_you_mean
-from fbcli.queues import find_queue
+from fbcli.finding import find_queue
 
 from .flags import BrokerFlag, ContextFlag, JsonFlag, QueuesArgument, StoreFlag, new_app, settings_of
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import sys
 
-from fbcli.arguments import parse_pairs
-from fbcli.calling import run as run_here
 from fbcli.console.output import Output
+from fbcli.pushing.calling import run as run_here
+from fbcli.tokens import parse_pairs
 
 from .call_flags import WordsArgument, target
 from .flags import ContextFlag, JsonFlag, new_app, settings_of

@@ -11,9 +11,9 @@ from fbcli.console.messages import amount
 from fbcli.console.output import Output
 from fbcli.console.status import Status
 from fbcli.console.times import span
-from fbcli.drain import Backlog, Drain
 from fbcli.errors import TimedOut
-from fbcli.queues import find_queue, obstacles
+from fbcli.finding import find_queue, obstacles
+from fbcli.queues.drain import Backlog, Drain
 
 from .flags import BrokerFlag, ContextFlag, JsonFlag, QueuesArgument, StoreFlag, new_app, seconds_of, settings_of
 

@@ -1,12 +1,11 @@
-"""Address <-> callable: where a function lives, how it is imported, and what addresses there are.
+"""Address <-> callable: where a function lives, and how it is imported.
 
-Knows Python modules and files, nothing of options, messages or brokers. Finding addresses (for shell completion and
-hints) reads source code by `ast` and imports nothing.
+Knows Python modules and files, nothing of options, messages or brokers. What can be said of an address without importing
+anything: `fbcli.outline`.
 """
 
 from __future__ import annotations
 
-import ast
 import importlib
 import importlib.util
 import inspect
@@ -15,27 +14,17 @@ import os
 import re
 import sys
 import traceback
-import warnings
 import zlib
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from types import FunctionType, ModuleType
 from typing import Any
 
 from fbcli.errors import AddressNotFound, UsageError, did_you_mean
+from fbcli.source import bases_of, files_below, functions_of, is_path, modules_below, read_source
 
 EXAMPLE = "Write module:function, like mymod:task, pkg.mod:Class.static or path/to/file.py:task."
-
-READ_AT_MOST = 200_000
-"""Bytes of source that `find_addresses` parses for one answer; modules beyond are named without their functions."""
-
-MAX_FOLDERS = 500
-"""Folders that are looked into for modules, nearest first: the root may be a home folder."""
-
-_SKIPPED = {"node_modules", "site-packages", "build", "dist", "tests", "test", "venv", "env", "__pycache__"}
-_NOT_TASKS = re.compile(r"test_.*|.*_test|conftest|setup|noxfile|__main__")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +52,7 @@ class Address:
             raise UsageError(f"{text!r} is not an address: write it without parentheses, {module}:{name[:-2]}.")
         if not _is_dotted_name(name):
             raise UsageError(f"{text!r} is not an address: {name!r} is no function's name. {EXAMPLE}")
-        if _is_path(module):
+        if is_path(module):
             if not module.endswith(".py"):
                 dotted = module.strip("/").replace("/", ".")
                 raise UsageError(f"{text!r} is not an address: write {module}.py:{name} or {dotted}:{name}.")
@@ -78,7 +67,7 @@ class Address:
     @property
     def is_file(self) -> bool:
         """Whether `module` is a file's path."""
-        return _is_path(self.module)
+        return is_path(self.module)
 
     @property
     def queue(self) -> str:
@@ -106,7 +95,7 @@ def load(address: Address, root: Path) -> Any:
     A file is imported by its module name where it has one, so that it exists once in the process and its functions can
     be pickled. Raises `AddressNotFound`: no such module or function, the import failed, or it cannot be called.
     """
-    for base in reversed(_bases(root)):
+    for base in reversed(bases_of(root)):
         _put_on_path(base, 0)
     try:
         module = _import_file(address, root) if address.is_file else importlib.import_module(address.module)
@@ -141,117 +130,7 @@ def address_of(function: Callable[..., Any], root: Path | None = None) -> Addres
     return Address(f"{module}:{name}", module, name)
 
 
-def find_addresses(root: Path, prefix: str = "", *, limit: int | None = READ_AT_MOST) -> list[str]:
-    """Return the addresses below `root` that begin with `prefix`, nearest first; never raises on what it cannot read.
-
-    A part of a path gives files (`jobs/cr` -> `jobs/crawl.py:fetch`), anything else modules. Folders to look into end
-    with `/`, and modules whose functions were not looked for, since `limit` bytes of source had been read, with `:`.
-    """
-    module, colon, name = prefix.rpartition(":")
-    if colon:
-        names = _functions(_read(_source(root, module)))
-        return [f"{module}:{found}" for found in names if found.startswith(name)]
-    matches: list[tuple[str, Path | None]] = []
-    if not _is_path(prefix) and not prefix.startswith("."):
-        matches += _modules(root, prefix)
-    addresses = []
-    left = float("inf") if limit is None else limit
-    for module, path in matches or _files(root, prefix):
-        if path is None:
-            addresses.append(module)
-        elif left > 0:
-            source = _read(path)
-            left -= len(source)
-            addresses += [f"{module}:{found}" for found in _functions(source)]
-        else:
-            addresses.append(f"{module}:")
-    return addresses
-
-
-def parameter_names(root: Path, address_text: str) -> list[tuple[str, str, str | None]]:
-    """Return (name, annotation, default) of each parameter as the source writes them, importing nothing.
-
-    The annotation is `""` where there is none, the default None. `*args` and `**kwargs` are left out; what cannot be
-    found or read has no parameters.
-    """
-    module, _, name = address_text.rpartition(":")
-    node, is_method = _definition(_read(_source(root, module)), name)
-    if node is None:
-        return []
-    given = node.args
-    positional = given.posonlyargs + given.args
-    defaults = [None] * (len(positional) - len(given.defaults)) + given.defaults + given.kw_defaults
-    return [
-        (
-            parameter.arg,
-            ast.unparse(parameter.annotation) if parameter.annotation else "",
-            ast.unparse(default) if default else None,
-        )
-        for parameter, default in zip(positional + given.kwonlyargs, defaults, strict=True)
-    ][is_method:]
-
-
-def has_source(root: Path, address: Address) -> bool:
-    """Return whether the address's module is a file below `root`, or that file."""
-    source = _source(root, address.module)
-    return source is not None and source.is_file()
-
-
-def bound_names(root: Path, address: Address) -> set[str]:
-    """Return the names that the source of the address's module defines, assigns or imports at its top level, importing nothing.
-
-    `*` is among them where it imports all of another module. Raises `AddressNotFound` for source that is no Python.
-    """
-    source = _read(_source(root, address.module))
-    try:
-        ast.parse(source)
-    except (SyntaxError, ValueError) as error:
-        raise AddressNotFound(f"{address.module} cannot be parsed: {error}.") from None
-    names: set[str] = set()
-    for node in _parse(source):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            names.add(node.name)
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            names.update(alias.asname or alias.name.partition(".")[0] for alias in node.names)
-        else:
-            names.update(
-                inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store)
-            )
-    return names
-
-
-def written_options(root: Path, address: Address) -> dict[str, Any] | None:
-    """Return the options that the source gives to `@boost(…)` in plain words, importing nothing.
-
-    Empty for a function that is not decorated, and where there is no such module at all. None: only importing it can tell
-    (an installed module, another decorator, a computed `queue` or `broker`, a name that is not defined in the module itself).
-    """
-    if not has_source(root, address):
-        installed = not address.is_file and importlib.util.find_spec(address.module.partition(".")[0]) is not None
-        return None if installed else {}
-    node, _ = _definition(_read(_source(root, address.module)), address.name)
-    if node is None:
-        return None
-    options: dict[str, Any] = {}
-    for decorator in node.decorator_list:
-        function, keywords = (decorator.func, decorator.keywords) if isinstance(decorator, ast.Call) else (decorator, [])
-        name = ast.unparse(function).rpartition(".")[2]
-        if name not in ("boost", "staticmethod", "classmethod"):
-            return None
-        for given in keywords:
-            try:
-                options[given.arg or "**"] = ast.literal_eval(given.value)
-            except ValueError:
-                if given.arg in (None, "queue", "broker"):
-                    return None
-    return None if "**" in options else options
-
-
 # --- the forms of an address
-
-
-def _is_path(module: str) -> bool:
-    return module.endswith(".py") or "/" in module or os.sep in module
 
 
 def _is_dotted_name(text: str) -> bool:
@@ -278,24 +157,17 @@ def _right_form(text: str, root: Path | None) -> str:
     text = text.strip(":")
     if not text:
         return EXAMPLE
-    if not _is_path(text):
-        for found in find_addresses(root or Path.cwd(), text.partition(".")[0]):
-            if found.replace(":", ".") == text:
-                return f"write {found}."
+    if not is_path(text):
+        for module, path in modules_below(root or Path.cwd(), text.partition(".")[0]):
+            if text.startswith(f"{module}.") and text[len(module) + 1 :] in functions_of(read_source(path)):
+                return f"write {module}:{text[len(module) + 1 :]}."
     module, dot, name = text.rpartition(".")
-    if _is_path(text) or not dot or not _is_dotted_name(text):
+    if is_path(text) or not dot or not _is_dotted_name(text):
         return f"name the function, too: {text}:FUNCTION. {EXAMPLE}"
     return f"write {module}:{name}."
 
 
 # --- importing
-
-
-def _bases(root: Path) -> list[Path]:
-    """Return the folders that modules are named from: a `src` folder that is no package, and the root itself."""
-    root = Path(os.path.abspath(root))
-    source = root / "src"
-    return [source, root] if source.is_dir() and not (source / "__init__.py").exists() else [root]
 
 
 def _put_on_path(folder: Path, position: int) -> None:
@@ -312,9 +184,9 @@ def _module_names(path: Path, bases: list[Path]) -> list[str]:
 def _import_file(address: Address, root: Path) -> ModuleType:
     path = Path(os.path.abspath(root / address.module))
     if not path.is_file():
-        near = [f"{_canonical(str(found), root)}:{address.name}" for _, found in _files(path.parent, "") if found]
+        near = [f"{_canonical(str(found), root)}:{address.name}" for _, found in files_below(path.parent, "") if found]
         raise AddressNotFound(f"There is no file {str(path)!r}.{did_you_mean(address.text, near)}")
-    names = _module_names(path, _bases(root))
+    names = _module_names(path, bases_of(root))
     base = path.parent
     while (base / "__init__.py").exists():
         base = base.parent
@@ -363,7 +235,7 @@ def _main_module(name: str, root: Path) -> str:
     if not file or not os.path.isfile(file):
         raise UsageError(f"{name} has no address, since it was typed in, not read from a file: consumers cannot import it.")
     path = Path(os.path.abspath(file))
-    for module in _module_names(path, _bases(root)):
+    for module in _module_names(path, bases_of(root)):
         if _is_dotted_name(module) and (module not in sys.modules or _leads_to(module, path)):
             return module
     return _canonical(str(path), root)
@@ -371,7 +243,7 @@ def _main_module(name: str, root: Path) -> str:
 
 def _why_not(error: BaseException, module: str, root: Path) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name and f"{module}.".startswith(f"{error.name}."):
-        modules = [found for found, _ in _modules(root)]
+        modules = [found for found, _ in modules_below(root)]
         deeper = [found for found in modules if found.endswith(f".{module}")]
         hint = f" Did you mean {deeper[0]!r}?" if deeper else did_you_mean(module, modules)
         return f"There is no module {error.name!r}, neither in {root} nor installed.{hint}"
@@ -416,123 +288,3 @@ def _resolve(module: ModuleType, address: Address) -> Any:
             f"{address} is a method that needs an object to be called on: make it a @staticmethod or @classmethod."
         )
     return target
-
-
-# --- reading source code
-
-
-def _modules(root: Path, prefix: str = "") -> Iterator[tuple[str, Path]]:
-    """Yield the modules whose names begin with `prefix`, looking only into folders that can hold them."""
-    bases = _bases(root)
-    folders = deque((base, "") for base in reversed(bases))
-    for _ in range(MAX_FOLDERS):
-        if not folders:
-            return
-        folder, package = folders.popleft()
-        entries = _entries(folder)
-        names = {entry.name for entry in entries}
-        if "pyvenv.cfg" in names:
-            continue
-        if package.startswith(prefix) and package and "__init__.py" in names:
-            yield package, folder / "__init__.py"
-        for entry in entries:
-            stem, dot, suffix = entry.name.partition(".")
-            module = f"{package}.{stem}" if package else stem
-            if not stem.isidentifier() or not (module.startswith(prefix) or prefix.startswith(f"{module}.")):
-                continue
-            if suffix == "py" and module.startswith(prefix) and stem != "__init__" and not _NOT_TASKS.fullmatch(stem):
-                yield module, Path(entry.path)
-            elif not dot and stem not in _SKIPPED and _is_folder(entry) and Path(entry.path) not in bases:
-                folders.append((Path(entry.path), module))
-
-
-def _files(root: Path, prefix: str) -> Iterator[tuple[str, Path | None]]:
-    """Yield the Python files of one folder, whose paths begin with `prefix`, and its folders, with None."""
-    folder, slash, start = prefix.rpartition("/")
-    for entry in _entries(root / (folder + slash)):
-        if not entry.name.startswith(start) or entry.name.startswith((".", "__pycache__")):
-            continue
-        if _is_folder(entry):
-            yield f"{folder}{slash}{entry.name}/", None
-        elif entry.name.endswith(".py"):
-            yield f"{folder}{slash}{entry.name}", Path(entry.path)
-
-
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
-    except OSError:
-        return []
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a symbolic link to itself
-        return False
-
-
-def _source(root: Path, module: str) -> Path | None:
-    if _is_path(module):
-        return root / module
-    inner = module.replace(".", "/")
-    places = [base / f"{inner}{end}" for base in _bases(root) for end in (".py", "/__init__.py")]
-    return next((place for place in places if place.is_file()), None)
-
-
-def _read(path: Path | None) -> bytes:
-    try:
-        return path.read_bytes() if path else b""
-    except OSError:
-        return b""
-
-
-def _parse(source: bytes) -> list[ast.stmt]:
-    """Return the statements that run when the module is imported; none of a broken one."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return []
-    statements: list[ast.stmt] = []
-    rest: list[ast.stmt] = tree.body[::-1]
-    while rest:
-        node = rest.pop()
-        if isinstance(node, ast.Try) or (isinstance(node, ast.If) and "__main__" not in ast.dump(node.test)):
-            rest += [*node.body, *node.orelse][::-1]
-        else:
-            statements.append(node)
-    return statements
-
-
-def _is_static(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
-    """Return `staticmethod` or `classmethod` as the node is decorated, or an empty text."""
-    kinds = (decorator.id for decorator in node.decorator_list if isinstance(decorator, ast.Name))
-    return next((kind for kind in kinds if kind in ("staticmethod", "classmethod")), "")
-
-
-def _functions(source: bytes) -> list[str]:
-    """Return the public functions of a module, and the static and class methods of its public classes."""
-    names = []
-    for node in _parse(source):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            names.append(node.name)
-        elif isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-            methods = (inner for inner in node.body if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef))
-            names += [f"{node.name}.{method.name}" for method in methods if _is_static(method)]
-    return [name for name in dict.fromkeys(names) if not name.rpartition(".")[2].startswith("_")]
-
-
-def _definition(source: bytes, name: str) -> tuple[ast.FunctionDef | ast.AsyncFunctionDef | None, bool]:
-    """Return the definition of `name`, and whether its first parameter is `self` or `cls`."""
-    body, in_class = _parse(source), False
-    *classes, last = name.split(".")
-    for part in classes:
-        body = next((node.body for node in body if isinstance(node, ast.ClassDef) and node.name == part), [])
-        in_class = True
-    for node in reversed(body):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == last:
-            return node, in_class and _is_static(node) != "staticmethod"
-    return None, False

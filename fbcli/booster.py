@@ -26,7 +26,7 @@ from fbcli.clock import SYSTEM
 from fbcli.errors import BadArguments, BadSetting, Unsupported, UsageError
 from fbcli.message import decode, encode, new_task_id
 from fbcli.options import Options, TaskOptions, explain, parse_duration, parse_moment
-from fbcli.queue import Queue
+from fbcli.queues.queue import Queue
 from fbcli.result import AsyncResult, in_thread
 from fbcli.settings import Origin, Settings, load
 

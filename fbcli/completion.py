@@ -15,11 +15,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fbcli.address import find_addresses, parameter_names
 from fbcli.broker import DEAD_SUFFIX, schemes
-from fbcli.dead import DeadLetters
 from fbcli.errors import FbError
-from fbcli.queues import find_queue
+from fbcli.finding import find_queue
+from fbcli.outline import find_addresses, parameter_names
+from fbcli.queues.dead import DeadLetters
 from fbcli.settings import Settings, load
 from fbcli.sqlite_file import path_of
 from fbcli.stores import SCHEMES as STORES

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from fbcli.broker import Outgoing
+from fbcli.finding import find_queue
 from fbcli.message import encode
-from fbcli.queue import Queue
-from fbcli.queues import find_queue
+from fbcli.queues.queue import Queue
 from fbcli.settings import Settings, load
 
 

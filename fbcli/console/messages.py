@@ -9,8 +9,8 @@ import msgspec
 
 from fbcli.console.output import visible
 from fbcli.console.times import local
-from fbcli.dead import Letter
-from fbcli.envelope import Envelope
+from fbcli.queues.dead import Letter
+from fbcli.queues.envelope import Envelope
 
 LONGEST = 300
 """Characters of arguments shown in a table; `--json` shows all."""

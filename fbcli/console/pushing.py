@@ -11,8 +11,8 @@ from fbcli.clock import SYSTEM
 from fbcli.console.output import Output
 from fbcli.console.times import due
 from fbcli.errors import PartlyDone
-from fbcli.feed import Feed
-from fbcli.records import Record
+from fbcli.pushing.feed import Feed
+from fbcli.pushing.records import Record
 
 
 class Pushing:

@@ -83,7 +83,8 @@ class Settler:
         if task.state == FAILED:
             if not task.plan.options.dead:
                 return Settlement(delivery)
-            return Settlement(delivery, Action.BURY, 0.0, replace_extra(delivery.body, {"task_id": task.task_id, "dead": self._obituary(task)}))
+            changes: dict[str, Any] = {"task_id": task.task_id, "dead": self._obituary(task)}
+            return Settlement(delivery, Action.BURY, 0.0, replace_extra(delivery.body, changes))
         body = None
         if task.state == RETRY:
             changes = {"task_id": task.task_id, "attempts": task.attempt, "delay_until": None}

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,6 +36,12 @@ def make_fleet(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Calla
         fleet.end()
 
 
+def at_work(fleet: Fleet, consumer: subprocess.Popen[bytes]) -> bool:
+    """Whether a child of this consumer has begun a task."""
+    children = set(children_of(consumer.pid))
+    return any(run.pid in children for runs in fleet.runs().values() for run in runs)
+
+
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("function", ["work", "awork"], ids=["threads", "asyncio"])
 @pytest.mark.parametrize("kind", ["sqlite", "redis"])
@@ -43,16 +50,11 @@ def test_kill_9_of_whole_trees_loses_nothing(make_fleet: Callable[[str], Fleet],
     total = 2500
     fleet.push(function, range(total))
     options = ("--concurrency", "4", "--processes", "2", "--heartbeat", str(HEARTBEAT), "--log-level", "WARNING")
-    survivor = fleet.consume(function, "--concurrency", "2", "--heartbeat", str(HEARTBEAT), "--log-level", "WARNING")
+    fleet.consume(function, "--concurrency", "2", "--heartbeat", str(HEARTBEAT), "--log-level", "WARNING")
     kills: list[tuple[float, list[int]]] = []
     for _ in range(ROUNDS):
-        victim, before = fleet.consume(function, *options), len(fleet.runs())
-        survivors = {survivor.pid}
-        wait_until(
-            lambda before=before: any(run.pid not in survivors for runs in fleet.runs().values() for run in runs[-1:])
-            and len(fleet.runs()) > before,
-            "the new consumer to work",
-        )
+        victim = fleet.consume(function, *options)
+        wait_until(lambda victim=victim: at_work(fleet, victim), "the new consumer to work")
         time.sleep(chance.uniform(0.0, 0.6))
         kills.append((time.time(), kill_tree(victim)))
     fleet.consume(function, *options)

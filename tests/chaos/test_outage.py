@@ -102,7 +102,7 @@ def test_a_full_disk(tmp_path: Path, small_disk: Path) -> None:
         fleet.consume("work", "--concurrency", "4", "--heartbeat", "0.5")
         fleet.wait_for(30)
         free = fill(small_disk)
-        with pytest.raises(AssertionError, match="(?i)full"):
+        with pytest.raises(AssertionError, match=r"(?i)full"):
             fleet.push("work", range(300, 900))
         wait_until(lambda: "Trying again until it works" in fleet.log_text(), "the consumer to notice")
         free()
@@ -126,7 +126,7 @@ def test_a_read_only_file(tmp_path: Path) -> None:
     else:
         queue.chmod(0o444)
     try:
-        with pytest.raises(AssertionError, match="(?i)read-only|readonly|not permitted|cannot be written"):
+        with pytest.raises(AssertionError, match=r"(?i)read-only|readonly|not permitted|cannot be written"):
             fleet.push("work", range(3, 6))
     finally:
         if os.geteuid() == 0:

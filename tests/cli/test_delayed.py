@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fbcli.queue import Queue
+from fbcli.queues.queue import Queue
 from tests.cli.conftest import Shell
 from tests.lines import message, queue_in
 

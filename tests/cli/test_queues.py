@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fbcli.broker import Outgoing
-from fbcli.queue import Queue
+from fbcli.queues.queue import Queue
 from tests.cli.conftest import Shell
 from tests.lines import letter, message, queue_in
 from tests.servers import wait_until

@@ -221,6 +221,21 @@ class BrokerContract:
         ack(inbox, new)
         self.check_empty(broker, queue, inbox)
 
+    @pytest.mark.parametrize("action", [Action.ACK, Action.RELEASE])
+    def test_a_repetition_leaves_the_next_delivery_alone(
+        self, broker: Broker, queue: str, inbox: Inbox, action: Action
+    ) -> None:
+        self.need(broker, "ack")
+        broker.publish(queue, [Outgoing(b"x")])
+        (first,) = self.receive(inbox, 1)
+        assert not inbox.settle([Settlement(first, Action.RELEASE)])
+        (second,) = self.receive(inbox, 1)
+        assert not inbox.settle([Settlement(first, action)])
+        self.check_held(broker, queue, 1)
+        assert inbox.fetch(10, 0.05) == []
+        ack(inbox, [second])
+        self.check_empty(broker, queue, inbox)
+
     @pytest.mark.parametrize(
         "body",
         [b"", b"\0", bytes(range(256)), '{"text": "żółć, 队列, \U0001f680"}'.encode(), b"\r\n" * 3, b"x" * 1_000_000],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import threading
 import time
@@ -433,7 +434,7 @@ def test_rate_is_paced_and_counts_starts_not_ends(make: Make) -> None:
     booster.push_many({"x": i} for i in range(50))
     drain(booster)
     assert len(started) == 50
-    gaps = [b - a for a, b in zip(started, started[1:], strict=False)]
+    gaps = [b - a for a, b in itertools.pairwise(started)]
     assert sum(gaps) / len(gaps) == pytest.approx(0.02, rel=0.2)
 
 

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from fbcli.address import Address, address_of, find_addresses, load, parameter_names
+from fbcli.address import Address, address_of, load
 from fbcli.errors import AddressNotFound, ExitCode, UsageError
+from fbcli.outline import find_addresses, parameter_names
 
 Write = Callable[..., Path]
 

@@ -25,9 +25,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, PositiveInt
 
-from fbcli.arguments import Signature, Template, parse_pairs
+from fbcli.arguments import Signature
 from fbcli.errors import BadArguments, ExitCode, UsageError
 from fbcli.message import MAX_BYTES, decode, encode
+from fbcli.tokens import Template, parse_pairs
 
 if TYPE_CHECKING:
     from nowhere import Unknown  # type: ignore[import-not-found]

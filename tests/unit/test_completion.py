@@ -13,7 +13,7 @@ from fbcli import completion
 from fbcli.commands.app import COMMANDS
 from fbcli.commands.complete import complete, main
 from fbcli.errors import Unavailable
-from fbcli.queues import find_queue
+from fbcli.finding import find_queue
 from tests.lines import letter, message, settings_in
 
 

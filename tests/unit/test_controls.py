@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import statistics
 
@@ -59,7 +60,7 @@ def test_rate_makes_up_for_late_wake_ups() -> None:
     times = sorted(at + chance.uniform(0, 0.004) for at in ideal)
     started = starts(Rate(50), times)
     assert len(started) >= 999
-    gaps = [b - a for a, b in zip(started, started[1:], strict=False)]
+    gaps = [b - a for a, b in itertools.pairwise(started)]
     assert statistics.mean(gaps) == pytest.approx(0.02, rel=0.005)
 
 

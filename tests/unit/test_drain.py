@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from fbcli.broker import Broker, Inbox, Size
-from fbcli.drain import FIRST_POLL, LAST_POLL, Backlog, Drain
 from fbcli.errors import Unsupported
-from fbcli.queue import Queue
+from fbcli.queues.drain import FIRST_POLL, LAST_POLL, Backlog, Drain
+from fbcli.queues.queue import Queue
 from fbcli.stores.base import Worker
 from tests.lines import message, queue_in
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from fbcli.broker import Delivery, Outgoing
-from fbcli.dead import DeadLetters, Letter, changed, editable, edited
-from fbcli.envelope import Envelope
 from fbcli.errors import BadMessage, PartlyDone, TaskNotFound
 from fbcli.message import decode, replace_extra
-from fbcli.queue import EVERYTHING, Queue
+from fbcli.queues.dead import DeadLetters, Letter, changed, editable, edited
+from fbcli.queues.envelope import Envelope
+from fbcli.queues.queue import EVERYTHING, Queue
 from tests.lines import letter, message, queue_in
 from tests.servers import wait_until
 
@@ -181,7 +181,7 @@ def test_an_edited_letter_stays_dead_until_it_is_replayed(queue: Queue) -> None:
 def test_what_a_killed_command_had_taken_comes_back(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     if not queue.broker.capabilities.ack:
         pytest.skip("cannot acknowledge: what it takes is gone")
-    monkeypatch.setattr("fbcli.queue.LEASE", 0.2)
+    monkeypatch.setattr("fbcli.queues.queue.LEASE", 0.2)
     queue.dead.publish([letter(f"d{number}", x=number) for number in range(3)])
     inbox = queue.broker.open(queue.dead.name, consumer_id="killed", prefetch=10, lease=0.2)
     assert len(inbox.fetch(10, 1.0)) == 3  # and never heard of again

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fbcli.errors import AddressNotFound, Unsupported, UsageError
-from fbcli.queues import find_queue, nearby, obstacles, overview
+from fbcli.finding import find_queue, nearby, obstacles, overview
 from fbcli.settings import Settings
 from fbcli.stores.base import Worker
 from tests.lines import letter, message, settings_in

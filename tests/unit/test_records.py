@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from fbcli.arguments import Signature
 from fbcli.errors import UsageError
-from fbcli.records import Pipe, Record, read_records, scan_records
+from fbcli.pushing.records import Pipe, Record, read_records, scan_records
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 JSON = st.recursive(

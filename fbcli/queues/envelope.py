@@ -11,7 +11,6 @@ import msgspec
 from fbcli.errors import BadMessage
 from fbcli.message import decode, replace_extra
 
-
 LARGEST = 1e15
 """No time or count of a message is larger."""
 

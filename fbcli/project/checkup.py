@@ -9,11 +9,12 @@ from typing import Any
 
 import msgspec
 
-from fbcli.address import Address, bound_names, find_addresses, has_source
+from fbcli.address import Address
 from fbcli.broker import find_broker
 from fbcli.connection import mask
 from fbcli.errors import AddressNotFound, BadSetting, ExitCode, FbError, did_you_mean
 from fbcli.options import Options
+from fbcli.outline import bound_names, find_addresses, has_source
 from fbcli.settings import Settings
 
 

@@ -13,9 +13,9 @@ import msgspec
 
 from fbcli.broker import Broker, Delivery, Outgoing, Settlement, Size, dead_queue
 from fbcli.clock import SYSTEM, Clock
-from fbcli.envelope import Envelope
 from fbcli.errors import PartlyDone, TaskNotFound, Unsupported, did_you_mean
 from fbcli.message import new_task_id
+from fbcli.queues.envelope import Envelope
 from fbcli.stores.base import Parked, Store
 
 LEASE = 5.0

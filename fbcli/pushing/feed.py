@@ -10,7 +10,7 @@ from typing import Any
 
 from fbcli.broker import Outgoing
 from fbcli.errors import Unavailable, UsageError
-from fbcli.records import Record
+from fbcli.pushing.records import Record
 
 BATCH = 500
 """Messages published at once."""

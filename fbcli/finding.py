@@ -8,10 +8,11 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from fbcli.address import Address, has_source, written_options
+from fbcli.address import Address
 from fbcli.broker import DEAD_SUFFIX
 from fbcli.errors import Unsupported, UsageError, did_you_mean
-from fbcli.queue import Queue
+from fbcli.outline import has_source, written_options
+from fbcli.queues.queue import Queue
 from fbcli.settings import Settings
 
 

@@ -1,4 +1,4 @@
-"""The child processes of `fb consume --processes N`: `python -m fbcli.child`, with a channel to the parent as standard input."""
+"""The child processes of `fb consume --processes N`: `python -m fbcli.consuming.child`, with a channel to the parent as standard input."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from fbcli.console.whole_lines import WholeLines
-from fbcli.crew import Crew, CrewSpec, make_crew
+from fbcli.consuming.crew import Crew, CrewSpec, make_crew
 from fbcli.engine.conductor import Conductor
 from fbcli.engine.narrator import OnEvent
 from fbcli.engine.supervisor import Channel

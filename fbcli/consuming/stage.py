@@ -17,7 +17,7 @@ from fbcli.clock import SYSTEM
 from fbcli.console.board import Board
 from fbcli.console.output import Output
 from fbcli.console.views import JsonView, LineView, View
-from fbcli.crew import Crew, CrewSpec
+from fbcli.consuming.crew import Crew, CrewSpec
 from fbcli.engine.conductor import Conductor, Staff
 from fbcli.engine.services import Service
 from fbcli.engine.supervisor import Supervisor, python_command
@@ -93,7 +93,7 @@ class Stage:
             return crew
         specs = [self._part(boosters, spec, index) for index in range(processes)]
         drain = max(booster.options.drain for booster in boosters)
-        return Supervisor(python_command("fbcli.child"), specs, drain=drain, on_message=self._heard)
+        return Supervisor(python_command("fbcli.consuming.child"), specs, drain=drain, on_message=self._heard)
 
     @staticmethod
     def _part(boosters: Sequence[Booster[Any, Any]], spec: CrewSpec, index: int) -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from fbcli.clock import Clock
-from fbcli.queue import Queue
+from fbcli.queues.queue import Queue
 
 FIRST_POLL, LAST_POLL = 0.05, 0.5
 """Seconds between two looks at the broker, growing: short waits end at once, long ones cost the broker nothing."""

@@ -10,8 +10,8 @@ from typing import Any
 
 from fbcli.booster import Booster, task_id_of
 from fbcli.errors import TaskFailed, TimedOut
+from fbcli.finding import obstacles
 from fbcli.message import decode, encode
-from fbcli.queues import obstacles
 from fbcli.result import AsyncResult
 
 _OWN = os.path.dirname(os.path.abspath(__file__)) + os.sep

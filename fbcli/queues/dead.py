@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 
 from fbcli.broker import DEAD_SUFFIX, Delivery, Outgoing
-from fbcli.envelope import Envelope, number
 from fbcli.errors import TaskNotFound
 from fbcli.message import check_limits, decode, encode, replace_extra
-from fbcli.queue import EVERYTHING, Done, Queue, missing
+from fbcli.queues.envelope import Envelope, number
+from fbcli.queues.queue import EVERYTHING, Done, Queue, missing
 
 FIRST_LOOK = 1000
 """Dead letters read at once when one is looked for; ten times more at each further look."""
