@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Sequence
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from fbcli.broker import Action, Delivery, Inbox, Outgoing, Settlement, dead_queue
 from fbcli.redis_client import translating
@@ -19,9 +19,6 @@ from .redis_blocked import BlockedPop
 from .redis_link import Link, Reach
 from .redis_scripts import BEAT, BELL, CLAIM, LEAVE, LEVEL, RELEASE
 from .redis_wait import Waker, readable
-
-if TYPE_CHECKING:
-    from .redis import RedisBroker
 
 _ACK = Action.ACK
 
@@ -33,10 +30,22 @@ BLOCK_SECONDS = 2.0
 before the consumer's messages are taken back."""
 
 
+class Home(Protocol):
+    """What an inbox asks of its broker."""
+
+    url: str
+
+    def keys(self, queue: str) -> tuple[str, str, str, str]: ...
+    def prefixes(self, queue: str) -> tuple[str, str]: ...
+    def announce(self, queue: str) -> None: ...
+    def new_id(self) -> str: ...
+    def publish(self, queue: str, messages: Sequence[Outgoing]) -> None: ...
+
+
 class RedisInbox(Inbox):
     """Used by one thread, `wake` and `keep_alive` apart."""
 
-    def __init__(self, broker: RedisBroker, reach: Reach, queue: str, consumer_id: str, lease: float) -> None:
+    def __init__(self, broker: Home, reach: Reach, queue: str, consumer_id: str, lease: float) -> None:
         self._broker, self._queue, self._lease = broker, queue, lease
         self._owner = f"{consumer_id}:{os.urandom(4).hex()}"
         self._prefixes = broker.prefixes(queue)

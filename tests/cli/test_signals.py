@@ -6,7 +6,6 @@ import fcntl
 import json
 import os
 import pty
-import re
 import signal
 import subprocess
 import termios
@@ -121,31 +120,48 @@ def test_the_second_signal_stops_at_once(plain: Shell, function: str, words: lis
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])
-def test_quit_stops_at_once(shop: Shell, processes: str) -> None:
-    push(shop, "hold")
-    with Consuming(shop, "jobs:hold", "--processes", processes) as consumer:
-        consumer.until(lambda: began(shop) == [0], "it to run")
+def test_quit_stops_at_once(plain: Shell, processes: str) -> None:
+    push(plain, "hold")
+    with Consuming(plain, "jobs:hold", "--processes", processes) as consumer:
+        consumer.until(lambda: began(plain) == [0], "it to run")
         consumer.send(signal.SIGQUIT)
         assert consumer.wait() == 131
-    assert size(shop, "hold") == Size(ready=1, in_flight=0, delayed=0)
+    assert size(plain, "hold") == Size(ready=1, in_flight=0, delayed=0)
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])
-def test_tstp_quiets(shop: Shell, processes: str) -> None:
-    push(shop, "hold", range(2))
-    with Consuming(shop, "jobs:hold", "--processes", processes, "--json") as consumer:
-        consumer.until(lambda: len(began(shop)) == 2, "them to run")
+def test_tstp_quiets(plain: Shell, processes: str) -> None:
+    push(plain, "hold", range(2))
+    with Consuming(plain, "jobs:hold", "--processes", processes, "--concurrency", str(2 // int(processes)), "--json") as consumer:
+        consumer.until(lambda: len(began(plain)) == 2, "them to run")
         consumer.send(signal.SIGTSTP)
         consumer.until(lambda: consumer.says("quiet"), "it to say so")
-        shop.write("go", "")
-        consumer.until(lambda: size(shop, "hold") == Size(ready=0, in_flight=0, delayed=0), "what ran to be finished")
-        push(shop, "hold", range(2, 6))
+        plain.write("go", "")
+        consumer.until(lambda: size(plain, "hold") == Size(ready=0, in_flight=0, delayed=0), "what ran to be finished")
+        push(plain, "hold", range(2, 6))
         seen = len(consumer.events)
         consumer.until(lambda: len(consumer.events) >= seen + 2, "it to live on")
-        assert size(shop, "hold").ready == 4
-        shop.ok("consume", "jobs:hold", "--burst")
-        assert sorted(note.n for note in notes(shop, "end")) == list(range(6)), "another one takes it"
+        assert size(plain, "hold").ready == 4
+        plain.ok("consume", "jobs:hold", "--burst")
+        assert sorted(note.n for note in notes(plain, "end")) == list(range(6)), "another one takes it"
         assert consumer.stop() == 0
+
+
+@pytest.mark.xfail(strict=True, reason="Supervisor: a process that is started after TSTP is not quiet (nor one that gets it while it starts)")
+def test_a_process_that_is_replaced_stays_quiet(plain: Shell) -> None:
+    push(plain, "hold", range(2))
+    with Consuming(plain, "jobs:hold", "--processes", "2", "--concurrency", "1", "--heartbeat", "1h") as consumer:
+        consumer.until(lambda: len(began(plain)) == 2, "them to run")
+        consumer.send(signal.SIGTSTP)
+        consumer.until(lambda: consumer.says("quiet"), "it to say so")
+        victim, other = consumer.children()
+        push(plain, "hold", range(2, 3))
+        os.kill(victim, signal.SIGKILL)
+        consumer.until(lambda: len(set(consumer.children()) - {victim}) == 2, "another one")
+        with pytest.raises(TimeoutError):
+            wait_until(lambda: len(began(plain)) > 2, "it to take what it should not", 2)
+        consumer.send(signal.SIGQUIT)
+        consumer.wait()
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])
@@ -155,28 +171,28 @@ def test_usr1_shows_stacks_and_what_runs(plain: Shell, processes: str) -> None:
         consumer.until(lambda: began(plain) == [0], "it to run")
         consumer.send(signal.SIGUSR1)
         consumer.until(lambda: consumer.says("jobs.hold runs t0 {'n': 0}"), "the task")
-        consumer.until(lambda: re.search(r'jobs\.py", line \d+ in hold', consumer.err) is not None, "the stack of its thread")
+        consumer.until(lambda: "in hold" in consumer.err, "the stack of its thread")
         plain.write("go", "")
         assert consumer.stop() == 0, "and it goes on"
     assert began(plain) == [0]
     assert consumer.out == ""
 
 
-def test_hup_replaces_the_processes(shop: Shell) -> None:
-    push(shop, "hold", range(2))
-    with Consuming(shop, "jobs:hold", "--processes", "2", "--concurrency", "1") as consumer:
-        consumer.until(lambda: len(began(shop)) == 2, "one to run in each")
+def test_hup_replaces_the_processes(plain: Shell) -> None:
+    push(plain, "hold", range(2))
+    with Consuming(plain, "jobs:hold", "--processes", "2", "--concurrency", "1") as consumer:
+        consumer.until(lambda: len(began(plain)) == 2, "one to run in each")
         before = consumer.children()
         consumer.send(signal.SIGHUP)
         consumer.until(lambda: consumer.says("restarting"), "it to say so")
-        shop.write("go", "")
+        plain.write("go", "")
         consumer.until(lambda: len(set(consumer.children()) - set(before)) == 2, "two new ones")
-        push(shop, "hold", range(2, 12))
-        consumer.until(lambda: len(notes(shop, "end")) == 12, "all to be done")
+        push(plain, "hold", range(2, 12))
+        consumer.until(lambda: len(notes(plain, "end")) == 12, "all to be done")
         assert consumer.stop() == 0
-    assert {note.pid for note in notes(shop) if note.n < 2} == set(before), "what ran was finished"
-    assert not {note.pid for note in notes(shop) if note.n >= 2} & set(before)
-    assert sorted(began(shop)) == list(range(12))
+    assert {note.pid for note in notes(plain) if note.n < 2} == set(before), "what ran was finished"
+    assert not {note.pid for note in notes(plain) if note.n >= 2} & set(before)
+    assert sorted(began(plain)) == list(range(12))
     assert "jobs.hold: 12 done" in consumer.err, "the totals go on"
 
 
@@ -200,7 +216,7 @@ def test_a_process_that_was_told_to_end_is_replaced(plain: Shell) -> None:
         os.kill(victim, signal.SIGTERM)
         consumer.until(lambda: victim not in consumer.children(), "it to end")
         try:
-            wait_until(lambda: len(consumer.children()) == 2, "another one", 3)
+            wait_until(lambda: len(consumer.children()) == 2, "another one", 2.5)
         finally:
             assert other in consumer.children()
             consumer.send(signal.SIGTERM)
@@ -244,7 +260,7 @@ def test_a_terminal_that_is_closed_stops_it(plain: Shell, processes: str) -> Non
         try:
             wait_until(lambda: began(plain) == [0], "it to work")
             os.close(ours)
-            child.wait(5)
+            child.wait(3)
         finally:
             child.terminate()
             child.wait(PATIENCE)
