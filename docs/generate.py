@@ -106,7 +106,7 @@ def _default(option: Any) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;") if "`" not in text else text.replace("|", "\\|")
+    return text.replace("|", "\\|").replace("\n", " ")
 
 
 if __name__ == "__main__":

@@ -30,16 +30,21 @@ class Service(ABC):
     def __init__(self, period: float) -> None:
         self.period = period
         self._ended = threading.Event()
+        self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self._troubled = False
 
     def start(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._serve, name=f"fb-{self.name}", daemon=True)
-            self._thread.start()
+        """Begin; once. What was stopped stays so."""
+        with self._starting:
+            if self._thread is None and not self._ended.is_set():
+                self._thread = threading.Thread(target=self._serve, name=f"fb-{self.name}", daemon=True)
+                self._thread.start()
 
     def stop(self) -> None:
-        self._ended.set()
+        """End, and wait for the duty that is being done."""
+        with self._starting:
+            self._ended.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
 

@@ -1,0 +1,42 @@
+"""The Python API in one process: boost a function, push many calls, consume them, wait for a result.
+
+python orders.py            # prints a summary as JSON
+"""
+
+import json
+import threading
+from collections import Counter
+
+from fbcli import DeadLetter, boost
+
+booked: Counter[str] = Counter()
+lock = threading.Lock()
+
+
+@boost(broker="memory://", concurrency=8, retries=2)
+def book(customer: str, cents: int) -> int:
+    """Book an order; return the customer's total."""
+    if cents < 0:
+        raise DeadLetter("a negative amount needs a person")  # tried no more: `fb dead` shows it, with this reason
+    with lock:
+        booked[customer] += cents
+        return booked[customer]
+
+
+def main() -> dict[str, object]:
+    book.push("ada", 250)  # checked against the signature, here and now
+    book.push_many({"customer": name, "cents": 100} for name in ("ada", "bob") for _ in range(500))
+    book.publish({"customer": "eve", "cents": -1}, priority=9)
+
+    consumer = book.consume()  # in threads of this process; for processes of their own there is `fb consume`
+    last = book.publish({"customer": "zoe", "cents": 5}, result=True)
+    total = last.result(timeout=30)
+    consumer.stop()
+    consumer.join()
+
+    counts = consumer.tally.snapshot()
+    return {"booked": dict(sorted(booked.items())), "zoe": total, "done": counts.succeeded, "dead": counts.failed}
+
+
+if __name__ == "__main__":
+    print(json.dumps(main()))

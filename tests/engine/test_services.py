@@ -1,0 +1,108 @@
+"""The small services: starting and stopping them in any order and number does no harm; a dead broker or store is told of once."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+
+import pytest
+
+from fbcli.broker import Outgoing
+from fbcli.engine.services import Heartbeat, Mover, Service
+from fbcli.engine.tally import Tally
+from fbcli.errors import Unavailable
+from fbcli.settings import load
+from fbcli.stores.base import Parked
+from tests.servers import wait_until
+
+
+class Counter(Service):
+    name = "counter"
+
+    def __init__(self, period: float) -> None:
+        super().__init__(period)
+        self.beats = 0
+
+    def beat(self) -> None:
+        self.beats += 1
+
+
+def living() -> int:
+    return sum(thread.name == "fb-counter" for thread in threading.enumerate())
+
+
+def test_start_and_stop_are_idempotent() -> None:
+    service = Counter(0.001)
+    service.start()
+    service.start()
+    assert living() == 1
+    wait_until(lambda: service.beats > 3, "some beats")
+    service.stop()
+    service.stop()
+    assert living() == 0
+    Counter(0.001).stop()
+
+
+def test_a_storm_of_starts_and_stops() -> None:
+    chance = random.Random(4)
+    services = [Counter(0.0005) for _ in range(10)]
+
+    def storm() -> None:
+        for _ in range(50):
+            service = chance.choice(services)
+            (service.start if chance.random() < 0.6 else service.stop)()
+
+    threads = [threading.Thread(target=storm) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for service in services:
+        service.stop()
+    assert living() == 0
+
+
+def test_trouble_is_told_once_and_does_not_end_a_service(caplog: pytest.LogCaptureFixture) -> None:
+    class Troubled(Counter):
+        def beat(self) -> None:
+            super().beat()
+            if self.beats < 5 or 10 < self.beats < 15:
+                raise Unavailable("it is away")
+
+    service = Troubled(0.001)
+    with caplog.at_level(logging.WARNING):
+        service.start()
+        wait_until(lambda: service.beats > 20, "it to go on")
+        service.stop()
+    assert [record.message for record in caplog.records] == ["counter: it is away"] * 2
+
+
+def test_heartbeat_counts_what_it_took_back() -> None:
+    broker = load(broker="memory://").open_broker()
+    broker.publish("q", [Outgoing(b"{}")] * 3)
+    dead = broker.open("q", consumer_id="dead", prefetch=3, lease=0.2)
+    assert len(dead.fetch(3, 0)) == 3
+    tally = Tally()
+    heartbeat = Heartbeat(broker.open("q", consumer_id="live", prefetch=3, lease=60), tally, period=0.005)
+    heartbeat.start()
+    wait_until(lambda: tally.counts.reclaimed == 3, "them to be back")
+    heartbeat.stop()
+    assert broker.size("q").ready == 3
+
+
+def test_movers_publish_what_is_due_and_only_that(redis_url: str) -> None:
+    settings = load(broker=redis_url.replace("redis://", "redis+list://"))
+    broker, store = settings.open_broker(), settings.open_store()
+    store.park([Parked(f"p{i}", "q", "redis+list", 1.0 + i, b'{"x": %d}' % i) for i in range(1200)])
+    store.park([Parked("later", "q", "redis+list", 4e9, b"{}"), Parked("other", "q", "redis", 1.0, b"{}")])
+    movers = [Mover(store, broker, "q") for _ in range(2)]
+    for mover in movers:
+        mover.start()
+    wait_until(lambda: store.parked_count("q", "redis+list") == 1, "all that is due to be moved")
+    for mover in movers:
+        mover.stop()
+    assert broker.size("q").ready == 1200
+    assert store.parked_count("q", "redis") == 1, "what is another broker's stays"
+    store.close()
+    broker.close()
