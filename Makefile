@@ -12,7 +12,7 @@ help:  ## show what can be made
 demo: $(VENV)/ready  ## run the main job on the embedded default: every file of the standard library, counted by two processes
 	$(BIN)/python examples/census/demo.py
 
-test: $(VENV)/ready  ## run all tests (a server that is missing skips its tests with a sentence)
+test: $(VENV)/ready  ## run all tests (a server that is missing skips its tests with a sentence); ARGS='-k name'
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(VENV)/ready  ## format check, lint, types, import rules
@@ -24,17 +24,22 @@ lint: $(VENV)/ready  ## format check, lint, types, import rules
 bench: $(VENV)/ready  ## measure, as ratios to floors taken in the same run
 	$(BIN)/python -m benchmarks $(ARGS)
 
+docs: $(VENV)/ready  ## write the command reference anew from the help of the commands
+	$(BIN)/python docs/generate.py
+
 completions: $(VENV)/ready  ## write the completion scripts of the shells anew
 	$(BIN)/fb completion bash > completions/fb.bash
 	$(BIN)/fb completion zsh > completions/_fb
 	$(BIN)/fb completion fish > completions/fb.fish
 	$(BIN)/fb completion powershell > completions/fb.ps1
 
-clean:  ## remove the virtual environment and caches
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+clean:  ## remove the virtual environment, builds and caches
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
+# Made anew when pyproject.toml changes; `build` may hold files of an older layout, which a wheel would take up.
 $(VENV)/ready: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "fbcli needs Python 3.10 or later: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -e '.[all,test,lint]'
+	rm -rf build
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all,test,lint]'
 	touch $@

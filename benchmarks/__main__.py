@@ -23,6 +23,7 @@ from benchmarks.peers import bench as peers
 from benchmarks.place import Place
 from benchmarks.report import missed_in, show, write_json
 from benchmarks.rounds import measure
+from tests.servers import ServerMissing
 
 SUBJECTS = (consume_redis, consume_sqlite, push_redis, push_sqlite, latency, naps, pacing, idle, startup, peers)
 
@@ -38,8 +39,13 @@ def main() -> int:
     if not chosen:
         print(f"No benchmark begins with {' or '.join(options.only)}; --list shows them.", file=sys.stderr)
         return 2
-    with Place(quick=options.quick) as place:
-        known = facts(place.folder)
+    try:
+        place = Place(quick=options.quick)
+    except ServerMissing as missing:
+        print(missing, file=sys.stderr)
+        return 2
+    with place:
+        known = facts(place.folder, peers.PYTHON)
         results = [measure(benchmark, place, options.rounds, _tell) for benchmark in chosen]
     show(known, results)
     if options.json:

@@ -70,7 +70,8 @@ CPU = Figure("cpu", "processor time per task", "µs", best=min)
 BENCHMARKS = [
     Benchmark(
         "consume.redis",
-        f"{COUNT:,} messages of 110 bytes, filled before ({LONGER} times as many for the floors). floor: LPOP 100, msgspec's decoder, call; no acknowledgement. "
+        f"{COUNT:,} messages of 110 bytes, filled before; {LONGER} times as many for the floors. "
+        "floor: LPOP 100, msgspec's decoder, call; no acknowledgement. "
         "inbox: our Redis broker without engine (fetch 500, call, acknowledge).",
         {
             FLOOR: floor,

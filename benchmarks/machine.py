@@ -13,16 +13,18 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 LIBRARIES = ("fbcli", "redis", "hiredis", "msgspec", "typer", "pydantic")
+PEERS = ("celery", "dramatiq", "rq", "taskiq", "taskiq-redis", "funboost", "redis", "hiredis")
 
 
-def facts(folder: Path) -> dict[str, str]:
-    """Return what describes this machine and run. `folder`: where the SQLite files will lie."""
+def facts(folder: Path, peers: str) -> dict[str, str]:
+    """Return what describes this machine and run. `folder`: where the SQLite files will lie; `peers`: their interpreter."""
     return {
         "machine": f"{_processor()}, {os.cpu_count()} cores, {_memory()}",
         "system": f"{platform.system()} {platform.release()}",
         "load": f"{os.getloadavg()[0]:.2f} in the last minute, before the first benchmark",
         "Python": f"{platform.python_implementation()} {platform.python_version()}, {sys.executable}",
         "libraries": ", ".join(f"{name} {found}" for name in LIBRARIES if (found := _version(name))),
+        "peers": f"{peers}: {_versions_in(peers) or 'none installed'}",
         "servers": f"{_redis()}; SQLite {sqlite3.sqlite_version}",
         "disk": f"{folder}: fdatasync of 4 KiB takes {_fsync(folder):.2f} ms (median)",
         "settings": "Redis: loopback TCP, no persistence. SQLite: WAL; floors synchronous=FULL, ours as `sqlite.py` sets it. "
@@ -47,6 +49,14 @@ def _version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return ""
+
+
+def _versions_in(python: str) -> str:
+    """Ask another interpreter what it has installed."""
+    listing = "import importlib.metadata as m; print(*(f'{d.name}=={d.version}' for d in m.distributions()))"
+    said = subprocess.run([python, "-c", listing], capture_output=True, text=True, check=False).stdout
+    found = dict(each.lower().split("==") for each in said.split())
+    return ", ".join(f"{name} {found[name]}" for name in PEERS if name in found) if PEERS[0] in found else ""
 
 
 def _redis() -> str:

@@ -174,6 +174,8 @@ class MemoryInbox(Inbox):
         self._lease = lease
         self._closed = False
         self.beat = time.monotonic()
+        self.lapsed = False
+        """The lease was lost; the next fetch or heartbeat begins another."""
         self.alarm = Alarm()
         self.held: dict[int, _Claim] = {}
 
@@ -185,6 +187,8 @@ class MemoryInbox(Inbox):
                     return []
                 line = self._broker.lines[self._queue]
                 next_due = line.ripen(time.time())
+                if self.lapsed and limit:
+                    self.lapsed, self.beat = False, time.monotonic()
                 batch = [self._hold(heapq.heappop(line.ready)[2]) for _ in range(min(limit, len(line.ready)))]
             left = deadline - time.monotonic()
             if batch or self.alarm.was_woken() or left <= 0:
@@ -228,9 +232,11 @@ class MemoryInbox(Inbox):
 
     def keep_alive(self) -> int:
         with self._broker.lock:
-            self.beat = now = time.monotonic()
-            line = self._broker.lines[self._queue]
-            return sum(inbox.give_back(lost=1) for inbox in line.inboxes if inbox.beat + inbox._lease < now)
+            self.lapsed, self.beat = False, (now := time.monotonic())
+            dead = [inbox for inbox in self._broker.lines[self._queue].inboxes if inbox.beat + inbox._lease < now]
+            for inbox in dead:
+                inbox.lapsed = True
+            return sum(inbox.give_back(lost=1) for inbox in dead)
 
     def give_back(self, lost: int) -> int:
         """Make ready all that is held. Holding the broker's lock."""

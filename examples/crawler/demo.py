@@ -21,6 +21,11 @@ SITE = 150
 asked: set[int] = set()
 
 
+class Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+
 class Site(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         number = int(self.path.strip("/") or 0)
@@ -43,8 +48,7 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(HERE / "crawler.py", folder)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FB_")}
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Site)
-    server.daemon_threads = True
+    server = Server(("127.0.0.1", 0), Site)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     start = f"url=http://127.0.0.1:{server.server_port}/0"
     try:

@@ -24,18 +24,17 @@ def book(customer: str, cents: int) -> int:
 
 
 def main() -> dict[str, object]:
+    consumer = book.consume()  # in threads of this process; for processes of their own there is `fb consume`
     book.push("ada", 250)  # checked against the signature, here and now
     book.push_many({"customer": name, "cents": 100} for name in ("ada", "bob") for _ in range(500))
-    book.publish({"customer": "eve", "cents": -1}, priority=9)
-
-    consumer = book.consume()  # in threads of this process; for processes of their own there is `fb consume`
+    refused = book.publish({"customer": "eve", "cents": -1}, priority=9, result=True)
     last = book.publish({"customer": "zoe", "cents": 5}, result=True)
-    total = last.result(timeout=30)
-    consumer.stop()
-    consumer.join()
 
-    counts = consumer.tally.snapshot()
-    return {"booked": dict(sorted(booked.items())), "zoe": total, "done": counts.succeeded, "dead": counts.failed}
+    zoe = last.result(timeout=30)
+    eve = refused.wait(timeout=30)
+    consumer.stop()  # finishes what runs
+    consumer.join()
+    return {"booked": dict(sorted(booked.items())), "zoe": zoe, "eve": f"{eve.state}: {eve.error}", "left": book.count()}
 
 
 if __name__ == "__main__":

@@ -61,8 +61,8 @@ def _consume(spec: CrewSpec, channel: Channel) -> int:
     crew.start()
     threading.Thread(target=_obey, args=(channel, crew), name="fb-parent", daemon=True).start()
     code = Conductor(crew, show=report).conduct()
-    if crew.failure:
-        channel.send({"failure": crew.failure})
+    if crew.failure is not None:
+        channel.send({"failure": crew.failure[0]})
     return code
 
 

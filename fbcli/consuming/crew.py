@@ -13,6 +13,7 @@ from fbcli.booster import Booster, find_booster
 from fbcli.engine.consumer import Consumer
 from fbcli.engine.narrator import Narrator, OnEvent
 from fbcli.engine.tally import Snapshot
+from fbcli.errors import ExitCode, FbError
 from fbcli.settings import load
 
 
@@ -90,8 +91,12 @@ class Crew:
         return {str(os.getpid()): [consumer.snapshot() for consumer in self.consumers]}
 
     @property
-    def failure(self) -> str:
-        return next((repr(consumer.failure) for consumer in self.consumers if consumer.failure is not None), "")
+    def failure(self) -> tuple[str, int] | None:
+        for consumer in self.consumers:
+            error = consumer.failure
+            if error is not None:
+                return (str(error), error.exit_code) if isinstance(error, FbError) else (repr(error), ExitCode.FAILED)
+        return None
 
 
 def make_crew(spec: CrewSpec, on_event: OnEvent | None = None) -> Crew:

@@ -36,7 +36,8 @@ class Staff(Protocol):
     def over(self) -> bool: ...
     def snapshots(self) -> Mapping[str, Sequence[Snapshot]]: ...
     @property
-    def failure(self) -> str: ...
+    def failure(self) -> tuple[str, int] | None:
+        """Why it ended, if not in order, and the exit code that says so."""
 
 
 class Conductor:
@@ -66,8 +67,8 @@ class Conductor:
         return self._exit_code()
 
     def _exit_code(self) -> int:
-        if self._staff.failure:
-            return ExitCode.FAILED
+        if self._staff.failure is not None:
+            return self._staff.failure[1]
         snapshots = [snapshot for group in self._staff.snapshots().values() for snapshot in group]
         if self._asked is not None:
             unfinished = sum(snapshot.unfinished for snapshot in snapshots)

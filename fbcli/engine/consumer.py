@@ -20,13 +20,13 @@ from fbcli.controls.base import Gate
 from fbcli.controls.pause import Pause
 from fbcli.controls.rate import Rate
 from fbcli.controls.timeout import Deadlines
-from fbcli.engine.intake import Intake, OnClosed
+from fbcli.engine.intake import FIRST_BACKOFF, LAST_BACKOFF, Intake, OnClosed
 from fbcli.engine.lifecycle import arun, interrupted, run
 from fbcli.engine.plan import Plan, is_async
 from fbcli.engine.services import Heartbeat, Mover, Service, Watch
 from fbcli.engine.settler import HOST, Settler
 from fbcli.engine.tally import Snapshot, Tally
-from fbcli.errors import BadMessage, BadSetting
+from fbcli.errors import BadMessage, BadSetting, FbError, Unavailable
 from fbcli.options import PER_MESSAGE, Options, TaskOptions
 from fbcli.pools.base import Pool
 from fbcli.pools.coroutines import CoroutinePool, in_threads
@@ -87,7 +87,10 @@ class Consumer:
         self._pool: Pool | None = None
         self._thread: threading.Thread | None = None
         self._opened = threading.Lock()
+        self._stopped = threading.Event()
         self._stop_asked: float | None = None
+        self.trouble = ""
+        """Why it has not begun yet."""
         self.state = "new"
         self._plans: dict[tuple[Any, ...], Plan] = {}
         self._deadlines = Deadlines(self._strike, self._give_up, clock)
@@ -118,6 +121,7 @@ class Consumer:
         drain = self.work.options.drain if drain is None else drain
         with self._opened:
             self._stop_asked = drain
+            self._stopped.set()
             if self._intake is not None and self.state != "stopped":
                 self.state = "draining"
                 self._intake.stop(drain)
@@ -143,7 +147,7 @@ class Consumer:
             concurrency=self.concurrency,
             paused=self._pause.closed(),
             state=self.state,
-            trouble="" if intake is None else intake.trouble,
+            trouble=self.trouble if intake is None else intake.trouble,
             seconds=list(self.tally.seconds),
             unfinished=0 if intake is None else intake.unfinished,
         )
@@ -152,6 +156,9 @@ class Consumer:
         """Consume until stopped. An error of fbcli itself ends it with `failure` set: nothing is lost, the lease runs out."""
         try:
             self._serve()
+        except FbError as error:
+            self.failure = error
+            log.error("%s", error)
         except BaseException as error:
             self.failure = error
             log.critical("the consumer of %s has failed: %r", self.work.queue, error, exc_info=error)
@@ -162,7 +169,10 @@ class Consumer:
         work, options = self.work, self.work.options
         lease = options.heartbeat * LEASE_BEATS
         prefetch = options.prefetch or self.concurrency
-        self._inbox = work.broker.open(work.queue, consumer_id=self.consumer_id, prefetch=prefetch, lease=lease)
+        inbox = self._open_inbox(prefetch, lease)
+        if inbox is None:
+            return
+        self._inbox = inbox
         plan = self._compile(options, keeps=options.results)
         gates: list[Gate] = [self._pause]
         if options.qps is not None:
@@ -203,6 +213,25 @@ class Consumer:
             self._deadlines.close()
             pool.close()
             watch.retire()
+
+    def _open_inbox(self, prefetch: int, lease: float) -> Inbox | None:
+        """Open the inbox, however long the broker takes to be there; None when it is told to stop before.
+
+        Only one that shall end when the queue is empty fails at once: nobody waits for it to run for ever.
+        """
+        backoff = 0.0
+        while True:
+            try:
+                return self.work.broker.open(self.work.queue, consumer_id=self.consumer_id, prefetch=prefetch, lease=lease)
+            except Unavailable as error:
+                if self._burst:
+                    raise
+                if not backoff:
+                    log.error("%s Trying again until it works.", error)
+                self.trouble = str(error)
+                backoff = min(LAST_BACKOFF, backoff * 2 or FIRST_BACKOFF)
+            if self._stopped.wait(backoff):
+                return None
 
     def _make_pool(self, intake: Intake) -> Pool:
         if self._mode == "solo":

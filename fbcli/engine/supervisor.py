@@ -131,11 +131,11 @@ class Supervisor:
         self._kill_at: float | None = None
         self._restarting: set[Child] = set()
         self._stopping = False
-        self._failure = ""
+        self._failure: tuple[str, int] | None = None
 
     @property
-    def failure(self) -> str:
-        """Why it ended, if not in order."""
+    def failure(self) -> tuple[str, int] | None:
+        """Why it ended, if not in order, and the exit code that says so."""
         return self._failure
 
     def pids(self) -> list[int]:
@@ -174,7 +174,8 @@ class Supervisor:
         if self._stopping or (child.over is not None and not child.failure):
             return
         if code in HOPELESS or child.failure:
-            self._failure = child.failure or f"a process ended with exit code {code}"
+            self._failure = child.failure or f"a process ended with exit code {code}", max(code, ExitCode.FAILED)
+            log.error("process %d: %s", child.process.pid, self._failure[0])
             self.stop()
             return
         if now - self._born[index] > STEADY:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ import typer
 from fbcli.broker import Outgoing
 from fbcli.commands.app import COMMANDS
 from tests.cli.conftest import Ran, Shell
-from tests.cli.test_consume import Consuming, began, notes, push, raw, set_up, size
+from tests.cli.test_consume import Consuming, began, notes, push, raw, set_up, size, together
 from tests.lines import letter, message, queue_in
 
 
@@ -76,40 +78,47 @@ def fill(fb: Shell) -> None:
         queue.dead.publish([letter("d1", n=1, reason="\x1b[2J\u2028evil"), letter("d2", n=2)])
 
 
-@pytest.mark.parametrize("command", list(commands()))
-def test_json_is_all_there_is_on_stdout(fb: Shell, command: str) -> None:
-    set_up(fb)
+def test_json_is_all_there_is_on_stdout(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda command: check(command, tmp_path / command), commands()))
+
+
+def check(command: str, folder: Path) -> None:
+    """Run a command in a folder of its own, before and after its queue is filled."""
+    folder.mkdir()
+    fb = set_up(Shell(folder))
     words, empty, filled = CALLS[command]
-    typed = [*command.split(), *words, "--json"]
     for codes in (empty, filled):
-        ran = fb(*typed)
-        assert ran.code in codes, ran
+        ran = fb(*command.split(), *words, "--json")
+        assert ran.code in codes, (command, ran)
         values(ran)
-        assert ran.err.startswith("fb: ") if ran.code else "fb: " not in ran.err, ran
+        assert ("fb: " in ran.err) == bool(ran.code), (command, ran)
         if codes is empty:
             fill(fb)
-            (fb.folder / "fb.toml").unlink(missing_ok=True)
-    if filled == {0} and command not in ("init", "resume"):
-        assert ran.out, "what was done or found is told"
+            (folder / "fb.toml").unlink(missing_ok=True)
+    if filled == {0} and command != "resume":
+        assert ran.out, f"{command}: what was done or found is told"
 
 
-@pytest.mark.parametrize("command", [command for command in commands() if CALLS[command][0][:1] == [QUEUE]])
-def test_errors_go_to_stderr(fb: Shell, command: str) -> None:
+def test_errors_go_to_stderr(fb: Shell) -> None:
     set_up(fb)
-    words = [word.replace(QUEUE, "nomod:task") if command != "peek" else word for word in CALLS[command][0]]
-    local = command in ("run", "config show")  # these use no broker
-    ran = fb(*command.split(), *(words if local or command in ("push", "call", "consume") else CALLS[command][0]), "--json",
-             env={} if local else {"FB_BROKER": "redis://127.0.0.1:1/0"})  # fmt: skip
-    assert ran.code in (3, 4), ran
-    assert ran.out == ""
-    assert ran.err.startswith("fb: ")
-    assert "Traceback" not in ran.err
+    fb.env["FB_BROKER"] = "redis://127.0.0.1:1/0"
+    importing = ("push", "call", "run", "consume", "config show")
+    named = [command for command in commands() if CALLS[command][0][:1] == [QUEUE]]
+    calls = []
+    for command in named:
+        words = [word.replace("jobs:", "nomod:") if command in importing else word for word in CALLS[command][0]]
+        calls.append([*command.split(), *words, "--json"])
+    for command, ran in zip(named, together(fb, calls), strict=True):
+        assert ran.code == (3 if command in importing else 4), (command, ran)
+        assert ran.out == "", (command, ran)
+        assert ran.err.startswith("fb: "), (command, ran)
+        assert "Traceback" not in ran.err
 
 
 def test_usage_errors_leave_stdout_empty(fb: Shell) -> None:
     set_up(fb)
-    for command in ("queues", "consume", "peek", "dead ls"):
-        ran = fb(*command.split(), "--json", "--nonsense")
+    for ran in together(fb, [[*command.split(), "--json", "--nonsense"] for command in commands()]):
         assert (ran.code, ran.out) == (2, "")
 
 

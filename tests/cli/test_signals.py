@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import termios
@@ -20,6 +21,9 @@ from tests.servers import wait_until
 
 CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGQUIT: 131}
 
+AT_ONCE = 5.0
+"""Seconds, on a busy machine; the drain time is 25."""
+
 
 @pytest.fixture(params=["sqlite", "redis"])
 def shop(request: pytest.FixtureRequest, fb: Shell) -> Shell:
@@ -33,8 +37,7 @@ def plain(fb: Shell) -> Shell:
     return set_up(fb)
 
 
-@pytest.mark.parametrize("processes", ["1", "2"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(("number", "processes"), [(signal.SIGTERM, "1"), (signal.SIGINT, "1"), (signal.SIGTERM, "2")])
 def test_the_first_signal_finishes_what_runs_and_takes_no_more(plain: Shell, number: signal.Signals, processes: str) -> None:
     push(plain, "hold", range(8))
     with Consuming(plain, "jobs:hold", "--processes", processes, "--concurrency", "2") as consumer:
@@ -50,8 +53,7 @@ def test_the_first_signal_finishes_what_runs_and_takes_no_more(plain: Shell, num
     assert "unfinished" not in consumer.err
 
 
-@pytest.mark.parametrize("processes", ["1", "2"])
-@pytest.mark.parametrize("function", ["hold", "ahold"])
+@pytest.mark.parametrize(("function", "processes"), [("hold", "1"), ("ahold", "1"), ("hold", "2")])
 def test_what_is_unfinished_when_the_drain_time_is_over_goes_back(shop: Shell, function: str, processes: str) -> None:
     number = signal.SIGTERM if function == "hold" else signal.SIGINT
     raw(shop, function, message("mine", n=1, extra={"retries": 0}))
@@ -67,11 +69,14 @@ def test_what_is_unfinished_when_the_drain_time_is_over_goes_back(shop: Shell, f
     assert began(shop) == [1]
     shop.write("go", "")
     shop.ok("consume", f"jobs:{function}", "--burst")
-    assert [note.n for note in notes(shop, "end")] == [1], "and whoever comes next carries it out, although it may not be retried"
+    assert [note.n for note in notes(shop, "end")] == [1], (
+        "and whoever comes next carries it out, although it may not be retried"
+    )
 
 
 @pytest.mark.xfail(
-    strict=True, reason="lifecycle.arun: a coroutine cancelled by the end of the drain time is a failed attempt, and called again"
+    strict=True,
+    reason="lifecycle.arun: a coroutine cancelled by the end of the drain time is a failed attempt, and called again",
 )
 def test_a_coroutine_that_is_given_back_is_not_called_again(plain: Shell) -> None:
     push(plain, "ahold")
@@ -93,13 +98,16 @@ def test_a_coroutine_that_is_given_back_is_not_called_again(plain: Shell) -> Non
             "hold",
             ["--mode", "asyncio"],
             marks=pytest.mark.xfail(
-                strict=True, reason="a plain function under --mode asyncio: the executor's thread is joined before the process ends"
+                strict=True,
+                reason="a plain function under --mode asyncio: the executor's thread is joined before the process ends",
             ),
         ),
         pytest.param(
             "hold",
             ["--mode", "solo"],
-            marks=pytest.mark.xfail(strict=True, reason="solo runs in the intake's thread: neither --drain nor a second signal ends it"),
+            marks=pytest.mark.xfail(
+                strict=True, reason="solo runs in the intake's thread: neither --drain nor a second signal ends it"
+            ),
         ),
     ],
 )
@@ -111,7 +119,7 @@ def test_the_second_signal_stops_at_once(plain: Shell, function: str, words: lis
         consumer.until(lambda: consumer.says("the same signal again stops now"), "it to drain")
         consumer.send(signal.SIGTERM)
         try:
-            assert consumer.process.wait(4) == 143
+            assert consumer.process.wait(AT_ONCE) == 143
         finally:
             plain.write("go", "")
     assert size(plain, function) == Size(ready=1, in_flight=0, delayed=0)
@@ -132,29 +140,30 @@ def test_quit_stops_at_once(plain: Shell, processes: str) -> None:
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_tstp_quiets(plain: Shell, processes: str) -> None:
     push(plain, "hold", range(2))
-    with Consuming(plain, "jobs:hold", "--processes", processes, "--concurrency", str(2 // int(processes)), "--json") as consumer:
+    with Consuming(plain, "jobs:hold", "--processes", processes, "--concurrency", str(2 // int(processes))) as consumer:
         consumer.until(lambda: len(began(plain)) == 2, "them to run")
         consumer.send(signal.SIGTSTP)
         consumer.until(lambda: consumer.says("quiet"), "it to say so")
         plain.write("go", "")
         consumer.until(lambda: size(plain, "hold") == Size(ready=0, in_flight=0, delayed=0), "what ran to be finished")
         push(plain, "hold", range(2, 6))
-        seen = len(consumer.events)
-        consumer.until(lambda: len(consumer.events) >= seen + 2, "it to live on")
-        assert size(plain, "hold").ready == 4
         plain.ok("consume", "jobs:hold", "--burst")
-        assert sorted(note.n for note in notes(plain, "end")) == list(range(6)), "another one takes it"
+        assert consumer.process.poll() is None
+        assert sorted(note.n for note in notes(plain, "end")) == list(range(6))
+        assert len({note.pid for note in notes(plain) if note.n > 1} - {consumer.process.pid, *consumer.children()}) == 1
         assert consumer.stop() == 0
 
 
-@pytest.mark.xfail(strict=True, reason="Supervisor: a process that is started after TSTP is not quiet (nor one that gets it while it starts)")
+@pytest.mark.xfail(
+    strict=True, reason="Supervisor: a process that is started after TSTP is not quiet (nor one that gets it while it starts)"
+)
 def test_a_process_that_is_replaced_stays_quiet(plain: Shell) -> None:
     push(plain, "hold", range(2))
     with Consuming(plain, "jobs:hold", "--processes", "2", "--concurrency", "1", "--heartbeat", "1h") as consumer:
         consumer.until(lambda: len(began(plain)) == 2, "them to run")
         consumer.send(signal.SIGTSTP)
         consumer.until(lambda: consumer.says("quiet"), "it to say so")
-        victim, other = consumer.children()
+        victim, _ = consumer.children()
         push(plain, "hold", range(2, 3))
         os.kill(victim, signal.SIGKILL)
         consumer.until(lambda: len(set(consumer.children()) - {victim}) == 2, "another one")
@@ -164,18 +173,45 @@ def test_a_process_that_is_replaced_stays_quiet(plain: Shell) -> None:
         consumer.wait()
 
 
-@pytest.mark.parametrize("processes", ["1", "2"])
-def test_usr1_shows_stacks_and_what_runs(plain: Shell, processes: str) -> None:
+def test_usr1_shows_stacks_and_what_runs(plain: Shell) -> None:
     push(plain, "hold")
-    with Consuming(plain, "jobs:hold", "--processes", processes) as consumer:
+    with Consuming(plain, "jobs:hold") as consumer:
         consumer.until(lambda: began(plain) == [0], "it to run")
         consumer.send(signal.SIGUSR1)
         consumer.until(lambda: consumer.says("jobs.hold runs t0 {'n': 0}"), "the task")
-        consumer.until(lambda: "in hold" in consumer.err, "the stack of its thread")
+        consumer.until(lambda: consumer.says(" in hold\n"), "the stack of its thread")
         plain.write("go", "")
         assert consumer.stop() == 0, "and it goes on"
     assert began(plain) == [0]
     assert consumer.out == ""
+
+
+def test_usr1_shows_what_several_processes_run(plain: Shell) -> None:
+    push(plain, "hold", range(2))
+    with Consuming(plain, "jobs:hold", "--processes", "2", "--concurrency", "1") as consumer:
+        consumer.until(lambda: len(began(plain)) == 2, "them to run")
+        consumer.send(signal.SIGUSR1)
+        for n in range(2):
+            consumer.until(lambda: consumer.says(f"jobs.hold runs t{n} {{'n': {n}}}"), "the task")  # noqa: B023
+        plain.write("go", "")
+        assert consumer.stop() == 0
+
+
+@pytest.mark.xfail(
+    strict=True, reason="Conductor._act: all processes write their stacks to one stderr at once, mixed letter by letter"
+)
+def test_the_stacks_of_several_processes_can_be_read(plain: Shell) -> None:
+    push(plain, "hold", range(2))
+    with Consuming(plain, "jobs:hold", "--processes", "2", "--concurrency", "1") as consumer:
+        consumer.until(lambda: len(began(plain)) == 2, "them to run")
+        for times in range(1, 6):
+            consumer.send(signal.SIGUSR1)
+            consumer.until(lambda: consumer.err.count("jobs.hold runs t") == 2 * times, "the tasks")  # noqa: B023
+        plain.write("go", "")
+        assert consumer.stop() == 0
+    files = [line for line in consumer.err.splitlines() if "File" in line]
+    assert files
+    assert all(re.fullmatch(r'\s*File "[^"]+", line \d+,? in \S+', line) for line in files)
 
 
 def test_hup_replaces_the_processes(plain: Shell) -> None:
@@ -216,7 +252,7 @@ def test_a_process_that_was_told_to_end_is_replaced(plain: Shell) -> None:
         os.kill(victim, signal.SIGTERM)
         consumer.until(lambda: victim not in consumer.children(), "it to end")
         try:
-            wait_until(lambda: len(consumer.children()) == 2, "another one", 2.5)
+            wait_until(lambda: len(consumer.children()) == 2, "another one", AT_ONCE)
         finally:
             assert other in consumer.children()
             consumer.send(signal.SIGTERM)
@@ -237,16 +273,17 @@ def test_the_whole_group_gets_the_signal(plain: Shell) -> None:
     assert size(plain, "hold") == Size(ready=2, in_flight=0, delayed=0)
 
 
-@pytest.mark.parametrize("processes", ["1", "2"])
-@pytest.mark.xfail(strict=True, reason="HUP from a terminal that is closed means 'restart': the consumer lives on, seen by nobody")
-def test_a_terminal_that_is_closed_stops_it(plain: Shell, processes: str) -> None:
+@pytest.mark.xfail(
+    strict=True, reason="HUP from a terminal that is closed means 'restart': the consumer lives on, seen by nobody"
+)
+def test_a_terminal_that_is_closed_stops_it(plain: Shell) -> None:
     def take_terminal() -> None:
         os.setsid()
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
     ours, theirs = pty.openpty()
     push(plain, "work")
-    words = [FB, "consume", "jobs:work", "--processes", processes]
+    words = [FB, "consume", "jobs:work"]
     with subprocess.Popen(
         words,
         cwd=plain.folder,
@@ -260,7 +297,7 @@ def test_a_terminal_that_is_closed_stops_it(plain: Shell, processes: str) -> Non
         try:
             wait_until(lambda: began(plain) == [0], "it to work")
             os.close(ours)
-            child.wait(3)
+            child.wait(AT_ONCE)
         finally:
             child.terminate()
             child.wait(PATIENCE)

@@ -30,7 +30,10 @@ def test_it_is_fresh() -> None:
 
 def test_every_command_is_there_with_an_example() -> None:
     assert COMMANDS.keys() <= sections().keys()
+    groups = {name.split()[0] for name in sections() if " " in name}
     for name, text in sections().items():
+        if name in groups:
+            continue
         assert "```sh\n" in text, name
         assert f"fb {name}" in text, name
 
