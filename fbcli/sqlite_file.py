@@ -228,6 +228,7 @@ class Database:
                 with translating(self.path):
                     yield self._open()
             except Unavailable:
+                self._make_room()
                 self._drop()
                 raise
 
@@ -258,6 +259,13 @@ class Database:
         """Close the connection. Idempotent; a later use opens it again."""
         with self._lock:
             self._drop()
+
+    def _make_room(self) -> None:
+        """On a full disk, give back what the write-ahead log holds (up to 4 MiB before SQLite does that by itself): what it says
+        goes into the file, over pages that are there already."""
+        if self._connection is not None and _disk_is_full(self.path):
+            with suppress(sqlite3.Error):
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None or self._file != _identity(self.path):
