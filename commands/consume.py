@@ -22,7 +22,9 @@ def consume(
     addresses: Annotated[
         list[str], typer.Argument(metavar="ADDRESS…", help="Functions to run, like mymod:task or jobs/crawl.py:fetch.")
     ],
-    burst: Annotated[bool, typer.Option("--burst", envvar="FB_BURST", help="End when the queue is empty.")] = False,
+    burst: Annotated[
+        bool, typer.Option("--burst", envvar="FB_BURST", help="End when the queue is empty (what is delayed stays).")
+    ] = False,
     max_tasks: Annotated[
         int | None, typer.Option("--max-tasks", envvar="FB_MAX_TASKS", min=1, help="End after so many tasks (in each process).")
     ] = None,
@@ -75,4 +77,4 @@ def consume(
         log_file=str(log_file) if log_file else None,
         log_json=log_json,
     )
-    raise typer.Exit(Stage(spec, json=json, live=not plain).play())
+    Stage(spec, json=json, live=not plain).play()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
 LONGEST_PART = 10_000
@@ -67,3 +70,37 @@ class WholeLines(io.TextIOBase):
     def __getattr__(self, name: str) -> Any:
         """What else a program may ask of its stdout (`buffer`, `reconfigure`, `name`)."""
         return getattr(self._file, name)
+
+
+@contextlib.contextmanager
+def line_by_line(show: Callable[[str], object]) -> Iterator[None]:
+    """Give `show` what is printed within the block, to stdout and stderr, line by line."""
+    before = sys.stdout, sys.stderr
+    lines = [WholeLines(stream, show) for stream in before]
+    sys.stdout, sys.stderr = lines
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+        for stream in lines:
+            stream.release()
+
+
+@contextlib.contextmanager
+def patient_stdout() -> Iterator[None]:
+    """Print each line at once, and go on when nobody reads any more: a task must not fail because of `| head`."""
+    real = sys.stdout
+
+    def show(text: str) -> None:
+        try:
+            real.write(f"{text}\n")
+            real.flush()
+        except OSError:  # a closed pipe or terminal
+            os.dup2(os.open(os.devnull, os.O_WRONLY), real.fileno())
+
+    sys.stdout = lines = WholeLines(real, show)
+    try:
+        yield
+    finally:
+        sys.stdout = real
+        lines.release()

@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from fbcli.console.whole_lines import WholeLines
-from fbcli.consuming.crew import Crew, CrewSpec, make_crew
+from fbcli.console.whole_lines import line_by_line, patient_stdout
+from fbcli.consuming.crew import Crew, CrewSpec, leave, make_crew
 from fbcli.engine.conductor import Conductor
 from fbcli.engine.narrator import OnEvent
 from fbcli.engine.supervisor import Channel
@@ -66,23 +65,13 @@ def _consume(spec: CrewSpec, channel: Channel) -> int:
     return code
 
 
-@contextmanager
-def _prints(spec: CrewSpec, channel: Channel) -> Iterator[None]:
+def _prints(spec: CrewSpec, channel: Channel) -> AbstractContextManager[None]:
     """See to what functions print: above the parent's live table; with `--json` to stderr, since stdout is the parent's data."""
+    if spec.live:
+        return line_by_line(lambda text: channel.send({"print": text}))
     if spec.events:
         os.dup2(2, 1)
-    if not spec.live:
-        yield
-        return
-    before = sys.stdout, sys.stderr
-    lines = [WholeLines(stream, lambda text: channel.send({"print": text})) for stream in before]
-    sys.stdout, sys.stderr = lines
-    try:
-        yield
-    finally:
-        sys.stdout, sys.stderr = before
-        for stream in lines:
-            stream.release()
+    return patient_stdout()
 
 
 def _obey(channel: Channel, crew: Crew) -> None:
@@ -100,4 +89,4 @@ def _obey(channel: Channel, crew: Crew) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -76,9 +78,7 @@ class Crew:
             consumer.quiet()
 
     def restart(self) -> None:
-        logging.getLogger("fbcli.consumer").warning(
-            "a single process cannot restart itself: use --processes, or stop and start it"
-        )
+        logging.getLogger("fbcli.consumer").warning("HUP replaces child processes, and there are none: TERM ends this one")
 
     def describe(self) -> list[str]:
         """Return a line for each running task."""
@@ -104,3 +104,13 @@ def make_crew(spec: CrewSpec, on_event: OnEvent | None = None) -> Crew:
     settings = load(context=spec.context, broker=spec.broker, store=spec.store)
     boosters = [find_booster(address, settings, spec.flags) for address in spec.addresses]
     return Crew(boosters, spec, on_event)
+
+
+def leave(code: int) -> NoReturn:
+    """End the process with this exit code now. A call that did not end within its time must not hold it up: threads of Python's own
+    executor are waited for at an ordinary end, and its message has gone back to the queue."""
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)

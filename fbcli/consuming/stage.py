@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -17,7 +18,8 @@ from fbcli.clock import SYSTEM
 from fbcli.console.board import Board
 from fbcli.console.output import Output
 from fbcli.console.views import JsonView, LineView, View
-from fbcli.consuming.crew import Crew, CrewSpec
+from fbcli.console.whole_lines import patient_stdout
+from fbcli.consuming.crew import Crew, CrewSpec, leave
 from fbcli.engine.conductor import Conductor, Staff
 from fbcli.engine.services import Service
 from fbcli.engine.supervisor import Supervisor, python_command
@@ -48,8 +50,13 @@ class Stage:
         self._out = Output(json=json, stdout=_data_only() if json else None)
         self._live = live and not json and self._out.live
 
-    def play(self) -> int:
-        """Consume until it is over; return the exit code. Raises what loading the functions raises."""
+    def play(self) -> NoReturn:
+        """Consume until it is over, and end the process. Raises what loading the functions raises."""
+        with contextlib.nullcontext() if self._live else patient_stdout():
+            code = self._play()
+        leave(code)
+
+    def _play(self) -> int:
         spec = msgspec.structs.replace(self._spec, live=self._live)
         settings = load(context=spec.context, broker=spec.broker, store=spec.store)
         board = Board(SYSTEM)
@@ -83,7 +90,8 @@ class Stage:
         if self._live:
             from fbcli.console.live import LiveView  # noqa: PLC0415  rich, which only a terminal needs
 
-            return LiveView(address=", ".join(self._spec.addresses), broker=settings.broker_url)
+            wanted = int(self._spec.flags.get("processes") or 1)
+            return LiveView(", ".join(self._spec.addresses), settings.broker_url, processes=wanted)
         return LineView()
 
     def _staff(self, boosters: Sequence[Booster[Any, Any]], spec: CrewSpec, processes: int) -> Staff:
@@ -93,7 +101,9 @@ class Stage:
             return crew
         specs = [self._part(boosters, spec, index) for index in range(processes)]
         drain = max(booster.options.drain for booster in boosters)
-        return Supervisor(python_command("fbcli.consuming.child"), specs, drain=drain, on_message=self._heard)
+        endless = not spec.burst and spec.max_tasks is None
+        command = python_command("fbcli.consuming.child")
+        return Supervisor(command, specs, drain=drain, endless=endless, on_message=self._heard)
 
     @staticmethod
     def _part(boosters: Sequence[Booster[Any, Any]], spec: CrewSpec, index: int) -> Mapping[str, Any]:

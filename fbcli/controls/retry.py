@@ -30,7 +30,7 @@ class RetryPolicy:
     def __init__(self, retries: int, backoff: float, backoff_max: float) -> None:
         self._retries = retries
         self._backoff = backoff
-        self._backoff_max = backoff_max
+        self._backoff_max = max(backoff, backoff_max)
 
     def after(self, error: BaseException, attempt: int) -> Next:
         """Judge the failure of the `attempt`-th attempt (from 1)."""

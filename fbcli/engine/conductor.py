@@ -1,17 +1,21 @@
 """What a consuming process does on signals, and its main loop. The truth about stopping is here, for one process and for many:
 
 TERM, INT: stop fetching, drain, give back what is unfinished. A second one (or QUIT): give back at once.
-TSTP: fetch no more, but stay. USR1: dump all stacks and the running tasks. HUP: restart (where there are child processes).
+TSTP: fetch no more, but stay. USR1: log all stacks and the running tasks. HUP: replace the child processes; but where there is a
+terminal, it means that the terminal was closed: stop.
 """
 
 from __future__ import annotations
 
-import faulthandler
 import logging
+import os
 import select
 import signal
 import socket
 import sys
+import threading
+import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -23,6 +27,8 @@ log = logging.getLogger("fbcli.consumer")
 
 TICK = 0.25
 """Seconds between two looks at the staff."""
+YOUNG_TICK, YOUTH = 0.02, 1.0
+"""The same in the first second: a consumer that finds nothing to do shall not wait to end."""
 
 
 class Staff(Protocol):
@@ -52,13 +58,16 @@ class Conductor:
         self._show = show
         self._asked: int | None = None
         """The signal that asked for the stop."""
-        self._again = False
+        self._begun = time.monotonic()
+        self._attached = os.isatty(0)
+        """Whether there is a terminal that can be closed."""
 
     def conduct(self) -> int:
         """Run the main loop to the end; return the exit code of the process."""
         with self._signals() as arrived:
             while not self._staff.over():
-                if select.select([arrived], [], [], TICK)[0]:
+                young = time.monotonic() - self._begun < YOUTH
+                if select.select([arrived], [], [], YOUNG_TICK if young else TICK)[0]:
                     for number in arrived.recv(4096):
                         self._act(number)
                 self._staff.tick()
@@ -71,8 +80,9 @@ class Conductor:
             return self._staff.failure[1]
         snapshots = [snapshot for group in self._staff.snapshots().values() for snapshot in group]
         if self._asked is not None:
-            unfinished = sum(snapshot.unfinished for snapshot in snapshots)
-            return 128 + self._asked if self._again or unfinished else ExitCode.OK
+            if not any(snapshot.unfinished for snapshot in snapshots):
+                return ExitCode.OK
+            return ExitCode.INTERRUPTED if self._asked == signal.SIGINT else ExitCode.TERMINATED
         if not any(snapshot.counts.failed for snapshot in snapshots):
             return ExitCode.OK
         return ExitCode.PARTLY if any(snapshot.counts.succeeded for snapshot in snapshots) else ExitCode.FAILED
@@ -100,19 +110,27 @@ class Conductor:
             self._staff.stop()
         elif name in ("SIGTERM", "SIGINT", "SIGQUIT"):
             self._asked = self._asked or number
-            self._again = True
             log.warning("stopping now: what is unfinished goes back to the queue")
             self._staff.stop(0.0)
         elif name == "SIGTSTP":
             log.warning("quiet: fetching no more, until TERM ends it")
             self._staff.quiet()
         elif name == "SIGUSR1":
-            for line in self._staff.describe():
-                log.warning("%s", line)
-            faulthandler.dump_traceback(sys.__stderr__ or sys.stderr, all_threads=True)
+            log.warning("%s\n%s", "\n".join(self._staff.describe()), stacks())
+        elif name == "SIGHUP" and self._attached:
+            self._act(signal.SIGTERM)
         elif name == "SIGHUP":
-            log.warning("restarting")
             self._staff.restart()
+
+
+def stacks() -> str:
+    """Return what every thread is doing, innermost call last."""
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    parts = [
+        f"thread {names.get(ident, ident)}:\n{''.join(traceback.format_stack(frame))}"
+        for ident, frame in sys._current_frames().items()
+    ]
+    return "\n".join(parts)
 
 
 def _numbers() -> list[signal.Signals]:

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from pydantic import ValidationError
 
 from fbcli.arguments import Signature
 from fbcli.broker import Broker, Inbox
 from fbcli.clock import SYSTEM, Clock
+from fbcli.connection import mask
 from fbcli.controls.base import Gate
 from fbcli.controls.pause import Pause
 from fbcli.controls.rate import Rate
@@ -27,10 +29,9 @@ from fbcli.engine.services import Heartbeat, Mover, Service, Watch
 from fbcli.engine.settler import HOST, Settler
 from fbcli.engine.tally import Snapshot, Tally
 from fbcli.errors import BadMessage, BadSetting, FbError, Unavailable
-from fbcli.options import PER_MESSAGE, Options, TaskOptions
+from fbcli.options import PER_MESSAGE, Options, TaskOptions, explain
 from fbcli.pools.base import Pool
 from fbcli.pools.coroutines import CoroutinePool, in_threads
-from fbcli.pools.solo import SoloPool
 from fbcli.pools.threads import ThreadPool
 from fbcli.stores.base import Store, Worker
 from fbcli.task import Task
@@ -89,6 +90,7 @@ class Consumer:
         self._opened = threading.Lock()
         self._stopped = threading.Event()
         self._stop_asked: float | None = None
+        self._quiet_asked = False
         self.trouble = ""
         """Why it has not begun yet."""
         self.state = "new"
@@ -128,8 +130,10 @@ class Consumer:
 
     def quiet(self) -> None:
         """Fetch no more, but stay and keep the lease."""
-        if self._intake is not None:
-            self._intake.quiet()
+        with self._opened:
+            self._quiet_asked = True
+            if self._intake is not None:
+                self._intake.quiet()
 
     def running(self) -> list[Task]:
         """Return the tasks that run now."""
@@ -200,8 +204,17 @@ class Consumer:
         with self._opened:
             self._intake = intake
             self.state = "running"
+            if self._quiet_asked:
+                intake.quiet()
             if self._stop_asked is not None:
                 intake.stop(self._stop_asked)
+        log.info(
+            "consuming %s from %s on %s (%s)",
+            work.address,
+            work.queue,
+            mask(work.broker.url),
+            _described(self._mode, self.concurrency),
+        )
         watch.first_look()
         for service in services:
             service.start()
@@ -234,8 +247,6 @@ class Consumer:
                 return None
 
     def _make_pool(self, intake: Intake) -> Pool:
-        if self._mode == "solo":
-            return SoloPool(run, intake.done)
         if self._mode == "asyncio":
             return CoroutinePool(self.concurrency, arun, intake.done, name=f"fb-{self.work.queue}")
         return ThreadPool(self.concurrency, run, intake.done, name=f"fb-{self.work.queue}")
@@ -260,7 +271,10 @@ class Consumer:
             try:
                 checked = TaskOptions(**changes).model_dump(exclude_unset=True)
                 options = Options.make({**self.work.options.model_dump(), **checked}, source=lambda name: "extra")
-            except (ValueError, BadSetting) as error:
+            except ValidationError as error:
+                text = explain(error, TaskOptions, lambda name: "extra")
+                raise BadMessage(f"The message's own options cannot be used: {text}") from None
+            except BadSetting as error:
                 raise BadMessage(f"The message's own options cannot be used: {error}") from None
             plan = self._plans[key] = self._compile(options, keeps=keeps, delayed=delayed)
         return plan
@@ -290,6 +304,13 @@ def _mode(work: Work) -> str:
     if mode == "auto":
         return "asyncio" if is_async(work.function) else "threads"
     return mode
+
+
+def _described(mode: str, concurrency: int) -> str:
+    """Return how calls run, for a person."""
+    if concurrency == 1:
+        return "one call at a time"
+    return f"up to {concurrency} {'coroutines' if mode == 'asyncio' else 'threads'}"
 
 
 def _callable_for(mode: str, work: Work) -> Callable[..., Any]:

@@ -7,6 +7,7 @@ Everything travels in batches. The thread waits only inside `inbox.fetch`; outco
 
 from __future__ import annotations
 
+import copy
 import logging
 import threading
 from collections import deque
@@ -362,6 +363,8 @@ class Intake:
         self._close(self._clock.monotonic())
         self.unfinished = self.in_hand
         self._tally.counts.released += self.in_hand
+        if self._on_closed is not None and self.unfinished:
+            self._on_closed([release(copy.copy(task)) for task in self._pool.running()])
         try:
             self._inbox.close()
         except Unavailable as error:

@@ -189,7 +189,12 @@ async def _adrive(steps: Life, task: Task) -> None:
 
 
 def _meant(error: BaseException, task: Task) -> BaseException:
-    """Return what a cancelled coroutine was cancelled with; any other error as it is."""
+    """Return what a cancelled coroutine was cancelled with; any other error as it is.
+
+    Raises it on when the pool itself ends: then the task has no outcome, and its message goes back.
+    """
+    if isinstance(error, GeneratorExit) or task.interrupted is asyncio.CancelledError:
+        raise error
     if isinstance(error, asyncio.CancelledError) and task.interrupted is not None:
         meant, task.interrupted = task.interrupted(), None
         uncancel = getattr(asyncio.current_task(), "uncancel", None)

@@ -112,12 +112,16 @@ class Supervisor:
         specs: Sequence[Mapping[str, Any]],
         *,
         drain: float,
+        endless: bool,
         on_message: OnMessage,
         clock: Clock = SYSTEM,
     ) -> None:
         self._command = command
         self._specs = specs
         self._drain = drain
+        self._endless = endless
+        """Whether a child that ends in order, without having been told to, is replaced too."""
+        self._quiet = False
         self._on_message = on_message
         self._clock = clock
         count = len(specs)
@@ -157,7 +161,9 @@ class Supervisor:
             elif start_at is not None and now >= start_at and not self._stopping:
                 self._start_at[index] = None
                 self._born[index] = now
-                self._children[index] = Child(self._command, self._specs[index], self._on_message)
+                self._children[index] = born = Child(self._command, self._specs[index], self._on_message)
+                if self._quiet:
+                    born.channel.send({"do": "quiet"})
 
     def _bury(self, index: int, child: Child, code: int, now: float) -> None:
         self._children[index] = None
@@ -171,7 +177,12 @@ class Supervisor:
             self._restarting.discard(child)
             self._start_at[index] = now
             return
-        if self._stopping or (child.over is not None and not child.failure):
+        if self._stopping:
+            return
+        if child.over is not None and not child.failure:
+            if self._endless:
+                log.warning("process %d has ended; another one starts", child.process.pid)
+                self._start_at[index] = now
             return
         if code in HOPELESS or child.failure:
             self._failure = child.failure or f"a process ended with exit code {code}", max(code, ExitCode.FAILED)
@@ -199,10 +210,12 @@ class Supervisor:
         self._tell({"do": "stop", "drain": drain})
 
     def quiet(self) -> None:
+        self._quiet = True
         self._tell({"do": "quiet"})
 
     def restart(self) -> None:
         """Replace every child by a new one, each once it has drained."""
+        log.warning("replacing processes %s", ", ".join(map(str, self.pids())))
         self._restarting.update(child for child in self._children if child is not None)
         self._tell({"do": "stop", "drain": self._drain})
 

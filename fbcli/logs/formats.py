@@ -16,6 +16,11 @@ def place(record: logging.LogRecord) -> str:
     return f"{str(record.filename).translate(ONE_LINE)}:{record.lineno}" if record.lineno else ""
 
 
+def place_of_user(record: logging.LogRecord) -> str:
+    """Return the place of a line that is not fbcli's own: ours mean nothing to a reader."""
+    return "" if record.name.partition(".")[0] == "fbcli" else place(record)
+
+
 class PlainFormatter(logging.Formatter):
     """`2026-11-21 03:12:00.123 INFO mymod.task 0198…: text (file.py:12)`, in local time.
 
@@ -27,7 +32,7 @@ class PlainFormatter(logging.Formatter):
         task_id, queue = stamped(record)
         who = " ".join(filter(None, (queue or str(record.name).translate(ONE_LINE), task_id)))
         first, *rest = lines_of(record)
-        where = place(record)
+        where = place_of_user(record)
         head = f"{moment} {record.levelname} {who}: {first}" + (f" ({where})" if where else "")
         return "\n    ".join([plain_text(head), *rest])
 

@@ -30,7 +30,7 @@ class Pool(ABC):
 
     @abstractmethod
     def nudge(self, brisk: bool) -> float | None:
-        """Let the pool do its housekeeping (a solo pool: run its tasks). `brisk`: tasks are short, far below a millisecond.
+        """Let the pool do its housekeeping. `brisk`: tasks are short, far below a millisecond.
 
         Returns after how many seconds at most it wants to be called again; None: not before the next `submit`.
         """

@@ -33,7 +33,7 @@ class CoroutinePool(Pool):
         self._runners: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._loop.set_default_executor(ThreadPoolExecutor(size, thread_name_prefix=f"{name}-sync"))
-        self._closed = False
+        self._closed = threading.Event()
         self._thread = threading.Thread(target=self._serve, name=f"{name}-loop", daemon=True)
         self._thread.start()
 
@@ -48,7 +48,7 @@ class CoroutinePool(Pool):
         self._tasks.extend(tasks)
 
     def nudge(self, brisk: bool) -> float | None:
-        if self._tasks and not self._closed:
+        if self._tasks and not self._closed.is_set():
             self._loop.call_soon_threadsafe(self._grow, 1 if brisk else len(self._tasks))
             return 0.005 if brisk and len(self._runners) < self.size else None
         return None
@@ -65,11 +65,13 @@ class CoroutinePool(Pool):
         tasks, run, done, current = self._tasks, self._run, self._done, self._current
         turn = time.monotonic() + TURN_SECONDS
         try:
-            while tasks and len(self._runners) <= self.size and not self._closed:
+            while tasks and len(self._runners) <= self.size and not self._closed.is_set():
                 current[me] = task = tasks.popleft()
                 try:
                     await run(task)
                 except asyncio.CancelledError:
+                    if self._closed.is_set():
+                        return
                     _uncancel(me)
                 del current[me]
                 done(task)
@@ -122,15 +124,15 @@ class CoroutinePool(Pool):
         self.size = size
 
     def close(self) -> None:
-        if self._closed:
+        if self._closed.is_set():
             return
-        self._closed = True
+        self._closed.set()
         asyncio.run_coroutine_threadsafe(self._end(), self._loop)
 
     async def _end(self) -> None:
         """Cancel what still runs, then end the loop; a call in a thread that never returns is left behind."""
-        for runner in self._runners:
-            runner.cancel()
+        for runner, task in self._current.items():
+            self._cancel(runner, task, asyncio.CancelledError)
         if self._runners:
             await asyncio.wait(self._runners, timeout=1.0)
         self._loop.call_soon(self._loop.stop)

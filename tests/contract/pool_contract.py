@@ -55,10 +55,6 @@ class Stage:
 
 
 class PoolContract(ABC):
-    parallel = True
-    """Whether more than one call can run at once."""
-    interrupts = True
-
     @abstractmethod
     def make(self, size: int, done: Callable[[Any], None]) -> Pool:
         """Return a pool that runs `job.act()` for each job."""
@@ -96,8 +92,6 @@ class PoolContract(ABC):
         assert begun == list(range(100))
 
     def test_runs_as_many_at_once_as_its_size_and_no_more(self, stage: Callable[[int], Stage]) -> None:
-        if not self.parallel:
-            pytest.skip("one at a time by nature")
         on = stage(5)
         nap = self.nap(0.05)
         most = 0
@@ -110,10 +104,6 @@ class PoolContract(ABC):
 
     def test_take_back_returns_what_has_not_started(self, stage: Callable[[int], Stage]) -> None:
         on = stage(2)
-        if not self.parallel:
-            on.pool.submit([Job(str(i)) for i in range(10)])
-            assert [job.task_id for job in on.pool.take_back()] == [str(i) for i in range(10)]
-            return
         on.submit(*(Job(str(i), self.nap(0.2)) for i in range(10)))
         wait_until(lambda: len(on.pool.running()) == 2, "two to run")
         taken = [job.task_id for job in on.pool.take_back()]
@@ -133,8 +123,6 @@ class PoolContract(ABC):
         assert sorted(on.done) == ["bad", "good", "later"]
 
     def test_interrupt_hits_the_one_that_is_meant(self, stage: Callable[[int], Stage]) -> None:
-        if not self.interrupts or not self.parallel:
-            pytest.skip("nothing to interrupt from")
         on = stage(3)
         jobs = [Job(str(i), self.nap(0.5)) for i in range(3)]
         on.submit(*jobs)
@@ -150,8 +138,6 @@ class PoolContract(ABC):
         assert not on.pool.interrupt("nobody", TimeoutError)
 
     def test_interrupts_never_hit_another_task(self, stage: Callable[[int], Stage]) -> None:
-        if not self.interrupts or not self.parallel:
-            pytest.skip("nothing to interrupt from")
         on = stage(2)
         jobs = [Job(str(i), self.nap(0.001)) for i in range(300)]
         on.submit(*jobs)
@@ -167,8 +153,6 @@ class PoolContract(ABC):
         assert len(on.done) == len(set(on.done)) == 300
 
     def test_resize(self, stage: Callable[[int], Stage]) -> None:
-        if not self.parallel:
-            pytest.skip("one at a time by nature")
         on = stage(6)
         on.submit(*(Job(str(i), self.nap(0.03)) for i in range(6)))
         wait_until(lambda: len(on.pool.running()) == 6, "six to run")

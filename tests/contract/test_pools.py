@@ -10,7 +10,6 @@ from typing import Any
 
 from fbcli.pools.base import Pool
 from fbcli.pools.coroutines import CoroutinePool, in_threads
-from fbcli.pools.solo import SoloPool
 from fbcli.pools.threads import ThreadPool
 from tests.contract.pool_contract import Job, PoolContract
 from tests.servers import wait_until
@@ -110,33 +109,6 @@ class TestThreads(PoolContract):
         assert [job.task_id for job in done] == ["next", "last"], "what was given up never reports"
         assert pool.abandon("last") is None
         pool.close()
-
-
-class TestSolo(PoolContract):
-    parallel = False
-
-    def make(self, size: int, done: Callable[[Any], None]) -> Pool:
-        return SoloPool(run, done)
-
-    def nap(self, seconds: float) -> Callable[[], Any]:
-        return lambda: busy_nap(seconds)
-
-    def test_runs_in_the_calling_thread_and_can_be_interrupted_from_another(self) -> None:
-        done: list[Any] = []
-        pool = SoloPool(run, done.append)
-        job = Job("t", lambda: busy_nap(5))
-        pool.submit([job])
-
-        def strike() -> None:
-            wait_until(lambda: bool(pool.running()), "it to run")
-            pool.interrupt("t", TimeoutError)
-
-        striker = threading.Thread(target=strike)
-        striker.start()
-        pool.nudge(False)
-        striker.join()
-        assert isinstance(job.error, TimeoutError)
-        assert len(done) == 1
 
 
 class TestCoroutines(PoolContract):

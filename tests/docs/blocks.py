@@ -75,7 +75,13 @@ def run(script: str, folder: Path, **env: str) -> subprocess.CompletedProcess[st
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("FB_", "XDG_", "PYTEST"))}
     clean.update(HOME=str(folder), PATH=f"{BIN}{os.pathsep}{os.environ['PATH']}", TERM="dumb", **env)
     done = subprocess.run(
-        ["bash", "-c", READER + script], cwd=folder, env=clean, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=110
+        ["bash", "-c", READER + script],
+        cwd=folder,
+        env=clean,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=110,
     )
     assert done.returncode == 0, f"exit code {done.returncode}\n{script}\n{done.stdout}\n{done.stderr}"
     return done

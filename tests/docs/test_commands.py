@@ -45,7 +45,10 @@ def test_it_says_what_the_help_says(name: str, tmp_path: Path) -> None:
     shown = subprocess.run([BIN / "fb", *name.split(), "--help"], cwd=tmp_path, env=wide, capture_output=True, encoding="utf-8")
     assert shown.returncode == 0
     in_help = {
-        option for line in shown.stdout.splitlines() if line.startswith("│ ") for option in re.findall(r" (--[a-z-]+)(?= )", line[:60])
+        option
+        for line in shown.stdout.splitlines()
+        if line.startswith("│ ")
+        for option in re.findall(r" (--[a-z-]+)(?= )", line[:60])
     }
     rows = re.findall(r"^\| (`-.+?) \| (.+?) \| .*? \| `(FB_\w+)` \|$", sections()[name], re.MULTILINE)
     in_page = {option for names, _, _ in rows for option in re.findall(r"`(--[a-z-]+)", names)}

@@ -35,7 +35,9 @@ def test_the_shell_lines_work_with_redis(guide: str, tmp_path: Path, redis_url: 
     assert found
     for text in found:
         assert "redis://127.0.0.1:6379/0" in text
-        script = f'redis-cli() {{ command redis-cli -u "{redis_url}" "$@"; }}\n' + text.replace("redis://127.0.0.1:6379/0", redis_url)
+        script = f'redis-cli() {{ command redis-cli -u "{redis_url}" "$@"; }}\n' + text.replace(
+            "redis://127.0.0.1:6379/0", redis_url
+        )
         assert sorted(re.findall(r"^sum \d+$", run(script, tmp_path).stdout, re.MULTILINE)) == ["sum 3", "sum 4"]
 
 

@@ -16,7 +16,11 @@ from fbcli.message import decode, replace_extra
 from fbcli.settings import load
 
 SAMPLES = sorted((Path(__file__).parent.parent / "samples").glob("*.ndjson"))
-LINES = [pytest.param(line, id=f"{file.stem}-{number}") for file in SAMPLES for number, line in enumerate(file.read_bytes().splitlines())]
+LINES = [
+    pytest.param(line, id=f"{file.stem}-{number}")
+    for file in SAMPLES
+    for number, line in enumerate(file.read_bytes().splitlines())
+]
 
 
 def test_there_are_samples() -> None:
