@@ -25,7 +25,8 @@ HEAD = """\
 
 Made from the help of the commands by `make docs`; do not edit. `fb --help` lists them, `fb COMMAND --help` shows one.
 
-Every option can also be given by the variable that is named beside it. A flag (an option without a value) is switched on by `1`, `true` or `yes`.
+Every option can also be given by the variable that is named beside it. An option without a value is switched
+on by `1`, `true` or `yes`.
 
 """
 
@@ -68,7 +69,9 @@ def _section(path: str, command: Any) -> Iterator[str]:
         yield "".join(f"| `{_cell(_placeholder(each))}` | {_cell(each.help)} |\n" for each in arguments) + "\n"
     if options:
         yield "| Option | | Default | Variable |\n|---|---|---|---|\n"
-        kinds = {name: str(each.annotation) for name, each in inspect.signature(command.callback, eval_str=True).parameters.items()}
+        kinds = {
+            name: str(each.annotation) for name, each in inspect.signature(command.callback, eval_str=True).parameters.items()
+        }
         yield "".join(map(partial(_row, kinds=kinds), options)) + "\n"
 
 
@@ -111,6 +114,6 @@ def _cell(text: str) -> str:
 
 if __name__ == "__main__":
     if "--print" in sys.argv[1:]:
-        print(reference(), end="")
+        sys.stdout.write(reference())
     else:
         TARGET.write_text(reference(), encoding="utf-8")

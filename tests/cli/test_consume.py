@@ -532,9 +532,6 @@ def test_a_bad_variable_and_a_bad_file(plain: Shell) -> None:
     assert "Did you mean 'retries'?" in ran.err
 
 
-@pytest.mark.xfail(
-    strict=True, reason="Consumer._serve: a broker that is away when it starts ends it with a traceback and exit 1"
-)
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_a_broker_that_is_away_at_the_start_is_waited_for(fb: Shell, processes: str) -> None:
     set_up(fb)
@@ -585,7 +582,6 @@ def test_bad_messages_are_dead_letters_and_nothing_else_happens(shop: Shell) -> 
     assert size(shop, "odd") == Size(ready=0, in_flight=0, delayed=0)
 
 
-@pytest.mark.xfail(strict=True, reason="Consumer._plan_for: the reason is pydantic's text of four lines, with a link")
 def test_the_reason_of_a_bad_option_is_one_sentence(plain: Shell) -> None:
     raw(plain, "odd", Outgoing(b'{"n": 1, "extra": {"retries": -1}}'))
     ran = plain("consume", "jobs:odd", "--burst")
@@ -642,7 +638,6 @@ def test_log_file(plain: Shell, processes: str, form: str) -> None:
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])
-@pytest.mark.xfail(strict=True, reason="stdout is block-buffered: what functions print is not seen before the consumer ends")
 def test_what_a_function_prints_is_seen_at_once(plain: Shell, processes: str) -> None:
     push(plain, "talk")
     with Consuming(plain, "jobs:talk", "--processes", processes) as consumer:

@@ -148,7 +148,7 @@ def test_ctrl_z_quiets_and_ctrl_backslash_stops_now(shop: Shell, terminal: Termi
     terminal.type("C-z")
     terminal.until(lambda screen: "quiet: fetching no more" in screen, "it to say so")
     terminal.type("C-\\")
-    terminal.until(lambda screen: f"left with 131\n{PROMPT}" in screen, "its end")
+    terminal.until(lambda screen: f"left with 143\n{PROMPT}" in screen, "its end")
     assert size(shop, "hold").ready == 1
 
 

@@ -70,7 +70,7 @@ def functions_in(data: bytes) -> int:
         except (SyntaxError, ValueError):
             return 0
         try:
-            tables = [symtable.symtable(data, "file", "exec")]  # type: ignore[arg-type]  it takes bytes, too
+            tables = [symtable.symtable(data, "file", "exec")]  # type: ignore[arg-type]
         except SyntaxError:
             tokens = tokenize.tokenize(io.BytesIO(data).readline)
             return sum(token.type == tokenize.NAME and token.string == "def" for token in tokens)
