@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import os
@@ -108,8 +109,8 @@ def make_crew(spec: CrewSpec, on_event: OnEvent | None = None) -> Crew:
 
 def leave(code: int) -> NoReturn:
     """End the process with this exit code now. A call that did not end within its time must not hold it up: threads of Python's own
-    executor are waited for at an ordinary end, and its message has gone back to the queue."""
-    logging.shutdown()
+    executor are waited for at an ordinary end, and its message has gone back to the queue. What was registered with `atexit` runs."""
+    atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()

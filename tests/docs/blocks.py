@@ -16,6 +16,9 @@ from tests.servers import ServerMissing
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 
+STRICT = ("-W", "error", "-W", "ignore:unclosed database:ResourceWarning")
+"""Warnings are errors; but a short program may leave it to its end to close the queue (Python 3.13 begins to warn of that)."""
+
 _FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 READER = """\

@@ -12,7 +12,7 @@ import pytest
 
 from fbcli.options import Options
 from fbcli.settings import load
-from tests.docs.blocks import ROOT, blocks, missing, run
+from tests.docs.blocks import ROOT, STRICT, blocks, missing, run
 from tests.servers import require_or_skip
 
 GUIDES = ["docs/guide.md", "docs/guide.zh.md"]
@@ -51,7 +51,7 @@ def test_the_python_blocks_run(guide: str, tmp_path: Path) -> None:
             programs += 1
             (tmp_path / "program.py").write_text(block.text)
             env = {name: value for name, value in os.environ.items() if not name.startswith("FB_")}
-            command = [sys.executable, "-W", "error", "program.py"]
+            command = [sys.executable, *STRICT, "program.py"]
             done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60)
             assert (done.returncode, done.stderr) == (0, "")
     assert programs == 1

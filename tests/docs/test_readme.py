@@ -12,7 +12,7 @@ import pytest
 
 from fbcli.errors import ExitCode
 from fbcli.settings import load
-from tests.docs.blocks import ROOT, Block, blocks, missing, run
+from tests.docs.blocks import ROOT, STRICT, Block, blocks, missing, run
 from tests.servers import require_or_skip
 
 INSTALLING = ("pip install", "docker ", "apt ")
@@ -57,7 +57,7 @@ def test_the_python_block_runs(tmp_path: Path) -> None:
     (tmp_path / "mytask.py").write_text(block.text)
     env = {name: value for name, value in os.environ.items() if not name.startswith("FB_")}
     done = subprocess.run(
-        [sys.executable, "-W", "error", "mytask.py"], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60
+        [sys.executable, *STRICT, "mytask.py"], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.split() == ["3", "42"]

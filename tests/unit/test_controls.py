@@ -84,7 +84,7 @@ def test_rate_holds_half_a_second_of_work() -> None:
 
 @given(st.integers(1, 50), st.floats(0.01, 100), st.floats(0.01, 1000))
 def test_backoff_doubles_with_jitter_and_is_capped(attempt: int, base: float, most: float) -> None:
-    whole = min(most, base * 2 ** (attempt - 1))
+    whole = min(max(base, most), base * 2 ** (attempt - 1))
     assert whole / 2 <= RetryPolicy(100, base, most).wait(attempt) <= whole
 
 
