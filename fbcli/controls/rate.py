@@ -9,7 +9,7 @@ from fbcli.controls.base import Gate, Opening
 HOLD = 0.5
 """Seconds of work a paced consumer holds ahead of its time; the rest waits in the broker for whoever has room."""
 
-SLACK = 0.05
+SLACK = 0.1
 """Seconds a start may lag behind its deadline and still be made up for. So a late wake-up does not lower the rate, and a
 pause of the supply is not followed by a burst."""
 
@@ -28,7 +28,8 @@ class Rate(Gate):
         horizon = now + HOLD
         if begin > horizon:
             return Opening(0, begin - HOLD)
-        return Opening(int((horizon - begin) / self._gap) + 1, max(now, begin + self._gap - HOLD))
+        room = int((horizon - begin) / self._gap) + 1
+        return Opening(room, begin + room * self._gap - HOLD)
 
     def startable(self, now: float) -> Opening:
         if self._next < now - SLACK:

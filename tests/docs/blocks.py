@@ -33,6 +33,9 @@ fb() {
             for word in "${words[@]:1}"; do [[ $word == *:* ]] && queues+=("$word") || break; done
             command fb "$@" &
             local consumer=$!
+            for queue in "${queues[@]}"; do
+                until [[ $(command fb queues "$queue" --json) == *'"consumers":'[1-9]* ]]; do sleep 0.1; done
+            done
             command fb wait "${queues[@]}" --timeout 60
             kill -TERM $consumer
             wait $consumer

@@ -74,6 +74,9 @@ def test_rate_holds_half_a_second_of_work() -> None:
     rate = Rate(10)
     rate.started(rate.startable(0.0).room, 0.0)
     assert rate.fetchable(0.0).room == pytest.approx(HOLD * 10, abs=1)
+    opening = rate.fetchable(0.0)
+    assert opening.again > 0.0, "there is no more room at once: asking again now would be a busy loop"
+    assert rate.fetchable(opening.again + 1e-9).room == opening.room + 1
     slow = Rate(0.01)
     slow.started(slow.startable(0.0).room, 0.0)
     assert slow.fetchable(1.0).room == 0, "a message is not held for 99 seconds"
