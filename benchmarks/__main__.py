@@ -18,7 +18,7 @@ from benchmarks import (
     startup,
 )
 from benchmarks.figures import Benchmark
-from benchmarks.machine import facts
+from benchmarks.machine import facts, load
 from benchmarks.peers import bench as peers
 from benchmarks.place import Place
 from benchmarks.report import missed_in, show, write_json
@@ -47,6 +47,7 @@ def main() -> int:
     with place:
         known = facts(place.folder, peers.PYTHON)
         results = [measure(benchmark, place, options.rounds, _tell) for benchmark in chosen]
+    known["load"] += f", {load():.2f} after; on a busy machine processor time and best/best say more than medians"
     show(known, results)
     if options.json:
         write_json(options.json, known, results)

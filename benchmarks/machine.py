@@ -21,7 +21,7 @@ def facts(folder: Path, peers: str) -> dict[str, str]:
     return {
         "machine": f"{_processor()}, {os.cpu_count()} cores, {_memory()}",
         "system": f"{platform.system()} {platform.release()}",
-        "load": f"{os.getloadavg()[0]:.2f} in the last minute, before the first benchmark",
+        "load": f"{load():.2f} before",
         "Python": f"{platform.python_implementation()} {platform.python_version()}, {sys.executable}",
         "libraries": ", ".join(f"{name} {found}" for name in LIBRARIES if (found := _version(name))),
         "peers": f"{peers}: {_versions_in(peers) or 'none installed'}",
@@ -30,6 +30,11 @@ def facts(folder: Path, peers: str) -> dict[str, str]:
         "settings": "Redis: loopback TCP, no persistence. SQLite: WAL; floors synchronous=FULL, ours as `sqlite.py` sets it. "
         "fb: all defaults (heartbeat 5 s, lease, store watch, 3 retries, dead letters), acknowledged after the call",
     }
+
+
+def load() -> float:
+    """How many processes wanted a core, on average over the last minute."""
+    return os.getloadavg()[0]
 
 
 def _processor() -> str:
