@@ -12,8 +12,8 @@ help:  ## show what can be made
 demo: $(VENV)/ready  ## run the main job on the embedded default: every file of the standard library, counted by two processes
 	$(BIN)/python examples/census/demo.py
 
-test: $(VENV)/ready  ## run all tests (a server that is missing skips its tests with a sentence); ARGS='-k name'
-	$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/ready  ## run all tests, three at a time: they wait more than they work (a server that is missing skips its tests with a sentence); ARGS='-k name'
+	$(BIN)/python -m pytest -n 3 $(ARGS)
 
 lint: $(VENV)/ready  ## format check, lint, types, import rules
 	$(BIN)/ruff format --check .

@@ -9,6 +9,9 @@ from pathlib import Path
 from benchmarks import (
     consume_redis,
     consume_sqlite,
+    controls,
+    delays,
+    fleet,
     idle,
     latency,
     naps,
@@ -25,7 +28,21 @@ from benchmarks.report import missed_in, show, write_json
 from benchmarks.rounds import measure
 from tests.servers import ServerMissing
 
-SUBJECTS = (consume_redis, consume_sqlite, push_redis, push_sqlite, latency, naps, pacing, idle, startup, peers)
+SUBJECTS = (
+    consume_redis,
+    consume_sqlite,
+    controls,
+    push_redis,
+    push_sqlite,
+    latency,
+    naps,
+    pacing,
+    fleet,
+    delays,
+    idle,
+    startup,
+    peers,
+)
 
 
 def main() -> int:

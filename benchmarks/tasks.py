@@ -23,6 +23,12 @@ async def atrivial(x: int, y: int = 2) -> int:
     return x + y
 
 
+def rows(rows: list[dict[str, int]]) -> None:
+    """The trivial call for a whole batch."""
+    for row in rows:
+        trivial(**row)
+
+
 def nap(seconds: float) -> None:
     starts.append(monotonic())
     time.sleep(seconds)
@@ -38,6 +44,18 @@ async def anap(seconds: float) -> None:
 def tick(number: int) -> None:
     """Note when it started."""
     starts.append(monotonic())
+
+
+def due(at: float) -> None:
+    """Note how late it started, by the wall clock."""
+    delays.append(time.time() - at)
+
+
+def mark(path: str) -> None:
+    """Append the time of its start; one write to a file opened for appending is atomic."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
+    os.write(descriptor, f"{time.time():.6f}\n".encode())
+    os.close(descriptor)
 
 
 def stamp(sent: float, out: str | None = None) -> None:

@@ -17,7 +17,8 @@ from fbcli.redis_client import translating
 
 from .redis_inbox import RedisInbox, headed
 from .redis_link import Links, Reach
-from .redis_scripts import BELL, PUBLISH, PURGE, SIZE
+from .redis_queue_scripts import PUBLISH, PURGE, SIZE, WITHDRAW
+from .redis_scripts import BELL, MOVE_AT_ONCE
 
 NAMES = "fb:queues"
 """The zset of known queue names, by when somebody last said that he uses them. So listing them needs no SCAN."""
@@ -66,6 +67,12 @@ class RedisBroker(Broker):
             if len(plain) < len(messages):
                 self._publish_scored(queue, [m for m in messages if m.priority or m.not_before is not None])
 
+    def withdraw(self, queue: str, messages: Sequence[Outgoing]) -> None:
+        """Take back what was published a moment ago, unless somebody has it by now."""
+        arguments = [part for message in messages for part in (message.priority, message.body)]
+        with self._translating:
+            self._links.run(WITHDRAW, self.keys(queue), *arguments)
+
     def open(self, queue: str, *, consumer_id: str, prefetch: int, lease: float) -> Inbox:
         with self._translating:
             self.announce(queue)
@@ -95,14 +102,16 @@ class RedisBroker(Broker):
                 queue,
                 ("ZRANGE", urgent, 0, n - 1),
                 ("LRANGE", ready, -n - 1, -1),
-                ("ZRANGEBYSCORE", delayed, "-inf", time.time(), "LIMIT", 0, n),
+                # By priority, the last that is due may be the first; the next claim, too, looks through so many.
+                ("ZRANGEBYSCORE", delayed, "-inf", time.time(), "LIMIT", 0, max(n, MOVE_AT_ONCE)),
             )
         # Sorted by what decides in the server: the priority first, then the place within it.
         found = [(-headed(member).priority, 1, headed(member).body) for member in members]
-        found += ((0, 2, body) for body in reversed(bodies) if body != BELL)
+        found += ((0, 3, body) for body in reversed(bodies) if body != BELL)
         for member in due:
-            _, priority, _, front, body = member.split(b":", 4)
-            found.append((-int(priority), 0 if front == b"1" else 3, body))
+            _, priority, deliveries, front, body = member.split(b":", 4)
+            above_the_list = int(priority) or int(deliveries)
+            found.append((-int(priority), 4 if front != b"1" else 0 if above_the_list else 2, body))
         found.sort(key=lambda message: message[:2])
         return [body for _, _, body in found[:n]]
 

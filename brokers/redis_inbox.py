@@ -17,7 +17,7 @@ from fbcli.redis_client import translating
 
 from .redis_blocked import BlockedPop
 from .redis_link import Link, Reach
-from .redis_scripts import BEAT, BELL, CLAIM, LEAVE, LEVEL, RELEASE
+from .redis_scripts import BEAT, BELL, BURY, CLAIM, LEAVE, LEVEL, RELEASE
 from .redis_wait import Waker, readable
 
 _ACK = Action.ACK
@@ -40,13 +40,14 @@ class Home(Protocol):
     def announce(self, queue: str) -> None: ...
     def new_id(self) -> str: ...
     def publish(self, queue: str, messages: Sequence[Outgoing]) -> None: ...
+    def withdraw(self, queue: str, messages: Sequence[Outgoing]) -> None: ...
 
 
 class RedisInbox(Inbox):
     """Used by one thread, `wake` and `keep_alive` apart."""
 
     def __init__(self, broker: Home, reach: Reach, queue: str, consumer_id: str, lease: float) -> None:
-        self._broker, self._queue, self._lease = broker, queue, lease
+        self._broker, self._reach, self._queue, self._lease = broker, reach, queue, lease
         self._owner = f"{consumer_id}:{os.urandom(4).hex()}"
         self._prefixes = broker.prefixes(queue)
         self._held, self._handed = (prefix + self._owner for prefix in self._prefixes)
@@ -248,20 +249,33 @@ class RedisInbox(Inbox):
         return self._late(settlements, [token.decode() for token in missing])
 
     def _bury(self, settlements: Sequence[Settlement]) -> list[Settlement]:
-        """Copy to the dead letters, then remove: a crash in between leaves two copies, never none.
-
-        One script could do both, but not in a cluster, where the two queues live on different servers.
-        """
         if not settlements:
             return []
+        grave = dead_queue(self._queue)
+        if self._reach.cluster:
+            return self._bury_elsewhere(settlements, grave)
+        self._broker.announce(grave)
+        arguments: list[Any] = []
+        for s in settlements:
+            arguments += (s.delivery.handle, *(("0", b"") if s.body is None else ("1", s.body)))
+        missing = self._link.run(BURY, (*self._keys, *self._broker.keys(grave)[:2]), *arguments)
+        return self._late(settlements, [token.decode() for token in missing])
+
+    def _bury_elsewhere(self, settlements: Sequence[Settlement], grave: str) -> list[Settlement]:
+        """Copy to the dead letters on another node, then remove: a crash in between leaves two copies, never none."""
         tokens = [s.delivery.handle for s in settlements]
         there = self._link.call(*(("HEXISTS", self._held, token) for token in tokens))
         held = [s for s, exists in zip(settlements, there, strict=True) if exists]
+        missing = [token for token, exists in zip(tokens, there, strict=True) if not exists]
         if held:
-            bodies = [s.delivery.body if s.body is None else s.body for s in held]
-            self._broker.publish(dead_queue(self._queue), [Outgoing(body) for body in bodies])
-            self._link.call(("HDEL", self._held, *(s.delivery.handle for s in held)))
-        return self._late(settlements, [token for token, exists in zip(tokens, there, strict=True) if not exists])
+            letters = [Outgoing(s.delivery.body if s.body is None else s.body, s.delivery.priority) for s in held]
+            self._broker.publish(grave, letters)
+            removed = self._link.call(*(("HDEL", self._held, s.delivery.handle) for s in held))
+            lost = [place for place, count in enumerate(removed) if not count]
+            if lost:  # the lease, in between
+                self._broker.withdraw(grave, [letters[place] for place in lost])
+                missing += [held[place].delivery.handle for place in lost]
+        return self._late(settlements, missing)
 
     def _late(self, settlements: Sequence[Settlement], missing: Sequence[str]) -> list[Settlement]:
         if not missing or self._registered():

@@ -1,4 +1,5 @@
-"""What the Redis broker does inside the server, where each script is one indivisible step.
+"""What a consumer of the Redis broker does inside the server, where each script is one indivisible step; those of everybody else
+are in `redis_queue_scripts`.
 
 Keys of queue Q, all in one cluster slot (the braces are Redis's hash tag):
 
@@ -79,6 +80,14 @@ local function put_front(priority, deliveries, body)
   end
 end
 
+local function put_last(priority, body)
+  if priority > 0 then
+    put_urgent(priority, 0, body, false)
+  else
+    redis.call('LPUSH', ready, body)
+  end
+end
+
 local function open_held(field, value)
   if string.byte(field) ~= 43 then return 0, 0, value end  -- 43 is '+'
   local score, deliveries, start = string.match(value, '^(%d+):(%d+):()')
@@ -153,10 +162,8 @@ if soonest[2] then
       local body = string.sub(member, start)
       if front == '1' then
         table.insert(returned, {{priority, deliveries, body}})
-      elseif priority > 0 then
-        put_urgent(priority, deliveries, body, false)
       else
-        redis.call('LPUSH', ready, body)
+        put_last(priority, body)
       end
     end
     for i = #returned, 1, -1 do put_front(unpack(returned[i])) end
@@ -218,20 +225,24 @@ if redis.call('ZRANGE', delayed, 0, 0)[1] ~= soonest then ring() end
 return missing
 """)
 
-PUBLISH = Script("""
--- due ('' is now), priority, id, body; four for each, in order.
-local soonest = redis.call('ZRANGE', delayed, 0, 0)[1]
-for i = 1, #ARGV, 4 do
-  if ARGV[i] ~= '' then
-    redis.call('ZADD', delayed, ARGV[i], ARGV[i + 2] .. ':' .. ARGV[i + 1] .. ':0:0:' .. ARGV[i + 3])
-  elseif ARGV[i + 1] == '0' then
-    redis.call('LPUSH', ready, ARGV[i + 3])
+BURY = Script("""
+-- token, 1 if there is a new body, new body; three for each. KEYS 7 and 8 are the ready list and the urgent of the dead letters.
+-- Returns the tokens not held.
+local missing = {}
+ready, urgent = KEYS[7], KEYS[8]
+for i = 1, #ARGV, 3 do
+  local value = redis.call('HGET', held, ARGV[i])
+  if value then
+    local priority, _, body = open_held(ARGV[i], value)
+    if ARGV[i + 1] == '1' then body = ARGV[i + 2] end
+    put_last(priority, body)
+    redis.call('HDEL', held, ARGV[i])
   else
-    put_urgent(tonumber(ARGV[i + 1]), 0, ARGV[i + 3], false)
+    table.insert(missing, ARGV[i])
   end
 end
 ring_if_urgent()
-if redis.call('ZRANGE', delayed, 0, 0)[1] ~= soonest then ring() end
+return missing
 """)
 
 BEAT = Script(f"""
@@ -258,25 +269,4 @@ if ARGV[2] == '1' then
 else
   redis.call('ZADD', owners, now() + {GHOST_SECONDS}, ARGV[1])
 end
-""")
-
-SIZE = Script("""
--- prefix of held keys, prefix of handed keys
-local waiting, in_flight = redis.call('LLEN', ready), 0
-if redis.call('LINDEX', ready, -1) == BELL then waiting = waiting - 1 end
-for _, owner in ipairs(redis.call('ZRANGE', owners, 0, -1)) do
-  in_flight = in_flight + math.max(0, redis.call('HLEN', ARGV[1] .. owner) - 1)
-  for _, body in ipairs(redis.call('LRANGE', ARGV[2] .. owner, 0, -1)) do
-    if body ~= BELL then in_flight = in_flight + 1 end
-  end
-end
-local due = redis.call('ZCOUNT', delayed, '-inf', now())
-return {waiting + redis.call('ZCARD', urgent) + due, in_flight, redis.call('ZCARD', delayed) - due}
-""")
-
-PURGE = Script("""
-local removed = redis.call('LLEN', ready) + redis.call('ZCARD', urgent) + redis.call('ZCARD', delayed)
-if redis.call('LINDEX', ready, -1) == BELL then removed = removed - 1 end
-redis.call('UNLINK', ready, urgent, delayed)
-return removed
 """)

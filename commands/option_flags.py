@@ -10,10 +10,22 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import typer
 from pydantic.fields import FieldInfo
 
-from fbcli.options import Options
+from fbcli.options import Bytes, Concurrency, FailureThreshold, Names, Options, PerKeyLimit, Windows, Zone
 
 HIDDEN = ("broker",)
 """Options whose flag every command has anyway."""
+
+
+METAVARS: dict[Any, str] = {
+    Bytes: "SIZE",
+    Concurrency: "N|auto",
+    Names: "NAME,…",
+    PerKeyLimit: "ARGUMENT=N",
+    FailureThreshold: "N/DURATION",
+    Windows: "WINDOW",
+    Zone: "ZONE",
+}
+"""What stands in the help for values that are written in a way of their own."""
 
 
 def with_option_flags(command: Callable[..., None]) -> Callable[..., None]:
@@ -57,10 +69,13 @@ def _kind(field: FieldInfo) -> tuple[Any, str | None]:
     if "(seconds)" in (field.description or "") or "Seconds" in (field.description or ""):
         return str, "SECONDS"
     annotation = field.annotation
-    if get_origin(annotation) in (Union, types.UnionType):
-        annotation = next(part for part in get_args(annotation) if part is not type(None))
-    if get_origin(annotation) is Annotated:
-        annotation = get_args(annotation)[0]
+    while get_origin(annotation) in (Union, types.UnionType, Annotated):
+        if get_origin(annotation) is Annotated:
+            if annotation in METAVARS:
+                return str, METAVARS[annotation]
+            annotation = get_args(annotation)[0]
+        else:
+            annotation = next(part for part in get_args(annotation) if part is not type(None))
     if get_origin(annotation) is Literal:
         return str, "|".join(get_args(annotation))
     return annotation, None

@@ -111,6 +111,25 @@ def push(
         bool,
         typer.Option("--result", envvar="FB_PUSH_RESULT", help="Save what it returns.", rich_help_panel="Message"),
     ] = False,
+    unique: Annotated[
+        bool,
+        typer.Option(
+            "--unique",
+            envvar="FB_PUSH_UNIQUE",
+            help="Refuse it (exit code 6) while the same call is queued or running.",
+            rich_help_panel="Message",
+        ),
+    ] = False,
+    dedupe_key: Annotated[
+        str | None,
+        typer.Option(
+            "--dedupe-key",
+            envvar="FB_PUSH_DEDUPE_KEY",
+            metavar="TEXT",
+            help="What counts as the same call, for --unique and --dedupe, instead of the arguments.",
+            rich_help_panel="Message",
+        ),
+    ] = None,
     id: IdFlag = None,
     json: JsonFlag = False,
     dry_run: DryRunFlag = False,
@@ -127,6 +146,7 @@ def push(
       fb push mymod:task --from calls.csv
       generate-calls | fb push mymod:task - y=2
       fb push mymod:task x={{Count}} --count 1000
+      fb push mymod:task x=1 --unique
       fb push --queue other.queue x=1
 
     Prints the task id once the broker has the message. A record may hold
@@ -135,7 +155,16 @@ def push(
     out = Output(json=json)
     goal = target(words, queue, settings_of(context, broker, store))
     options = given(
-        delay=delay, at=at, priority=priority, timeout=timeout, retries=retries, expires=expires, result=result, task_id=id
+        delay=delay,
+        at=at,
+        priority=priority,
+        timeout=timeout,
+        retries=retries,
+        expires=expires,
+        result=result,
+        unique=unique,
+        dedupe_key=dedupe_key,
+        task_id=id,
     )
     pushing = Pushing(out, goal.booster, options, dry_run=dry_run, ids=ids)
     piped = "-" in goal.tokens or str(source) == "-"

@@ -11,18 +11,42 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fbcli.booster import Booster, boost
     from fbcli.broker import Broker, Capabilities, Delivery, Inbox, Outgoing, Settlement, register_broker
-    from fbcli.errors import DeadLetter, FbError, Requeue, Retry, TaskFailed, TaskTimeout, TimedOut, Unavailable
+    from fbcli.engine.current import CurrentTask, carry, current
+    from fbcli.errors import (
+        DeadLetter,
+        FbError,
+        Requeue,
+        Retry,
+        TaskCancelled,
+        TaskFailed,
+        TaskTimeout,
+        TimedOut,
+        Unavailable,
+    )
     from fbcli.options import Options, TaskOptions
-    from fbcli.result import AsyncResult
+    from fbcli.result import AsyncResult, agather, as_completed, await_all, gather, wait_all
+    from fbcli.stores.base import Result
 
 __version__ = "0.1.0"
 
 _HOME = {
     "fbcli.booster": ("Booster", "boost"),
     "fbcli.broker": ("Broker", "Capabilities", "Delivery", "Inbox", "Outgoing", "Settlement", "register_broker"),
-    "fbcli.errors": ("DeadLetter", "FbError", "Requeue", "Retry", "TaskFailed", "TaskTimeout", "TimedOut", "Unavailable"),
+    "fbcli.engine.current": ("CurrentTask", "carry", "current"),
+    "fbcli.errors": (
+        "DeadLetter",
+        "FbError",
+        "Requeue",
+        "Retry",
+        "TaskCancelled",
+        "TaskFailed",
+        "TaskTimeout",
+        "TimedOut",
+        "Unavailable",
+    ),
     "fbcli.options": ("Options", "TaskOptions"),
-    "fbcli.result": ("AsyncResult",),
+    "fbcli.result": ("AsyncResult", "agather", "as_completed", "await_all", "gather", "wait_all"),
+    "fbcli.stores.base": ("Result",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
@@ -31,6 +55,7 @@ __all__ = [
     "Booster",
     "Broker",
     "Capabilities",
+    "CurrentTask",
     "DeadLetter",
     "Delivery",
     "FbError",
@@ -38,15 +63,24 @@ __all__ = [
     "Options",
     "Outgoing",
     "Requeue",
+    "Result",
     "Retry",
     "Settlement",
+    "TaskCancelled",
     "TaskFailed",
     "TaskOptions",
     "TaskTimeout",
     "TimedOut",
     "Unavailable",
+    "agather",
+    "as_completed",
+    "await_all",
     "boost",
+    "carry",
+    "current",
+    "gather",
     "register_broker",
+    "wait_all",
 ]
 
 

@@ -82,6 +82,21 @@ class Signature:
         return cls(name, [each.replace(annotation=_resolved(each.annotation, scope)) for each in parameters])
 
     @property
+    def open(self) -> Signature:
+        """A signature that accepts arguments of any names."""
+        return Signature(self.name, [inspect.Parameter("arguments", inspect.Parameter.VAR_KEYWORD)])
+
+    @property
+    def rows(self) -> str:
+        """The parameter that takes the list of a batch. Raises `UsageError` when there is not just one that can."""
+        required = self._required or self._by_position[:1]
+        if len(required) != 1 or self._positional_only:
+            raise UsageError(
+                f"{self.name}{self.text} cannot be called with batches: it must take one argument, the list of the messages' arguments."
+            )
+        return required[0]
+
+    @property
     def text(self) -> str:
         """The parameters as a person writes them: `(x: int, y: int = 2)`."""
         shown = [

@@ -23,15 +23,18 @@ from fbcli.address import load as load_address
 from fbcli.arguments import Signature
 from fbcli.broker import Outgoing
 from fbcli.clock import SYSTEM
-from fbcli.errors import BadArguments, BadSetting, Unsupported, UsageError
+from fbcli.errors import BadArguments, BadSetting, Refused, Unsupported, UsageError
 from fbcli.message import decode, encode, new_task_id
 from fbcli.options import Options, TaskOptions, explain, parse_duration, parse_moment
 from fbcli.queues.queue import Queue
+from fbcli.queues.unique import publish_unique
 from fbcli.result import AsyncResult, in_thread
+from fbcli.sameness import key_of
 from fbcli.settings import Origin, Settings, load
 
 if TYPE_CHECKING:
-    from fbcli.engine.consumer import Consumer, Work
+    from fbcli.engine.consumer import Consumer
+    from fbcli.engine.work import Work
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -105,8 +108,15 @@ class Booster(Generic[P, R]):
 
     @functools.cached_property
     def signature(self) -> Signature:
-        """The parameters. Raises `UsageError` for one named `extra`, which is reserved."""
-        return Signature.of(self.function)
+        """What its messages may carry: its parameters; with batches anything. Raises `UsageError` for one named `extra`, which is
+        reserved."""
+        own = Signature.of(self.function)
+        return own.open if self.options.batch else own
+
+    @functools.cached_property
+    def rows(self) -> str:
+        """With batches: the parameter that takes the list of messages; else an empty text. Raises `UsageError`."""
+        return Signature.of(self.function).rows if self.options.batch else ""
 
     @functools.cached_property
     def queue(self) -> Queue:
@@ -160,6 +170,7 @@ class Booster(Generic[P, R]):
         task_id: str | None = None,
         delay: float | str | None = None,
         at: float | str | None = None,
+        unique: bool = False,
         options: TaskOptions | None = None,
         **single: Any,
     ) -> AsyncResult:
@@ -167,10 +178,13 @@ class Booster(Generic[P, R]):
 
         `delay`: seconds (or "10m") from now; `at`: Unix time (or "18:00", ISO 8601). `options`, or its fields as keywords
         (`retries=0, timeout=5, expires=60, priority=9, result=True`), hold for this message alone. `arguments` may have a key
-        `extra` with the same, as it travels. It is not changed.
+        `extra` with the same, as it travels. It is not changed. `unique`: raises `Refused` when the same call is queued or running.
         """
-        message = self.message(arguments, task_id=task_id, delay=delay, at=at, options=options, **single)
-        self.queue.publish((message,))
+        message = self.message(arguments, task_id=task_id, delay=delay, at=at, unique=unique, options=options, **single)
+        if not unique:
+            self.queue.publish((message,))
+        elif publish_unique(self.queue, (message,)).repeated:
+            raise repeated(self.queue)
         return AsyncResult(task_id_of(message), self.settings.open_store)
 
     def message(
@@ -180,13 +194,15 @@ class Booster(Generic[P, R]):
         task_id: str | None = None,
         delay: float | str | None = None,
         at: float | str | None = None,
+        unique: bool = False,
         options: TaskOptions | None = None,
         **single: Any,
     ) -> Outgoing:
         """Return the message that `publish` would publish."""
         plain = {name: value for name, value in arguments.items() if name != "extra"}
+        bound = self.signature.bind((), plain)
         return compose(
-            self.signature.bind((), plain),
+            bound,
             given=arguments.get("extra"),
             task_id=task_id,
             not_before=moment(delay, at),
@@ -194,6 +210,7 @@ class Booster(Generic[P, R]):
             single=single,
             priority=self.options.priority,
             queue=self.queue,
+            unique=key_of(bound, self.options.dedupe_key) if unique else None,
         )
 
     async def apush(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult:
@@ -212,12 +229,14 @@ class Booster(Generic[P, R]):
 
     def work(self) -> Work:
         """Return what a consumer of this function needs."""
-        from fbcli.engine.consumer import Work  # noqa: PLC0415  publishers need no engine
+        from fbcli.engine.work import Work  # noqa: PLC0415  publishers need no engine
 
         return Work(
             address=self.address.text,
+            root=self.settings.root,
             function=self.function,
             signature=self.signature,
+            rows=self.rows,
             queue=self.queue.name,
             options=self.options,
             broker=self.queue.broker,
@@ -234,6 +253,10 @@ class Booster(Generic[P, R]):
         booster = self.bound(settings=self.settings, flags={**self._flags, **options}) if options else self
         if booster.options.processes > 1:
             raise BadSetting("consume() consumes in this process; start several with `fb consume ADDRESS --processes N`.")
+        if booster.options.max_memory is not None and booster.options.mode not in ("process", "gevent", "eventlet"):
+            raise BadSetting(
+                "max_memory replaces a process: `fb consume ADDRESS --max-memory SIZE` does that, consume() cannot."
+            )
         return Consumer(booster.work()).start()
 
     def count(self) -> int | None:
@@ -285,8 +308,12 @@ def compose(
     options: TaskOptions | None = None,
     single: Mapping[str, Any] | None = None,
     priority: int = 0,
+    unique: str | None = None,
 ) -> Outgoing:
-    """Return a message with options of its own. `given`: the `extra` that came with the arguments; what is set here wins."""
+    """Return a message with options of its own. `given`: the `extra` that came with the arguments; what is set here wins.
+
+    `unique`: what tells a message of which there is to be only one; its own `dedupe_key` goes before.
+    """
     if given is not None and not isinstance(given, Mapping):
         raise BadArguments("'extra' is reserved for a message's own options, and must be an object.")
     extra = {**(given or {}), **_checked(options, single or {})}
@@ -294,6 +321,8 @@ def compose(
     extra.setdefault("publish_time", _now())
     if not_before is not None:
         extra["delay_until"] = not_before
+    if unique is not None:
+        extra["unique"] = extra.get("dedupe_key", unique)
     if given:
         _checked(None, {name: value for name, value in extra.items() if name in TaskOptions.model_fields})
     priority = extra.get("priority", priority)
@@ -301,6 +330,11 @@ def compose(
         scheme = queue.broker.url.partition("://")[0]
         raise Unsupported(f"{scheme}:// knows no priority. `fb brokers` shows what each broker can.")
     return Outgoing(encode(arguments, extra), priority, extra.get("delay_until"))
+
+
+def repeated(queue: Queue) -> Refused:
+    """Return the error of a unique message whose like is there."""
+    return Refused(f"The same call is already queued or running in {queue.name}, and unique was asked for: nothing was pushed.")
 
 
 def _checked(options: TaskOptions | None, single: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from fbcli.errors import FbError
 from fbcli.finding import find_queue
 from fbcli.outline import find_addresses, parameter_names
 from fbcli.queues.dead import DeadLetters
+from fbcli.result.standing import runs_of
 from fbcli.settings import Settings, load
 from fbcli.sqlite_file import path_of
 from fbcli.stores import SCHEMES as STORES
@@ -77,7 +78,7 @@ FILES = Candidate(":files")
 def candidates(kind: str, asked: Asked) -> list[Candidate]:
     """Return what can stand for `kind` in the place of the word being typed."""
     if "|" in kind:
-        found: Iterable[Candidate] = map(Candidate, kind.split("|"))
+        found: Iterable[Candidate] = map(Candidate, filter(str.islower, kind.split("|")))
     elif kind in ("FILE", "FOLDER"):
         return [FILES]
     else:
@@ -110,6 +111,13 @@ def _queues(asked: Asked) -> Iterable[Candidate]:
 
 def _task_ids(asked: Asked) -> Iterable[Candidate]:
     def listed() -> list[Candidate]:
+        if asked.command[0] in ("show", "cancel"):
+            store = _reachable(asked.settings).open_store()
+            ended = () if asked.command[0] == "cancel" else store.results(limit=MOST)
+            running = [Candidate(task_id, "running") for task_id in runs_of(store.workers())]
+            return [*running, *(Candidate(result.task_id, f"{result.state} {result.queue}") for result in ended)]
+        if not asked.words:
+            return []
         queue = find_queue(asked.words[0], _reachable(asked.settings), importing=False)
         if asked.command[0] == "delayed":
             return [Candidate(message.task_id) for message in queue.delayed(MOST)]
@@ -118,7 +126,7 @@ def _task_ids(asked: Asked) -> Iterable[Candidate]:
             return [Candidate(letter.task_id, f"{letter.told('error_type')} {letter.reason}") for letter in letters]
         return []
 
-    return [candidate for candidate in _patiently(asked, listed) if candidate.text not in asked.words] if asked.words else ()
+    return [candidate for candidate in _patiently(asked, listed) if candidate.text not in asked.words]
 
 
 def _arguments(asked: Asked) -> Iterable[Candidate]:

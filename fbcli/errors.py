@@ -100,17 +100,60 @@ class MissingLibrary(Unsupported):
 
 
 class TaskFailed(FbError):
-    """A task ended in failure. `error_type`, `error` and `traceback` are the remote error's own."""
+    """A task ended in failure, or was dropped or cancelled. `error_type`, `error` and `traceback` are the remote error's own."""
 
-    def __init__(self, message: str, *, error_type: str = "", error: str = "", traceback: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        error_type: str = "",
+        error: str = "",
+        traceback: str = "",
+        task_id: str = "",
+        state: str = "failed",
+    ) -> None:
         super().__init__(message)
         self.error_type = error_type
         self.error = error
         self.traceback = traceback
+        self.task_id = task_id
+        self.state = state
+        """How it ended: failed, dropped or cancelled."""
+
+
+class RemoteTraceback(Exception):
+    """The cause of a `TaskFailed`: so that Python shows the traceback of where the task ran above that of who waited for it."""
+
+    def __str__(self) -> str:
+        return f"\n{super().__str__()}"
+
+
+class WorkerLost(Exception):
+    """The attempt's child process has ended in the middle of the call: killed, crashed, or by its own exit. It counts as an attempt."""
+
+
+class RemoteError(Exception):
+    """What a function has raised in a child process, as the child tells of it; the error itself stays there."""
+
+    def __init__(self, text: str, *, error_type: str, lineage: tuple[str, ...] = (), traceback: str = "") -> None:
+        super().__init__(text)
+        self.error_type = error_type
+        """The name of its class."""
+        self.lineage = lineage
+        """Its class and the bases of that, as `module.name`."""
+        self.traceback = traceback
+        """The last lines."""
 
 
 class TaskTimeout(Exception):
     """Raised inside a task that ran longer than its `timeout`. Not an `FbError`: the task's own code sees it."""
+
+
+class TaskCancelled(Exception):
+    """Raised inside a running task that somebody has cancelled (`fb cancel`, `AsyncResult.cancel`). It is not tried again.
+
+    Not an `FbError`: the task's own code sees it, may tidy up, and lets it pass.
+    """
 
 
 class Retry(Exception):

@@ -113,6 +113,8 @@ def overview(settings: Settings, names: Iterable[str] = (), *, configured: bool 
         found = {name.removesuffix(DEAD_SUFFIX) for name in broker.queues()}
         store = settings.open_store()
         found.update(store.pauses(), *(worker.queues for worker in store.workers()))
+        if not broker.capabilities.delay:
+            found.update(store.parked_queues(broker.url.partition("://")[0]))
         chosen = [Queue(name, broker, settings.open_store) for name in found]
         if configured:
             chosen += [queue for task in settings.tasks if (queue := find_queue(task, settings)).name not in found]

@@ -20,9 +20,13 @@ REQUEUED = 4
 RELEASED = 5
 """Back to the queue since this consumer stops or may not run it now; no attempt is counted."""
 DROPPED = 6
-"""Not wanted any more: expired, cancelled."""
+"""Not wanted any more: expired, or done before."""
+CANCELLED = 7
+"""Somebody did not want it any more."""
 
-STATE_NAMES = ("running", "succeeded", "failed", "retried", "requeued", "released", "dropped")
+STATE_NAMES = ("running", "succeeded", "failed", "retried", "requeued", "released", "dropped", "cancelled")
+ENDED = frozenset({SUCCEEDED, FAILED, DROPPED, CANCELLED})
+"""States after which a task does not come back."""
 
 
 class Failure(msgspec.Struct):
@@ -56,3 +60,5 @@ class Task(msgspec.Struct, gc=False):
     """Attempts that failed and were followed by another one in the same slot."""
     interrupted: type[BaseException] | None = None
     """What a cancelled coroutine was cancelled with."""
+    claims: dict[str, str] | None = None
+    """What controls have taken in the store for it: space -> key."""

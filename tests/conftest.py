@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
@@ -27,3 +27,11 @@ def redis_url(redis_server: RedisServer) -> str:
     database = next(_databases)
     redis_server.ask(f"SELECT {database}\r\nFLUSHDB")
     return redis_server.url.removesuffix("/0") + f"/{database}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Note: what tests log may hold half characters, which cannot travel from a process that tests to the one that tells."""
+    report = yield
+    report.sections = [(name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections]
+    return report

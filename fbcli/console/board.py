@@ -38,6 +38,7 @@ class Row(msgspec.Struct, frozen=True):
     requeued: int
     released: int
     dropped: int
+    cancelled: int
     late: int
     reclaimed: int
     unfinished: int

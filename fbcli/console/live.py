@@ -46,6 +46,7 @@ DONE = Column("done", lambda row: count(row.done), 1, lambda row: "bold")
 FAILED = _quiet_zero("failed", "red")
 RETRIED = _quiet_zero("retried", "yellow")._replace(rank=9)
 DROPPED = _quiet_zero("dropped", "yellow")._replace(rank=12, wanted=lambda row: row.dropped)
+CANCELLED = _quiet_zero("cancelled", "yellow")._replace(rank=13, wanted=lambda row: row.cancelled)
 UNFINISHED = Column("given back", lambda row: count(row.unfinished), 3, lambda row: "yellow", wanted=lambda row: row.unfinished)
 MEAN = Column("mean", lambda row: _milliseconds(row.mean_ms), 8, group="duration")
 P95 = Column("p95", lambda row: _milliseconds(row.p95_ms), 10, group="duration", alone="p95")
@@ -57,6 +58,7 @@ COLUMNS = (
     FAILED,
     RETRIED,
     DROPPED,
+    CANCELLED,
     Column("1 s", lambda row: rate(row.rate_1s), 11, group="per second", alone="per s"),
     Column("10 s", lambda row: rate(row.rate_10s), 3, group="per second", alone="per s"),
     Column("60 s", lambda row: rate(row.rate_60s), 13, group="per second", alone="per s"),
@@ -69,7 +71,18 @@ COLUMNS = (
     Column("empty in", _empty_in, 6),
 )
 
-FINAL = (NAME, DONE, FAILED, RETRIED, DROPPED, UNFINISHED, Column("per second", lambda row: rate(row.rate), 4), MEAN, P95)
+FINAL = (
+    NAME,
+    DONE,
+    FAILED,
+    RETRIED,
+    DROPPED,
+    CANCELLED,
+    UNFINISHED,
+    Column("per second", lambda row: rate(row.rate), 4),
+    MEAN,
+    P95,
+)
 
 
 class LiveView:

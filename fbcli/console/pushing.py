@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from fbcli.booster import Booster, task_id_of
+from fbcli.booster import Booster, repeated, task_id_of
 from fbcli.broker import Outgoing
 from fbcli.clock import SYSTEM
 from fbcli.console.output import Output
@@ -13,6 +13,7 @@ from fbcli.console.times import due
 from fbcli.errors import PartlyDone
 from fbcli.pushing.feed import Feed
 from fbcli.pushing.records import Record
+from fbcli.queues.unique import publish_unique
 
 
 class Pushing:
@@ -24,15 +25,18 @@ class Pushing:
         self.ids = ids
         self.booster = booster
         self.options = options
+        self.repeated = 0
+        """Unique messages that were not pushed, since their like was there."""
 
     def make(self, arguments: Mapping[str, Any]) -> Outgoing:
         """Return the message of a call."""
         return self.booster.message(arguments, **self.options)
 
     def one(self, arguments: dict[str, Any]) -> None:
-        """Publish one message and print its task id."""
+        """Publish one message and print its task id. Raises `Refused` for a unique one whose like is there."""
         message = self.make(arguments)
-        self.publish((message,))
+        if not self.publish((message,)):
+            raise repeated(self.booster.queue)
         if self.dry_run:
             self.out.say("Nothing was pushed (--dry-run).")
         elif self.out.json:
@@ -55,10 +59,10 @@ class Pushing:
         with self.out.progress(f"push to {name}", total) as advance:
 
             def publish(batch: Sequence[Outgoing]) -> None:
-                self.publish(batch)
+                published = self.publish(batch)
                 advance(len(batch))
                 if self.ids and not self.dry_run:
-                    self.print_ids(batch)
+                    self.print_ids(published)
 
             make = (lambda record: self.make({**common, **record})) if common else self.make
             skip = (lambda error: self.out.say(f"fb: {error}")) if skip_bad else None
@@ -74,20 +78,28 @@ class Pushing:
         """Say what became of many."""
         name = self.booster.queue.name
         if self.out.json and not self.ids and not self.dry_run:
-            self.out.object({"pushed": feed.pushed, "skipped": feed.skipped, "queue": name})
-        done = f"{counted(feed.pushed)} {f'checked for {name}; nothing was pushed' if self.dry_run else f'pushed to {name}'}"
+            counts = {"pushed": feed.pushed - self.repeated, "skipped": feed.skipped, "queue": name}
+            self.out.object({**counts, "repeated": self.repeated} if self.options.get("unique") else counts)
+        where = f"checked for {name}; nothing was pushed" if self.dry_run else f"pushed to {name}"
+        done = f"{counted(feed.pushed - self.repeated)} {where}"
         if feed.skipped:
             raise PartlyDone(f"{done}; {feed.skipped:,} bad {'record was' if feed.skipped == 1 else 'records were'} left out.")
+        if self.repeated:
+            done += f"; {counted(self.repeated)} left out, whose like is queued or running"
         if not self.out.json:
             self.out.say(f"{done}.")
 
-    def publish(self, batch: Sequence[Outgoing]) -> None:
-        """Publish a batch, or (dry run) print it."""
-        if not self.dry_run:
+    def publish(self, batch: Sequence[Outgoing]) -> Sequence[Outgoing]:
+        """Publish a batch, or (dry run) print it. Return what was published: of unique messages those whose like was not there."""
+        if self.dry_run:
+            for message in batch:
+                self.out.text(message.body.decode())
+        elif self.options.get("unique"):
+            batch, repeats = publish_unique(self.booster.queue, batch)
+            self.repeated += len(repeats)
+        else:
             self.booster.queue.publish(batch)
-            return
-        for message in batch:
-            self.out.text(message.body.decode())
+        return batch
 
     def print_ids(self, batch: Sequence[Outgoing]) -> None:
         """Print a line for each message."""

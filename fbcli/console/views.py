@@ -103,7 +103,7 @@ class JsonView:
 def status_line(row: Row) -> str:
     """Return `mymod.task: 12,345 done (1,234/s), 3 failed, 40 in flight, backlog 9,000, empty in 7 s`."""
     parts = [f"{count(row.done)} done ({rate(row.rate_10s or 0)}/s)"]
-    parts += _unless_none(row, failed="failed", retried="retried", dropped="dropped")
+    parts += _unless_none(row, failed="failed", retried="retried", dropped="dropped", cancelled="cancelled")
     parts.append(f"{count(row.in_flight)} in flight")
     if row.backlog is not None:
         parts.append(f"backlog {count(row.backlog)}")
@@ -118,7 +118,8 @@ def status_line(row: Row) -> str:
 def final_line(row: Row, elapsed: float) -> str:
     """Return `mymod.task: 12,345 done in 2 min 5 s (98.8/s), 3 failed`."""
     parts = [f"{count(row.done)} done in {duration(elapsed)} ({rate(row.rate)}/s)"]
-    parts += _unless_none(row, failed="failed", retried="retried", dropped="dropped", unfinished="given back unfinished")
+    parts += _unless_none(row, failed="failed", retried="retried", dropped="dropped", cancelled="cancelled")
+    parts += _unless_none(row, unfinished="given back unfinished")
     return f"{row.queue}: {', '.join(parts)}"
 
 

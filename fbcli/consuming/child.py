@@ -15,8 +15,10 @@ import msgspec
 
 from fbcli.console.whole_lines import line_by_line, patient_stdout
 from fbcli.consuming.crew import Crew, CrewSpec, leave, make_crew
+from fbcli.consuming.voice import heard, voice_of
 from fbcli.engine.conductor import Conductor
 from fbcli.engine.narrator import OnEvent
+from fbcli.engine.pooling import Pools
 from fbcli.engine.supervisor import Channel
 from fbcli.errors import ExitCode, FbError
 from fbcli.logs import ChannelHandler, configure_channel
@@ -48,7 +50,7 @@ def _consume(spec: CrewSpec, channel: Channel) -> int:
 
     on_event: OnEvent | None = tell if spec.events else None
     try:
-        crew = make_crew(spec, on_event)
+        crew = make_crew(spec, on_event, Pools(voice_of(spec), heard))
     except FbError as error:
         channel.send({"failure": str(error)})
         return error.exit_code
@@ -57,9 +59,10 @@ def _consume(spec: CrewSpec, channel: Channel) -> int:
         snapshots = next(iter(crew.snapshots().values()))
         channel.send({"snapshots": [msgspec.to_builtins(snapshot) for snapshot in snapshots]})
 
-    crew.start()
     threading.Thread(target=_obey, args=(channel, crew), name="fb-parent", daemon=True).start()
     code = Conductor(crew, show=report).conduct()
+    if crew.recycling:
+        channel.send({"recycle": True})
     if crew.failure is not None:
         channel.send({"failure": crew.failure[0]})
     return code

@@ -14,10 +14,16 @@ import msgspec
 
 from fbcli.booster import Booster, find_booster
 from fbcli.engine.consumer import Consumer
+from fbcli.engine.memory import MemoryLimit
 from fbcli.engine.narrator import Narrator, OnEvent
+from fbcli.engine.pooling import Pools
+from fbcli.engine.remote import CHILD_MODES
 from fbcli.engine.tally import Snapshot
 from fbcli.errors import ExitCode, FbError
+from fbcli.options import Options
 from fbcli.settings import load
+
+log = logging.getLogger("fbcli.consumer")
 
 
 class CrewSpec(msgspec.Struct):
@@ -44,14 +50,25 @@ class CrewSpec(msgspec.Struct):
 class Crew:
     """Consumers side by side in this process. A `Staff` of the conductor."""
 
-    def __init__(self, boosters: Sequence[Booster[Any, Any]], spec: CrewSpec, on_event: OnEvent | None = None) -> None:
+    def __init__(
+        self,
+        boosters: Sequence[Booster[Any, Any]],
+        spec: CrewSpec,
+        on_event: OnEvent | None = None,
+        pools: Pools | None = None,
+    ) -> None:
         self.consumers: list[Consumer] = []
         self._narrators: list[Narrator] = []
+        pools = pools or Pools()
+        limits = [booster.options.max_memory for booster in boosters if replaces_process(booster.options)]
+        self._memory = MemoryLimit(min(limit for limit in limits if limit)) if any(limits) else None
+        self.recycling = False
+        """Whether it ends since it held too much memory, and wants to be replaced."""
         for booster in boosters:
             narrator = Narrator(booster.queue.name, on_event, quiet_success=spec.live and not spec.verbose)
             self._narrators.append(narrator)
             self.consumers.append(
-                Consumer(booster.work(), burst=spec.burst, max_tasks=spec.max_tasks, on_closed=narrator.closed)
+                Consumer(booster.work(), pools=pools, burst=spec.burst, max_tasks=spec.max_tasks, on_closed=narrator.closed)
             )
 
     def start(self) -> None:
@@ -59,7 +76,12 @@ class Crew:
             consumer.start()
 
     def tick(self) -> None:
-        """When one consumer has failed, end the others too: half a crew is no crew."""
+        """When one consumer has failed, end the others too: half a crew is no crew. When too much memory is held, end in order."""
+        held = None if self._memory is None or self.recycling else self._memory.exceeded()
+        if held is not None:
+            log.warning("%.0f MB are held, more than --max-memory: draining, to be replaced", held / 1e6)
+            self.recycling = True
+            self.stop()
         if self.failure and not all(consumer.state in ("draining", "stopped") for consumer in self.consumers):
             self.stop()
 
@@ -79,7 +101,7 @@ class Crew:
             consumer.quiet()
 
     def restart(self) -> None:
-        logging.getLogger("fbcli.consumer").warning("HUP replaces child processes, and there are none: TERM ends this one")
+        log.warning("HUP replaces child processes, and there are none: TERM ends this one")
 
     def describe(self) -> list[str]:
         """Return a line for each running task."""
@@ -100,11 +122,16 @@ class Crew:
         return None
 
 
-def make_crew(spec: CrewSpec, on_event: OnEvent | None = None) -> Crew:
+def replaces_process(options: Options) -> bool:
+    """Whether the memory limit is one of the consuming process (in some modes it is one of each child that runs calls)."""
+    return options.max_memory is not None and options.mode not in CHILD_MODES
+
+
+def make_crew(spec: CrewSpec, on_event: OnEvent | None = None, pools: Pools | None = None) -> Crew:
     """Load the functions and return their crew. Raises what loading them raises."""
     settings = load(context=spec.context, broker=spec.broker, store=spec.store)
     boosters = [find_booster(address, settings, spec.flags) for address in spec.addresses]
-    return Crew(boosters, spec, on_event)
+    return Crew(boosters, spec, on_event, pools)
 
 
 def leave(code: int) -> NoReturn:

@@ -19,8 +19,10 @@ from fbcli.console.board import Board
 from fbcli.console.output import Output
 from fbcli.console.views import JsonView, LineView, View
 from fbcli.console.whole_lines import patient_stdout
-from fbcli.consuming.crew import Crew, CrewSpec, leave
+from fbcli.consuming.crew import Crew, CrewSpec, leave, replaces_process
+from fbcli.consuming.voice import heard, voice_of
 from fbcli.engine.conductor import Conductor, Staff
+from fbcli.engine.pooling import Pools
 from fbcli.engine.services import Service
 from fbcli.engine.supervisor import Supervisor, python_command
 from fbcli.logs import configure, replay
@@ -95,10 +97,8 @@ class Stage:
         return LineView()
 
     def _staff(self, boosters: Sequence[Booster[Any, Any]], spec: CrewSpec, processes: int) -> Staff:
-        if processes == 1:
-            crew = Crew(boosters, spec, self._out.object if self._json else None)
-            crew.start()
-            return crew
+        if processes == 1 and not any(replaces_process(booster.options) for booster in boosters):
+            return Crew(boosters, spec, self._out.object if self._json else None, Pools(voice_of(spec), heard))
         specs = [self._part(boosters, spec, index) for index in range(processes)]
         drain = max(booster.options.drain for booster in boosters)
         endless = not spec.burst and spec.max_tasks is None

@@ -1,14 +1,16 @@
 """The contract of controls: policies around running, one file each. One that is off is not there, and costs nothing.
 
-A control knows a task and the store, and nothing of brokers. It acts at up to three moments:
+A control knows tasks and the store, and nothing of brokers. It acts at up to four moments:
 - a *gate* says when a queue's messages may be fetched and started at all (rate, pause): work over it waits in the broker;
-- *admission* decides on one task before it takes a slot, and never counts as an attempt;
-- *around the call*: an onion of what is switched on, composed once at start.
+- *admission* decides on tasks before they take a slot, and never counts as an attempt;
+- *around the call*: an onion of what is switched on, composed once at start;
+- *closing*: what admission took in the store for a task is given back once the outcome is known, before the message is settled.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple
 
@@ -40,16 +42,22 @@ class Gate(ABC):
     def fetchable(self, now: float) -> Opening:
         """How many messages are worth holding, those held already included. `now` is monotonic seconds."""
 
-    def startable(self, now: float) -> Opening:
-        """How many tasks may start now. Only where it `paces`."""
+    def startable(self, now: float, wanted: int) -> Opening:
+        """How many of the `wanted` tasks that are at hand may start now. Only where it `paces`."""
         return OPEN
 
     def started(self, count: int, now: float) -> None:  # noqa: B027  most gates do not care
         """Take note that `count` tasks have started."""
 
-    def closed(self) -> bool:
+    def closed(self, now: float) -> bool:
         """Whether nothing may be held at all: what was fetched and has not started goes back."""
         return False
+
+    def learn(self, tasks: Sequence[Task], now: float) -> None:  # noqa: B027  most gates do not care
+        """Take note of outcomes: tasks that have been settled."""
+
+    def close(self) -> None:  # noqa: B027  most gates keep nothing
+        """The consumer ends, or has another gate instead."""
 
 
 class Drop(NamedTuple):
@@ -64,16 +72,26 @@ class Later(NamedTuple):
     at: float
 
 
-Verdict = Drop | Later | None
+class Wait(NamedTuple):
+    """Admission's verdict: hold it, and ask again when something has ended, or in a moment."""
+
+    reason: str
+
+
+Verdict = Drop | Later | Wait | None
 """None: run it."""
 
 
 class Admission(ABC):
-    """Decides on one task before it takes a slot."""
+    """Decides on tasks before they take a slot. Called by the intake's thread only."""
 
     @abstractmethod
-    def admit(self, task: Task, now: float) -> Verdict:
-        """`now` is Unix seconds."""
+    def admit(self, tasks: Sequence[Task], now: float) -> Sequence[Verdict]:
+        """Return a verdict for each, in order. `now` is Unix seconds. Raises `Unavailable`; is asked again then."""
+
+    def close(self, tasks: Sequence[Task]) -> None:  # noqa: B027  most take nothing
+        """These tasks, which were admitted, have their outcome, and are settled when this returns. Idempotent: called again when the
+        broker or store could not be reached. Raises `Unavailable`."""
 
 
 class Around(ABC):

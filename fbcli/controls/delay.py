@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fbcli.controls.base import Admission, Later
+from collections.abc import Sequence
+
+from fbcli.controls.base import Admission, Later, Verdict
 from fbcli.task import Task
 
 TOLERANCE = 0.01
@@ -12,8 +14,9 @@ TOLERANCE = 0.01
 class Delay(Admission):
     """Only for messages that carry `delay_until`."""
 
-    def admit(self, task: Task, now: float) -> Later | None:
-        until = task.extra.get("delay_until")
-        if isinstance(until, (int, float)) and until > now + TOLERANCE:
-            return Later(until)
-        return None
+    def admit(self, tasks: Sequence[Task], now: float) -> Sequence[Verdict]:
+        return [self._verdict(task.extra.get("delay_until"), now) for task in tasks]
+
+    @staticmethod
+    def _verdict(until: object, now: float) -> Later | None:
+        return Later(until) if isinstance(until, int | float) and until > now + TOLERANCE else None

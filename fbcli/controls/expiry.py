@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fbcli.controls.base import Admission, Drop
+from collections.abc import Sequence
+
+from fbcli.controls.base import Admission, Drop, Verdict
 from fbcli.task import Task
 
 
@@ -12,8 +14,10 @@ class Expiry(Admission):
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
 
-    def admit(self, task: Task, now: float) -> Drop | None:
-        published = task.extra.get("publish_time")
-        if not isinstance(published, (int, float)) or now - published <= self.seconds:
+    def admit(self, tasks: Sequence[Task], now: float) -> Sequence[Verdict]:
+        return [self._verdict(task.extra.get("publish_time"), now) for task in tasks]
+
+    def _verdict(self, published: object, now: float) -> Drop | None:
+        if not isinstance(published, int | float) or now - published <= self.seconds:
             return None
         return Drop(f"expired: published {now - published:.1f} s ago, its limit is {self.seconds:g} s")

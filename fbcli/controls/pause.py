@@ -33,5 +33,5 @@ class Pause(Gate):
         self.until = None
         return OPEN
 
-    def closed(self) -> bool:
-        return self.until is not None
+    def closed(self, now: float) -> bool:
+        return self.until is not None and now < self.until

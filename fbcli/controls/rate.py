@@ -31,7 +31,7 @@ class Rate(Gate):
         room = int((horizon - begin) / self._gap) + 1
         return Opening(room, begin + room * self._gap - HOLD)
 
-    def startable(self, now: float) -> Opening:
+    def startable(self, now: float, wanted: int) -> Opening:
         if self._next < now - SLACK:
             self._next = now
         if self._next > now:

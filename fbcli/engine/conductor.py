@@ -34,6 +34,7 @@ YOUNG_TICK, YOUTH = 0.02, 1.0
 class Staff(Protocol):
     """Who consumes: the consumers of this process, or child processes that do."""
 
+    def start(self) -> None: ...
     def stop(self, drain: float | None = None) -> None: ...
     def quiet(self) -> None: ...
     def restart(self) -> None: ...
@@ -64,7 +65,8 @@ class Conductor:
 
     def conduct(self) -> int:
         """Run the main loop to the end; return the exit code of the process."""
-        with self._signals() as arrived:
+        with self._signals() as arrived:  # before anything begins that a signal should end in order
+            self._staff.start()
             while not self._staff.over():
                 young = time.monotonic() - self._begun < YOUTH
                 if select.select([arrived], [], [], YOUNG_TICK if young else TICK)[0]:

@@ -2,62 +2,55 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import logging
 import os
 import threading
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from pydantic import ValidationError
 
 from fbcli.arguments import Signature
-from fbcli.broker import Broker, Inbox
+from fbcli.broker import Inbox
 from fbcli.clock import SYSTEM, Clock
 from fbcli.connection import mask
 from fbcli.controls.base import Gate
+from fbcli.controls.breaker import Breaker
+from fbcli.controls.cancel import Cancel
+from fbcli.controls.claims import LEASE_BEATS as CLAIM_BEATS
 from fbcli.controls.pause import Pause
-from fbcli.controls.rate import Rate
 from fbcli.controls.timeout import Deadlines
+from fbcli.controls.window import Window
+from fbcli.engine.bundle import Bundle, Gatherer
+from fbcli.engine.callables import awaitable_call, plain_call
+from fbcli.engine.flow import Flow
 from fbcli.engine.intake import FIRST_BACKOFF, LAST_BACKOFF, Intake, OnClosed
-from fbcli.engine.lifecycle import arun, interrupted, run
-from fbcli.engine.plan import Plan, is_async
-from fbcli.engine.services import Heartbeat, Mover, Service, Watch
+from fbcli.engine.lifecycle import interrupted
+from fbcli.engine.planner import Planner
+from fbcli.engine.pooling import Pools, described, slots_of, tasks_of
+from fbcli.engine.reception import Reception
+from fbcli.engine.services import ClaimKeeper, Heartbeat, Mover, Service, Watch, Watchdog
 from fbcli.engine.settler import HOST, Settler
+from fbcli.engine.steering import Steering
 from fbcli.engine.tally import Snapshot, Tally
-from fbcli.errors import BadMessage, BadSetting, FbError, Unavailable
-from fbcli.options import PER_MESSAGE, Options, TaskOptions, explain
+from fbcli.engine.work import Work
+from fbcli.errors import FbError, TaskCancelled, Unavailable
 from fbcli.pools.base import Pool
-from fbcli.pools.coroutines import CoroutinePool, in_threads
-from fbcli.pools.threads import ThreadPool
-from fbcli.stores.base import Store, Worker
+from fbcli.stores.base import News, Worker
 from fbcli.task import Task
 
 log = logging.getLogger("fbcli.consumer")
 
-THREADS = 16
-COROUTINES = 100
 LEASE_BEATS = 2.0
 """A lease lasts so many heartbeats, and is looked after twice a heartbeat: a dead consumer's tasks are back within three."""
 
-MOST_PLANS = 1000
-"""How many combinations of per-message options are kept compiled."""
+LAST_WORDS = 2.0
+"""Seconds within which a deaf consumer may end in order; one that does not hangs, and is not waited for any more."""
 
-
-@dataclass(frozen=True)
-class Work:
-    """What a consumer consumes."""
-
-    address: str
-    function: Callable[..., Any]
-    signature: Signature
-    queue: str
-    options: Options
-    broker: Broker
-    store: Store
+MOST_REPORTED = 200
+"""How many running tasks a consumer reports to the store by their ids."""
 
 
 class Consumer:
@@ -67,42 +60,47 @@ class Consumer:
         self,
         work: Work,
         *,
+        pools: Pools | None = None,
         burst: bool = False,
         max_tasks: int | None = None,
         on_closed: OnClosed | None = None,
         clock: Clock = SYSTEM,
     ) -> None:
+        """`pools`: those of the process, for functions that share one."""
         self.work = work
         self.consumer_id = f"{HOST}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self.tally = Tally()
         self.failure: BaseException | None = None
         """Why it ended, if it did not end as it should."""
+        self._pools = pools or Pools()
         self._burst = burst
         self._max_tasks = max_tasks
         self._on_closed = on_closed
         self._clock = clock
-        self._mode = _mode(work)
+        self._slots = slots_of(work.mode, work.options)
         self._pause = Pause()
+        self._gates: list[Gate] = [self._pause]
+        self._cancel = Cancel()
         self._inbox: Inbox
         self._intake: Intake | None = None
         self._pool: Pool | None = None
+        self._steering: Steering | None = None
         self._thread: threading.Thread | None = None
         self._opened = threading.Lock()
         self._stopped = threading.Event()
+        self._lost_at: float | None = None
+        """Monotonic time from which on its thread is not waited for any more."""
         self._stop_asked: float | None = None
         self._quiet_asked = False
         self.trouble = ""
         """Why it has not begun yet."""
         self.state = "new"
-        self._plans: dict[tuple[Any, ...], Plan] = {}
         self._deadlines = Deadlines(self._strike, self._give_up, clock)
 
     @property
     def concurrency(self) -> int:
         """Most calls at once."""
-        if self._mode == "solo":
-            return 1
-        return self.work.options.concurrency or (COROUTINES if self._mode == "asyncio" else THREADS)
+        return self._slots if self._pool is None else self._pool.size
 
     def start(self) -> Consumer:
         """Consume in a thread of its own. Idempotent."""
@@ -113,10 +111,15 @@ class Consumer:
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait until it has ended (seconds; None: as long as it takes); False when it has not."""
-        if self._thread is not None:
+        if self._thread is None:
+            ended = self.state in ("new", "stopped")
+        else:
+            if self._lost_at is not None:
+                left = max(0.0, self._lost_at - self._clock.monotonic())
+                timeout = left if timeout is None else min(timeout, left)
             self._thread.join(timeout)
-            return not self._thread.is_alive()
-        return self.state in ("new", "stopped")
+            ended = not self._thread.is_alive()
+        return ended or (self._lost_at is not None and self._clock.monotonic() >= self._lost_at)
 
     def stop(self, drain: float | None = None) -> None:
         """Fetch no more; what runs may finish within `drain` seconds (default: the option); the rest goes back. Returns at once."""
@@ -137,11 +140,11 @@ class Consumer:
 
     def running(self) -> list[Task]:
         """Return the tasks that run now."""
-        return [] if self._pool is None else self._pool.running()
+        return [] if self._pool is None else tasks_of(self._pool.running())
 
     def snapshot(self) -> Snapshot:
         """Return the state of this moment. From any thread."""
-        intake = self._intake
+        intake, now = self._intake, self._clock.monotonic()
         return Snapshot(
             queue=self.work.queue,
             address=self.work.address,
@@ -149,7 +152,7 @@ class Consumer:
             in_flight=0 if intake is None else intake.in_hand,
             running=len(self.running()),
             concurrency=self.concurrency,
-            paused=self._pause.closed(),
+            paused=any(gate.closed(now) for gate in self._gates),
             state=self.state,
             trouble=self.trouble if intake is None else intake.trouble,
             seconds=list(self.tally.seconds),
@@ -171,36 +174,48 @@ class Consumer:
 
     def _serve(self) -> None:
         work, options = self.work, self.work.options
-        lease = options.heartbeat * LEASE_BEATS
-        prefetch = options.prefetch or self.concurrency
-        inbox = self._open_inbox(prefetch, lease)
+        self._gates = self._standing_gates()
+        self._pools.check(work)
+        inbox = self._open_inbox(options.prefetch or self._slots, options.heartbeat * LEASE_BEATS)
         if inbox is None:
             return
         self._inbox = inbox
-        plan = self._compile(options, keeps=options.results)
-        gates: list[Gate] = [self._pause]
-        if options.qps is not None:
-            gates.append(Rate(options.qps))
+        planner = self._planner()
+        flow = Flow()
+
+        def reception(ended: Callable[[Any], None]) -> Reception:
+            room = max(1, self._slots // 2)
+            return Reception(planner.plan, planner.plan_for, self._cancel, ended, self._clock, waiting_room=room)
+
         intake = Intake(
-            inbox=self._inbox,
-            settler=Settler(work.queue, work.broker, self._inbox, work.store, self._clock),
-            plan=plan,
-            plan_for=self._plan_for,
-            gates=gates,
+            inbox=inbox,
+            settler=Settler(work.queue, work.broker, inbox, work.store, self._clock),
+            reception=reception,
+            flow=flow,
+            cancel=self._cancel,
             tally=self.tally,
             prefetch=options.prefetch,
+            gatherer=Gatherer(options.batch, options.batch_wait) if options.batch else None,
             burst=self._burst,
             max_tasks=self._max_tasks,
             on_closed=self._on_closed,
             clock=self._clock,
         )
-        self._pool = pool = self._make_pool(intake)
+        self._pool = pool = self._pools.make(work, self._slots, intake.done, self._fail)
+        self._steering = Steering(
+            work.queue,
+            options,
+            slots=self._slots,
+            gates=self._gates,
+            flow=flow,
+            resize=intake.resize,
+            wake=intake.wake,
+            store=work.store,
+            clock=self._clock,
+        )
         worker = Worker(self.consumer_id, HOST, os.getpid(), self._clock.now(), {})
-        heartbeat = Heartbeat(self._inbox, self.tally, options.heartbeat / 2)
-        watch = Watch(work.store, work.queue, self._pause, intake, worker, self.tally, self._clock)
-        services: list[Service] = [heartbeat, watch]
-        if not work.broker.capabilities.delay:
-            services.append(Mover(work.store, work.broker, work.queue))
+        watch = Watch(work.store, worker, self._report, [self._heed_pause, self._heed_limits, self._heed_cancels])
+        services = self._services(watch, planner.spaces, intake)
         with self._opened:
             self._intake = intake
             self.state = "running"
@@ -208,13 +223,11 @@ class Consumer:
                 intake.quiet()
             if self._stop_asked is not None:
                 intake.stop(self._stop_asked)
-        log.info(
-            "consuming %s from %s on %s (%s)",
-            work.address,
-            work.queue,
-            mask(work.broker.url),
-            _described(self._mode, self.concurrency),
-        )
+        how = described(work.mode, options)
+        log.info("consuming %s from %s on %s (%s)", work.address, work.queue, mask(work.broker.url), how)
+        for sentence in options.without_effect():
+            log.warning("%s", sentence)
+        self._steering.apply(None)
         watch.first_look()
         for service in services:
             service.start()
@@ -225,7 +238,111 @@ class Consumer:
                 service.stop()
             self._deadlines.close()
             pool.close()
-            watch.retire()
+            for service in services:
+                service.retire()
+            with contextlib.suppress(Unavailable):  # they run out by themselves
+                self._end_cancels()
+
+    def _standing_gates(self) -> list[Gate]:
+        """Return the gates that hold whatever `fb limit` says. Raises `BadSetting`."""
+        options = self.work.options
+        gates = self._gates.copy()
+        if options.window or options.not_between:
+            gates.append(Window(options.window, options.not_between, options.tz, self._clock))
+        if options.breaker is not None:
+            gates.append(Breaker(options.breaker, self._clock))
+        return gates
+
+    def _planner(self) -> Planner:
+        work = self.work
+        called = awaitable_call if work.mode == "asyncio" else plain_call
+        return Planner(
+            queue=work.queue,
+            address=work.address,
+            function=called(work.function, Signature.of(work.function) if work.rows else work.signature),
+            signature=work.signature,
+            rows=work.rows,
+            options=work.options,
+            store=work.store,
+            owner=self.consumer_id,
+            deadlines=self._deadlines,
+        )
+
+    def _services(self, watch: Watch, spaces: list[str], intake: Intake) -> list[Service]:
+        """Return the services, in the order in which they start and stop."""
+        work, options = self.work, self.work.options
+        services: list[Service] = [Heartbeat(self._inbox, self.tally, options.heartbeat / 2), watch]
+        if spaces:
+            lease = options.heartbeat * CLAIM_BEATS
+            services.append(ClaimKeeper(work.store, spaces, self.consumer_id, lease, options.heartbeat / 2))
+        if options.watchdog and work.broker.capabilities.size:
+            services.append(Watchdog(intake, self._ready, self._give_in, options.watchdog, self._clock))
+        if not work.broker.capabilities.delay:
+            services.append(Mover(work.store, work.broker, work.queue))
+        return services
+
+    def _ready(self) -> int | None:
+        size = self.work.broker.size(self.work.queue)
+        return None if size is None else size.ready
+
+    def _give_in(self, reason: str) -> None:
+        """End in failure at once, so that whatever supervises the process starts another."""
+        self.failure = Unavailable(f"The consumer of {self.work.queue} {reason}.")
+        log.critical("%s Ending, so that another may take its place.", self.failure)
+        self._lost_at = self._clock.monotonic() + LAST_WORDS
+        self.stop(0.0)
+
+    def _fail(self, error: FbError) -> None:
+        """No call can ever be made: end, and give everything back."""
+        if self.failure is None:
+            self.failure = error
+            log.error("%s", error)
+        self.stop(0.0)
+
+    # what the store says
+
+    def _heed_pause(self, news: News) -> None:
+        queue = self.work.queue
+        if queue in news.pauses:
+            if self._pause.set(news.pauses[queue], self._clock.monotonic()):
+                log.warning("%s is paused; `fb resume %s` ends that", queue, queue)
+                self._inbox.wake()
+        elif self._pause.lift():
+            log.warning("%s goes on", queue)
+            self._inbox.wake()
+
+    def _heed_limits(self, news: News) -> None:
+        assert self._steering is not None
+        self._steering.apply(news.limits.get(self.work.queue))
+
+    def _heed_cancels(self, news: News) -> None:
+        """Note: a task may start between two looks at what is cancelled, so what runs is compared at every look."""
+        if self._cancel.set(news.cancels) and self._intake is not None:
+            self._intake.sift()
+        if self._cancel.wanted and self._pool is not None:
+            for task in self._pool.running():
+                if task.task_id in self._cancel.wanted and type(task) is not Bundle:
+                    self._deadlines.strike_now(task, TaskCancelled)
+        self._end_cancels()
+
+    def _end_cancels(self) -> None:
+        """Tell the store which requests have been served."""
+        served = self._cancel.served()
+        if served:
+            self.work.store.end_cancels(served)
+
+    def _report(self) -> dict[str, dict[str, Any]]:
+        """Return what other machines see of this consumer."""
+        report = self.tally.as_report()
+        report["in_flight"] = 0 if self._intake is None else self._intake.in_hand
+        report["running"] = [task.task_id for task in self.running()[:MOST_REPORTED]]
+        report["address"] = self.work.address
+        report["concurrency"] = self.concurrency
+        report["state"] = self.state
+        if self._steering is not None and self._steering.course is not None:
+            report["qps"] = self._steering.course.qps
+            report["qps_scope"] = self._steering.course.qps_scope
+        return {self.work.queue: report}
 
     def _open_inbox(self, prefetch: int, lease: float) -> Inbox | None:
         """Open the inbox, however long the broker takes to be there; None when it is told to stop before.
@@ -246,111 +363,28 @@ class Consumer:
             if self._stopped.wait(backoff):
                 return None
 
-    def _make_pool(self, intake: Intake) -> Pool:
-        if self._mode == "asyncio":
-            return CoroutinePool(self.concurrency, arun, intake.done, name=f"fb-{self.work.queue}")
-        return ThreadPool(self.concurrency, run, intake.done, name=f"fb-{self.work.queue}")
-
-    def _compile(self, options: Options, *, keeps: bool, delayed: bool = False) -> Plan:
-        function = _callable_for(self._mode, self.work)
-        return Plan(self.work.queue, function, self.work.signature, options, self._deadlines, keeps=keeps, delayed=delayed)
-
-    def _plan_for(self, extra: dict[str, Any]) -> Plan:
-        """Return the plan of a message that sets options for itself; raises `BadMessage` when they cannot be used."""
-        changes = {name: extra[name] for name in PER_MESSAGE if name in extra}
-        keeps = bool(extra.get("result", self.work.options.results))
-        delayed = "delay_until" in extra
-        try:
-            key = (*sorted(changes.items()), keeps, delayed)
-            plan = self._plans.get(key)
-        except TypeError:
-            raise BadMessage("The message's own options cannot be used: they are no plain values.") from None
-        if plan is None:
-            if len(self._plans) >= MOST_PLANS:
-                self._plans.clear()
-            try:
-                checked = TaskOptions(**changes).model_dump(exclude_unset=True)
-                options = Options.make({**self.work.options.model_dump(), **checked}, source=lambda name: "extra")
-            except ValidationError as error:
-                text = explain(error, TaskOptions, lambda name: "extra")
-                raise BadMessage(f"The message's own options cannot be used: {text}") from None
-            except BadSetting as error:
-                raise BadMessage(f"The message's own options cannot be used: {error}") from None
-            plan = self._plans[key] = self._compile(options, keeps=keeps, delayed=delayed)
-        return plan
-
     # timeouts
 
     def _strike(self, task: Task, exception: type[BaseException]) -> bool:
         return self._pool is not None and self._pool.interrupt(task.task_id, exception)
 
     def _give_up(self, task: Task) -> bool:
-        """A call that did not react to its timeout: settle it as timed out, and let another thread have its slot."""
+        """A call that did not react to its interrupt: settle it as it was meant, and let another thread have its slot."""
         abandoned = None if self._pool is None else self._pool.abandon(task.task_id)
         if abandoned is None:
             return False
-        interrupted(abandoned)
+        assert self._intake is not None
+        cancelled = task.task_id in self._cancel.wanted
+        error = TaskCancelled() if cancelled else None
+        if type(abandoned) is Bundle:
+            abandoned.given_up(error)
+        else:
+            interrupted(abandoned, error)
         log.warning(
-            "timed out, and could not be interrupted (it is inside a call in C); its thread is left behind until that returns",
+            "%s, and could not be interrupted (it is inside a call in C); %s",
+            "cancelled" if cancelled else "timed out",
+            "its child process is killed" if self.work.mode == "process" else "its thread is left behind until that returns",
             extra={"task_id": task.task_id},
         )
-        assert self._intake is not None
         self._intake.done(abandoned)
         return True
-
-
-def _mode(work: Work) -> str:
-    mode = work.options.mode
-    if mode == "auto":
-        return "asyncio" if is_async(work.function) else "threads"
-    return mode
-
-
-def _described(mode: str, concurrency: int) -> str:
-    """Return how calls run, for a person."""
-    if concurrency == 1:
-        return "one call at a time"
-    return f"up to {concurrency} {'coroutines' if mode == 'asyncio' else 'threads'}"
-
-
-def _callable_for(mode: str, work: Work) -> Callable[..., Any]:
-    """Return the function in the form that the pool calls: by keywords, and awaitable or not as the pool is."""
-    function, signature = work.function, work.signature
-    if mode == "asyncio":
-        function = function if is_async(function) else in_threads(function)
-    elif is_async(function):
-        function = _in_own_loop(function)
-    return function if signature.keywords_only else _by_keywords(function, signature)
-
-
-def _by_keywords(function: Callable[..., Any], signature: Signature) -> Callable[..., Any]:
-    """Return a callable by keywords for a function with positional-only parameters."""
-
-    def call(**arguments: Any) -> Any:
-        args, kwargs = signature.positional(arguments)
-        return function(*args, **kwargs)
-
-    return call
-
-
-def _in_own_loop(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a plain function that runs an `async def` to its end in an event loop of the calling thread."""
-    local = threading.local()
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        if not hasattr(local, "loop"):
-            local.loop = _ThreadLoop()
-        return local.loop.run(function(*args, **kwargs))
-
-    return call
-
-
-class _ThreadLoop:
-    """An event loop that is closed when its thread ends (and with it what the thread keeps)."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self.run = self._loop.run_until_complete
-
-    def __del__(self) -> None:
-        self._loop.close()

@@ -16,23 +16,20 @@ from typing import Any
 
 from fbcli.broker import Delivery, Inbox
 from fbcli.clock import SYSTEM, Clock
-from fbcli.controls.base import Gate, Later
+from fbcli.controls.cancel import Cancel
+from fbcli.controls.concurrency import AutoConcurrency
 from fbcli.engine.appetite import Appetite
+from fbcli.engine.bundle import Bundle, Gatherer
+from fbcli.engine.flow import Flow
 from fbcli.engine.lifecycle import interrupted
-from fbcli.engine.plan import Plan
+from fbcli.engine.reception import Reception
 from fbcli.engine.settler import Settler, release
 from fbcli.engine.tally import Tally
-from fbcli.errors import BadMessage, FbError, Unavailable
-from fbcli.message import decode, new_task_id
-from fbcli.options import PER_MESSAGE
+from fbcli.errors import Unavailable
 from fbcli.pools.base import Pool
-from fbcli.task import DROPPED, FAILED, RELEASED, REQUEUED, RETRY, RUNNING, SUCCEEDED, Failure, Task
+from fbcli.task import CANCELLED, DROPPED, ENDED, FAILED, RELEASED, REQUEUED, RETRY, RUNNING, SUCCEEDED, Task
 
 log = logging.getLogger("fbcli.consumer")
-task_log = logging.getLogger("fbcli.task")
-
-PLAIN_EXTRA = frozenset({"task_id", "publish_time"})
-"""Keys of `extra` that change nothing about how a task runs."""
 
 MAX_WAIT = 1.0
 """Longest wait in one fetch (seconds); everything urgent wakes it earlier."""
@@ -46,7 +43,9 @@ BRISK_LOOK = 0.01
 FIRST_BACKOFF, LAST_BACKOFF = 0.1, 5.0
 """Seconds between tries while the broker or store cannot be reached."""
 
-PlanFor = Callable[[dict[str, Any]], Plan]
+LEVEL_PERIOD = 0.25
+"""Seconds between two looks at whether the concurrency that finds its own level should change."""
+
 OnClosed = Callable[[Sequence[Task]], None]
 
 
@@ -58,11 +57,12 @@ class Intake:
         *,
         inbox: Inbox,
         settler: Settler,
-        plan: Plan,
-        plan_for: PlanFor,
-        gates: Sequence[Gate],
+        reception: Callable[[Callable[[Task], None]], Reception],
+        flow: Flow,
+        cancel: Cancel,
         tally: Tally,
         prefetch: int | None,
+        gatherer: Gatherer | None = None,
         burst: bool = False,
         max_tasks: int | None = None,
         on_closed: OnClosed | None = None,
@@ -70,11 +70,10 @@ class Intake:
     ) -> None:
         self._inbox = inbox
         self._settler = settler
-        self._plan = plan
-        self._plan_for = plan_for
-        self._gates = tuple(gates)
-        self._pacers = tuple(gate for gate in gates if gate.paces)
+        self._flow = flow
+        self._cancel = cancel
         self._tally = tally
+        self._gatherer = gatherer
         self._burst = burst
         self._left = max_tasks
         self._on_closed = on_closed
@@ -83,16 +82,26 @@ class Intake:
         self.trouble = ""
         """Why nothing can be fetched or settled now; empty when all is well."""
         self._pool: Pool
-        self._ready: deque[Task] = deque()
-        self._ended: deque[Task] = deque()
+        self._ready: deque[Any] = deque()
+        self._ended: deque[Any] = deque()
+        self._reception = reception(self._ended.append)
         self._unsettled: list[Task] = []
         self._waiting = False
+        self._stirred = False
         self._backoff = 0.0
         self._retry_at = 0.0
         self.in_hand = 0
         """Messages fetched and not yet settled."""
         self.unfinished = 0
         """At the end: what was still running when the drain time was over."""
+        self.hungry_since: float | None = None
+        """Monotonic time since when it has asked for messages in vain; None: it has some, or does not ask."""
+        self.fetching_since: float | None = None
+        """Monotonic time since when it waits for the answer to a fetch; None: it does something else."""
+        self._level: AutoConcurrency | None = None
+        self._level_at = 0.0
+        self._resize_to: int | None = None
+        self._sift = False
         self._stop_at: float | None = None
         self._stopping = threading.Event()
         self._quiet = False
@@ -122,12 +131,23 @@ class Intake:
         """Look at the gates again. From any thread."""
         self._inbox.wake()
 
+    def sift(self) -> None:
+        """Look through what has not started for what has been cancelled. From any thread."""
+        self._sift = True
+        self._inbox.wake()
+
+    def resize(self, size: int, level: AutoConcurrency | None = None) -> None:
+        """Have so many calls run at once; with `level` let it find its own from there. From any thread."""
+        self._level = level
+        self._resize_to = size
+        self._inbox.wake()
+
     @property
     def stopping(self) -> bool:
         return self._stopping.is_set()
 
-    def done(self, task: Task) -> None:
-        """Take a task whose run has ended; called by the pool's workers."""
+    def done(self, task: Any) -> None:
+        """Take a task (or bundle) whose run has ended; called by the pool's workers."""
         ended = self._ended
         ended.append(task)
         if self._waiting and (not self.appetite.brisk or len(ended) >= QUORUM or not self._pool.pending()):
@@ -139,18 +159,29 @@ class Intake:
         now = self._clock.monotonic()
         if self._ended or self._unsettled:
             self._close(now)
-        if self.stopping or any(gate.closed() for gate in self._gates):
+        if self.stopping or self._flow.closed(now):
             self._return_unstarted()
+        elif self._sift:
+            self._sift = False
+            self._sift_unstarted()
+        self._ask_again(now)
         self._start(now)
+        if self._resize_to is not None or self._level is not None:
+            self._adjust(now)
         nudge = self._pool.nudge(self.appetite.brisk)
         limit, wait = self._wanted(now)
         if nudge is not None:
             wait = min(wait, nudge)
         if self._burst and limit and not self.in_hand:
             wait = 0.0
+        if not limit or self.in_hand:
+            self.hungry_since = None
+        elif self.hungry_since is None:
+            self.hungry_since = now
         self._waiting = True
         if self._ended:
             wait = 0.0
+        self.fetching_since = now
         try:
             deliveries = self._inbox.fetch(limit, wait)
         except Unavailable as error:
@@ -158,12 +189,14 @@ class Intake:
             return
         finally:
             self._waiting = False
+            self.fetching_since = None
         if deliveries:
+            self.hungry_since = None
             self._recover()
-            self._admit(deliveries)
+            self._receive(deliveries)
         elif limit:
             self._recover()
-            if self._burst and not self.in_hand and not self._closed_now():
+            if self._burst and not self.in_hand and not self._flow.closed(now):
                 self.stop(0.0)
 
     def _over(self) -> bool:
@@ -174,9 +207,6 @@ class Intake:
             return False
         return not self.in_hand or self._clock.monotonic() >= (self._stop_at or 0.0)
 
-    def _closed_now(self) -> bool:
-        return any(gate.closed() for gate in self._gates)
-
     def _wanted(self, now: float) -> tuple[int, float]:
         """Return how many messages to fetch, and how long to wait for them or for anything else (seconds)."""
         wait = MAX_WAIT
@@ -186,118 +216,110 @@ class Intake:
             wait = min(wait, BRISK_LOOK)
         if now < self._retry_at:
             return 0, min(wait, self._retry_at - now)
-        limit = 0 if self.stopping or self._quiet or self._unsettled else self.appetite.room(self.in_hand, self._pool.size)
-        for gate in self._gates:
-            room, again = gate.fetchable(now)
-            if room - self.in_hand < limit:
-                limit = max(0, room - self.in_hand)
-                wait = min(wait, max(0.0, again - now))
-        if self._ready and self._free():
-            for gate in self._pacers:
-                wait = min(wait, max(0.0, gate.startable(now).again - now))
+        limit, unit = 0, self._gatherer.size if self._gatherer else 1
+        if not (self.stopping or self._quiet or self._unsettled or self._reception.stuck):
+            limit = self.appetite.room(self.in_hand - self._reception.held, self._pool.size * unit)
+        started = self._pool.busy() + self._pool.pending() if self._flow.paces else 0
+        room, again = self._flow.fetchable(now, started * unit, unit)
+        if room - self.in_hand < limit:
+            limit = max(0, room - self.in_hand)
+            wait = min(wait, max(0.0, again - now))
+        if self._ready and (free := self._free()) > 0:
+            wait = min(wait, max(0.0, self._flow.startable(now, min(free, len(self._ready))).again - now))
+        for at in (self._reception.ask_at(), self._gatherer.again() if self._gatherer else None):
+            if at is not None:
+                wait = min(wait, max(0.0, at - now))
+        if self._level is not None and self.in_hand:
+            wait = min(wait, LEVEL_PERIOD)
         if self._left is not None:
             limit = min(limit, self._left - self.in_hand)
         return max(0, limit), wait
 
     # from the broker to the pool
 
-    def _admit(self, deliveries: list[Delivery]) -> None:
+    def _receive(self, deliveries: list[Delivery]) -> None:
         self.in_hand += len(deliveries)
         self.appetite.weigh(deliveries)
-        tasks: list[Task] = []
-        add, refuse, plan = tasks.append, self._plan.signature.refuse, self._plan
-        cap, converts = plan.options.max_deliveries, plan.signature.converts
-        plain = not plan.admissions
-        for delivery in deliveries:
-            try:
-                arguments, extra = decode(delivery.body)
-                reason = refuse(arguments)
-                if reason is not None:
-                    raise BadMessage(reason)
-                task_id = extra.get("task_id")
-                if type(task_id) is not str:
-                    task_id = new_task_id() if task_id is None else str(task_id)
-                if converts:
-                    arguments = plan.signature.convert(arguments)
-                task = Task(delivery, task_id, arguments, extra, plan)
-                if delivery.deliveries > cap:
-                    raise BadMessage(
-                        f"delivered {delivery.deliveries - 1} times, and each time its worker died before it was settled"
-                    )
-                if extra.keys() <= PLAIN_EXTRA:
-                    if plain or self._passes(task):
-                        add(task)
-                elif self._special(task):
-                    add(task)
-            except FbError as error:
-                self._refuse(delivery, error)
-        if not tasks:
+        try:
+            tasks = self._reception.receive(deliveries)
+        except Unavailable as error:
+            self._suffer(error)
             return
-        if self._pacers:
+        if tasks:
+            self._submit(tasks, self._clock.monotonic() if self._gatherer else 0.0)
+
+    def _ask_again(self, now: float) -> None:
+        """Ask the controls anew about tasks that wait for others."""
+        if not self._reception.held or now < self._retry_at:
+            return
+        stirred, self._stirred = self._stirred, False
+        try:
+            tasks = self._reception.again(now, stirred=stirred)
+        except Unavailable as error:
+            self._suffer(error)
+            return
+        self._recover()
+        if tasks:
+            self._submit(tasks, now)
+
+    def _submit(self, tasks: list[Task], now: float) -> None:
+        if self._gatherer is not None:
+            self._gatherer.add(tasks, now)
+        elif self._flow.paces:
             self._ready.extend(tasks)
         else:
             self._pool.submit(tasks)
 
-    def _special(self, task: Task) -> bool:
-        """Apply what a message sets for itself; True when the task may run now."""
-        extra = task.extra
-        if not extra.keys().isdisjoint(PER_MESSAGE) or "result" in extra or "delay_until" in extra:
-            task.plan = self._plan_for(extra)
-        attempts = extra.get("attempts", 0)
-        task.attempt = attempts if type(attempts) is int and attempts > 0 else 0
-        return self._passes(task)
-
-    def _passes(self, task: Task) -> bool:
-        """Ask the admission controls; a task that may not run gets its outcome here, and no attempt."""
-        now = self._clock.now()
-        for control in task.plan.admissions:
-            verdict = control.admit(task, now)
-            if verdict is None:
-                continue
-            if isinstance(verdict, Later):
-                task.state, task.delay = REQUEUED, max(0.0, verdict.at - now)
-            else:
-                task.state, task.failure = DROPPED, Failure("Dropped", verdict.reason)
-                task_log.info("dropped: %s", verdict.reason, extra={"task_id": task.task_id, "queue": task.plan.queue})
-            self._ended.append(task)
-            return False
-        return True
-
-    def _refuse(self, delivery: Delivery, error: FbError) -> None:
-        """Send a message that no call can be made of to the dead letters, with the reason."""
-        try:
-            _, extra = decode(delivery.body)
-            task_id = str(extra.get("task_id") or new_task_id())
-        except BadMessage:
-            extra, task_id = {}, new_task_id()
-        task = Task(delivery, task_id, {}, extra, self._plan, state=FAILED)
-        task.failure = Failure(type(error).__name__, str(error))
-        task_log.error("refused: %s", error, extra={"task_id": task_id, "queue": self._plan.queue})
-        self._ended.append(task)
-
     def _free(self) -> int:
-        return self._pool.size - self._pool.pending() - len(self._pool.running())
+        return self._pool.size - self._pool.pending() - self._pool.busy()
 
     def _start(self, now: float) -> None:
-        """Hand over what is paced when its time has come, and only into a free slot, so that it starts then and not later."""
+        """Hand over what was held until it could start: batches that are full, and what is paced when its time has come, then
+        only into a free slot, so that it starts then and not later."""
+        if self._gatherer is not None:
+            self._ready.extend(self._gatherer.ready(now))
         if not self._ready:
             return
-        count = min(len(self._ready), self._free())
-        for gate in self._pacers:
-            count = min(count, gate.startable(now).room)
-        if count <= 0:
+        if not self._flow.paces:
+            self._pool.submit(list(self._ready))
+            self._ready.clear()
             return
-        self._pool.submit([self._ready.popleft() for _ in range(count)])
-        for gate in self._pacers:
-            gate.started(count, now)
+        count = min(len(self._ready), self._free())
+        if count > 0:
+            count = self._flow.startable(now, count).room
+        if count > 0:
+            self._pool.submit([self._ready.popleft() for _ in range(count)])
+            self._flow.started(count, now)
+
+    def _unstarted(self) -> list[Task]:
+        """Take back all that has not started."""
+        tasks = [*self._pool.take_back(), *self._ready]
+        self._ready.clear()
+        if self._gatherer is not None:
+            tasks = [task for bundle in tasks for task in bundle.tasks] + self._gatherer.take_back()
+        return tasks
 
     def _return_unstarted(self) -> None:
         """Give back what was fetched and has not started: others may have room for it."""
-        unstarted = [*self._pool.take_back(), *self._ready]
-        self._ready.clear()
+        unstarted = self._unstarted() + self._reception.take_back()
         if unstarted:
             self._ended.extend(release(task) for task in unstarted)
             self._close(self._clock.monotonic())
+
+    def _sift_unstarted(self) -> None:
+        tasks = self._reception.sift(self._unstarted())
+        if tasks:
+            self._submit(tasks, self._clock.monotonic())
+
+    def _adjust(self, now: float) -> None:
+        """Change how many calls run at once."""
+        size, self._resize_to = self._resize_to, None
+        if self._level is not None and now >= self._level_at:
+            self._level_at = now + LEVEL_PERIOD
+            waiting = self._pool.pending() + len(self._ready)
+            size = self._level.size(now, self._pool.busy(), waiting)
+        if size is not None and size != self._pool.size:
+            self._pool.resize(size)
 
     # from the pool back to the broker
 
@@ -307,6 +329,9 @@ class Intake:
         batch = self._unsettled
         for _ in range(len(self._ended)):
             task = take()
+            if type(task) is Bundle:
+                batch += task.settled()
+                continue
             if task.state == RUNNING:
                 interrupted(task)
             batch.append(task)
@@ -319,13 +344,16 @@ class Intake:
             return
         self._recover()
         self._unsettled = []
+        self._stirred = True
         self.in_hand -= len(batch)
         self._count(batch)
+        self._flow.learn(batch, now)
+        self._cancel.learn(batch)
         if late:
             self._tally.counts.late += len(late)
             log.warning("%d outcomes came too late: the lease had been lost, and others carry these messages out", len(late))
         if self._left is not None:
-            self._left -= sum(1 for task in batch if task.state in (SUCCEEDED, FAILED, DROPPED))
+            self._left -= sum(1 for task in batch if task.state in ENDED)
         if self._on_closed is not None:
             self._on_closed(batch)
 
@@ -350,21 +378,27 @@ class Intake:
                 counts.released += 1
             elif state == DROPPED:
                 counts.dropped += 1
+            elif state == CANCELLED:
+                counts.cancelled += 1
             if task.retried:
                 counts.retried += task.retried
         if seconds:
             self._tally.seconds.extend(seconds)
             self.appetite.learn(seconds)
+            if self._level is not None:
+                self._level.learn(seconds, self._clock.monotonic())
 
     def _give_back(self) -> None:
         """The end: settle what can be, give back the rest. Where the broker cannot be reached, the end of the lease does it."""
         self._retry_at = 0.0
         self._return_unstarted()
         self._close(self._clock.monotonic())
+        self._flow.close()
         self.unfinished = self.in_hand
         self._tally.counts.released += self.in_hand
         if self._on_closed is not None and self.unfinished:
-            self._on_closed([release(copy.copy(task)) for task in self._pool.running()])
+            running = [task for item in self._pool.running() for task in (item.tasks if type(item) is Bundle else (item,))]
+            self._on_closed([release(copy.copy(task)) for task in running])
         try:
             self._inbox.close()
         except Unavailable as error:

@@ -18,8 +18,8 @@ from typing import Any
 from fbcli.controls.retry import Next
 from fbcli.engine.current import running
 from fbcli.engine.plan import Plan
-from fbcli.errors import TaskTimeout
-from fbcli.task import FAILED, RETRY, SUCCEEDED, Failure, Task
+from fbcli.errors import RemoteError, TaskCancelled, TaskTimeout
+from fbcli.task import CANCELLED, FAILED, RETRY, SUCCEEDED, Failure, Task
 
 log = logging.getLogger("fbcli.task")
 
@@ -42,6 +42,8 @@ def life(task: Task, error: BaseException | None = None) -> Life:
                 else:
                     with plan.around(task):
                         value = yield None
+            except GeneratorExit:  # it is let go: the message goes back
+                raise
             except BaseException as raised:  # noqa: BLE001  whatever a task raises is its outcome
                 error = raised
             else:
@@ -67,6 +69,9 @@ def succeed(task: Task, value: Any) -> None:
 def judge(task: Task, error: BaseException, *, here: bool = True) -> Next:
     """Note a failed attempt in the task, and say what follows. `here` False: not in this slot in any case."""
     plan: Plan = task.plan
+    if isinstance(error, TaskCancelled):
+        task.state, task.failure = CANCELLED, Failure("Cancelled", "cancelled while it ran")
+        return Next(CANCELLED)
     following = plan.retry.after(error, task.attempt)
     task.failure = failure_of(error, plan)
     if not here and following.here:
@@ -81,17 +86,21 @@ def judge(task: Task, error: BaseException, *, here: bool = True) -> Next:
             task.failure.error_type,
             task.failure.error,
             f"next in {following.wait:.2g} s" if following.wait else "trying again",
+            extra={"task_id": task.task_id, "queue": plan.queue},
         )
     return following
 
 
 def failure_of(error: BaseException, plan: Plan) -> Failure:
     """Return an error as text, with the part of its traceback that is the user's."""
+    told = error if isinstance(error, RemoteError) else error.__cause__
+    if isinstance(told, RemoteError) and told.traceback:  # it was raised in a child process
+        return Failure(told.error_type, str(told), told.traceback)
     text = str(error)
     if isinstance(error, TaskTimeout) and not error.args:
         text = f"ran longer than its timeout of {plan.options.timeout:g} s"
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not frame.filename.startswith(_OWN)] or list(frames)
+    own = [frame for frame in frames if not frame.filename.startswith(_OWN)]
     lines = "".join(traceback.format_list(own)).splitlines()[-TRACEBACK_LINES:]
     lines.append(f"{type(error).__qualname__}: {text}")
     return Failure(type(error).__qualname__, _clean(text), _clean("\n".join(lines)))
@@ -113,27 +122,28 @@ def run(task: Task) -> None:
             try:
                 value = plan.function(**task.arguments)
             except BaseException as error:  # noqa: BLE001  whatever a task raises is its outcome
-                _drive(life(task, error), task)
+                drive(life(task, error), task)
             else:
                 task.state = SUCCEEDED
                 if plan.keeps:
                     task.value = value
         else:
-            _drive(life(task), task)
+            drive(life(task), task)
     except BaseException as error:  # noqa: BLE001  an interrupt that hit between two attempts
         judge(task, error, here=False)
     task.seconds = perf_counter() - begun
     running.reset(token)
 
 
-def _drive(steps: Life, task: Task) -> None:
-    function, arguments = task.plan.function, task.arguments
+def drive(steps: Life, task: Any) -> None:
+    """Do what a life says, by calling. `task`: one, or a bundle, whose arguments change along the way."""
+    function = task.plan.function
     try:
         step = next(steps)
         while True:
             if step is None:
                 try:
-                    value = function(**arguments)
+                    value = function(**task.arguments)
                 except BaseException as error:  # noqa: BLE001  the generator decides
                     step = steps.throw(error)
                 else:
@@ -156,29 +166,30 @@ async def arun(task: Task) -> None:
             try:
                 value = await plan.function(**task.arguments)
             except BaseException as error:  # noqa: BLE001  whatever a task raises is its outcome
-                await _adrive(life(task, _meant(error, task)), task)
+                await adrive(life(task, meant(error, task)), task)
             else:
                 task.state = SUCCEEDED
                 if plan.keeps:
                     task.value = value
         else:
-            await _adrive(life(task), task)
+            await adrive(life(task), task)
     except BaseException as error:  # noqa: BLE001  an interrupt that hit between two attempts
-        judge(task, _meant(error, task), here=False)
+        judge(task, meant(error, task), here=False)
     task.seconds = perf_counter() - begun
     running.reset(token)
 
 
-async def _adrive(steps: Life, task: Task) -> None:
-    function, arguments = task.plan.function, task.arguments
+async def adrive(steps: Life, task: Any) -> None:
+    """Do what a life says, by awaiting."""
+    function = task.plan.function
     try:
         step = next(steps)
         while True:
             if step is None:
                 try:
-                    value = await function(**arguments)
+                    value = await function(**task.arguments)
                 except BaseException as error:  # noqa: BLE001  the generator decides
-                    step = steps.throw(_meant(error, task))
+                    step = steps.throw(meant(error, task))
                 else:
                     step = steps.send(value)
             else:
@@ -188,7 +199,7 @@ async def _adrive(steps: Life, task: Task) -> None:
         return
 
 
-def _meant(error: BaseException, task: Task) -> BaseException:
+def meant(error: BaseException, task: Any) -> BaseException:
     """Return what a cancelled coroutine was cancelled with; any other error as it is.
 
     Raises it on when the pool itself ends: then the task has no outcome, and its message goes back.
@@ -196,16 +207,20 @@ def _meant(error: BaseException, task: Task) -> BaseException:
     if isinstance(error, GeneratorExit) or task.interrupted is asyncio.CancelledError:
         raise error
     if isinstance(error, asyncio.CancelledError) and task.interrupted is not None:
-        meant, task.interrupted = task.interrupted(), None
+        cause: BaseException = task.interrupted()
+        task.interrupted = None
         uncancel = getattr(asyncio.current_task(), "uncancel", None)
         if uncancel is not None:
             uncancel()
-        return meant
+        return cause
     return error
 
 
-def interrupted(task: Task) -> None:
-    """Note the outcome of a task whose run was cut off before it could note one."""
-    judge(task, TaskTimeout(), here=False)
+def interrupted(task: Task, error: BaseException | None = None) -> None:
+    """Note the outcome of a task whose run was cut off before it could note one; by default that it ran too long, or (it may run for
+    ever) that nobody wants it any more."""
+    judge(task, error or (TaskCancelled() if task.plan.options.timeout is None else TaskTimeout()), here=False)
+    if task.state == CANCELLED:
+        return
     if task.state not in (FAILED, RETRY):
         task.state = FAILED

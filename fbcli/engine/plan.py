@@ -2,59 +2,66 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 from fbcli.arguments import Signature
 from fbcli.controls.base import Admission, Around
-from fbcli.controls.delay import Delay
-from fbcli.controls.expiry import Expiry
 from fbcli.controls.retry import RetryPolicy
-from fbcli.controls.timeout import Deadlines, Timeout
 from fbcli.options import Options
-from fbcli.task import Task
 
 
 class Plan:
     """What the hot path needs of a function and its options. Immutable."""
 
-    __slots__ = ("admissions", "around", "function", "keeps", "options", "queue", "retry", "signature")
+    __slots__ = (
+        "address",
+        "admissions",
+        "around",
+        "closers",
+        "function",
+        "keeps",
+        "options",
+        "queue",
+        "retry",
+        "rows",
+        "signature",
+    )
 
     def __init__(
         self,
         queue: str,
+        address: str,
         function: Callable[..., Any],
         signature: Signature,
         options: Options,
-        deadlines: Deadlines,
         *,
-        keeps: bool,
-        delayed: bool = False,
+        rows: str = "",
+        keeps: bool = False,
+        admissions: Sequence[Admission] = (),
+        arounds: Sequence[Around] = (),
     ) -> None:
         self.queue = queue
+        self.address = address
         self.function = function
         """What is called (in a coroutine pool: what is awaited)."""
         self.signature = signature
+        """What a message's arguments must fit."""
+        self.rows = rows
+        """With batches: the parameter that takes the list of messages."""
         self.options = options
         self.keeps = keeps
         """Whether the result is saved."""
-        self.retry = RetryPolicy(options.retries, options.backoff, options.backoff_max)
-        admissions: list[Admission] = []
-        if delayed:
-            admissions.append(Delay())
-        if options.expires is not None:
-            admissions.append(Expiry(options.expires))
+        self.retry = RetryPolicy(options.retries, options.backoff, options.backoff_max, options.retry_on)
         self.admissions = tuple(admissions)
-        arounds: list[Around] = []
-        if options.timeout is not None:
-            arounds.append(Timeout(options.timeout, deadlines))
+        self.closers = tuple(control for control in admissions if type(control).close is not Admission.close)
+        """Those of them that have something to give back."""
         self.around = compose(arounds)
         """The onion of what is switched on; None: nothing is."""
 
 
-def compose(arounds: list[Around]) -> Callable[[Task], AbstractContextManager[None]] | None:
+def compose(arounds: Sequence[Around]) -> Callable[[Any], AbstractContextManager[None]] | None:
     """Return one context manager factory that enters all of them, first item outermost."""
     if not arounds:
         return None
@@ -62,15 +69,10 @@ def compose(arounds: list[Around]) -> Callable[[Task], AbstractContextManager[No
         return arounds[0].around
 
     @contextmanager
-    def onion(task: Task) -> Iterator[None]:
+    def onion(task: Any) -> Iterator[None]:
         with ExitStack() as stack:
             for layer in arounds:
                 stack.enter_context(layer.around(task))
             yield
 
     return onion
-
-
-def is_async(function: Callable[..., Any]) -> bool:
-    """Whether calling it gives something to await."""
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)

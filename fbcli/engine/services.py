@@ -1,5 +1,5 @@
 """The small services of a consuming process. Each has a thread of its own, so that none holds up another; start and stop are
-idempotent, and a service that meets a dead broker or store says so once and goes on.
+idempotent, and a service that meets a dead broker or store, or any other error, says so once and goes on.
 
 Shutdown order (`Consumer.serve`): the intake ends first (it settles and gives back), then the heartbeat (it kept the lease until then),
 then the watch.
@@ -10,16 +10,19 @@ from __future__ import annotations
 import logging
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from fbcli.broker import Broker, Inbox, Outgoing
 from fbcli.clock import Clock
-from fbcli.controls.pause import Pause
-from fbcli.engine.intake import Intake
+from fbcli.engine.intake import MAX_WAIT, Intake
 from fbcli.engine.tally import Tally
-from fbcli.errors import Unavailable
-from fbcli.stores.base import Store, Worker
+from fbcli.errors import FbError, Unavailable
+from fbcli.stores.base import News, Store, Worker
 
 log = logging.getLogger("fbcli.consumer")
+
+Listener = Callable[[News], None]
 
 
 class Service(ABC):
@@ -48,6 +51,9 @@ class Service(ABC):
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
 
+    def retire(self) -> None:  # noqa: B027  most leave nothing behind
+        """The consumer has ended: take leave of broker and store."""
+
     @abstractmethod
     def beat(self) -> float | None:
         """Do the duty once. Returns seconds until the next time, where that is not `period`."""
@@ -59,9 +65,10 @@ class Service(ABC):
             try:
                 wait = self.beat() or self.period
                 self._troubled = False
-            except Unavailable as error:
+            except Exception as error:  # a heartbeat that ended in silence would cost the lease
                 if not self._troubled:
-                    log.warning("%s: %s", self.name, error)
+                    foreseen = isinstance(error, FbError)
+                    log.warning("%s: %s", self.name, error if foreseen else repr(error), exc_info=not foreseen)
                 self._troubled = True
 
 
@@ -83,35 +90,27 @@ class Heartbeat(Service):
 
 
 class Watch(Service):
-    """Tells the store that this consumer lives, and learns from it whether the queue is paused."""
+    """Tells the store that this consumer lives, and its listeners what the store says: pauses, limits, cancelled tasks."""
 
     name = "watch"
+    TTL = 10.0
+    """Seconds after which a consumer that does not report counts as gone."""
 
     def __init__(
-        self, store: Store, queue: str, pause: Pause, intake: Intake, worker: Worker, tally: Tally, clock: Clock
+        self, store: Store, worker: Worker, report: Callable[[], Mapping[str, dict[str, Any]]], listeners: Sequence[Listener]
     ) -> None:
         super().__init__(1.0)
         self._store = store
-        self._queue = queue
-        self._pause = pause
-        self._intake = intake
         self._worker = worker
-        self._tally = tally
-        self._clock = clock
+        self._report = report
+        self._listeners = tuple(listeners)
 
     def beat(self) -> None:
-        pauses = self._store.pauses()
-        if self._queue in pauses:
-            if self._pause.set(pauses[self._queue], self._clock.monotonic()):
-                log.warning("%s is paused; `fb resume %s` ends that", self._queue, self._queue)
-                self._intake.wake()
-        elif self._pause.lift():
-            log.warning("%s goes on", self._queue)
-            self._intake.wake()
-        report = self._tally.as_report()
-        report["in_flight"] = self._intake.in_hand
-        self._worker.queues = {self._queue: report}
-        self._store.beat(self._worker, ttl=10.0)
+        news = self._store.news()
+        for listener in self._listeners:
+            listener(news)
+        self._worker.queues = dict(self._report())
+        self._store.beat(self._worker, ttl=self.TTL)
 
     def first_look(self) -> None:
         """Learn of a pause before anything is fetched; without the store it is learned of as soon as it answers."""
@@ -128,12 +127,84 @@ class Watch(Service):
             log.warning("%s: %s", self.name, error)
 
 
+class ClaimKeeper(Service):
+    """Keeps what the controls of a consumer have claimed in the store while its tasks run."""
+
+    name = "claims"
+
+    def __init__(self, store: Store, spaces: Sequence[str], owner: str, lease: float, period: float) -> None:
+        super().__init__(period)
+        self._store = store
+        self._spaces = tuple(spaces)
+        self._owner = owner
+        self._lease = lease
+
+    def beat(self) -> None:
+        self._store.keep_claims(self._spaces, self._owner, self._lease)
+
+    def retire(self) -> None:
+        """Give back what is still claimed: the tasks have gone back to the queue."""
+        try:
+            self._store.drop_claims(self._spaces, self._owner)
+        except Unavailable as error:
+            log.warning("%s: %s", self.name, error)
+
+
+class Watchdog(Service):
+    """Notices a consumer that is deaf: it asks for messages and gets none for `limit` seconds, though the queue is not empty.
+
+    It asks the broker over another connection. A broker that cannot be reached makes nobody deaf: that is waited out.
+    """
+
+    name = "watchdog"
+
+    def __init__(
+        self, intake: Intake, ready: Callable[[], int | None], bite: Callable[[str], None], limit: float, clock: Clock
+    ) -> None:
+        super().__init__(max(0.1, limit / 4))
+        self._intake = intake
+        self._ready = ready
+        self._bite = bite
+        self._limit = limit
+        self._clock = clock
+        self._since: float | None = None
+        """Since when it has got nothing, when that was last looked at (monotonic)."""
+        self._seen = 0.0
+        """When messages were first seen to be waiting meanwhile (monotonic)."""
+
+    def beat(self) -> None:
+        asked = self._clock.monotonic()
+        since = self._deaf_since(asked)
+        before, self._since = self._since, None
+        if since is None or not (ready := self._ready()):
+            return
+        now = self._clock.monotonic()
+        if now - asked > self.period or self._deaf_since(now) != since:
+            return  # a broker so slow answers the consumer just as slowly; or it has got something meanwhile
+        self._since = since
+        if before != since:
+            self._seen = now
+        elif now - self._seen >= self._limit:
+            waiting = "a message is" if ready == 1 else f"{ready:,} messages are"
+            self._bite(f"got nothing for {now - since:.0f} s, though {waiting} waiting: it is deaf")
+
+    def _deaf_since(self, now: float) -> float | None:
+        """Return since when the consumer may have been deaf (monotonic seconds); None: it hears, or does not ask."""
+        intake = self._intake
+        if intake.stopping:
+            return None
+        if intake.hungry_since is not None:
+            return intake.hungry_since
+        since = intake.fetching_since
+        return since if since is not None and now - since >= MAX_WAIT + self._limit else None
+
+
 class Mover(Service):
     """Publishes delayed messages when they are due, for a broker that cannot delay. Any live consumer of the queue does it; a message
     that its mover did not finish is handed to another one."""
 
     name = "mover"
-    LEASE = 30.0
+    LEASE = 10.0
     BATCH = 500
 
     def __init__(self, store: Store, broker: Broker, queue: str) -> None:

@@ -16,7 +16,7 @@ from fbcli.broker import Action, Broker, Inbox, Outgoing, Settlement, dead_queue
 from fbcli.clock import Clock
 from fbcli.message import new_task_id, replace_extra
 from fbcli.stores.base import Parked, Result, Store
-from fbcli.task import DROPPED, FAILED, RELEASED, RETRY, STATE_NAMES, SUCCEEDED, Task
+from fbcli.task import CANCELLED, DROPPED, ENDED, FAILED, RELEASED, RETRY, STATE_NAMES, SUCCEEDED, Task
 
 log = logging.getLogger("fbcli.task")
 
@@ -41,17 +41,29 @@ class Settler:
 
         Raises `Unavailable` when broker or store cannot be reached; the same batch may, and must, then be given again.
         """
-        self._record([task for task in tasks if task.plan.keeps and task.state in (SUCCEEDED, FAILED, DROPPED)])
+        self._record([task for task in tasks if task.state in ENDED and (task.plan.keeps or task.state == CANCELLED)])
+        self._give_back_claims(tasks)
         settlements: list[Settlement] = []
         add = settlements.append
         for task in tasks:
-            if task.state == SUCCEEDED or task.state == DROPPED:
+            if task.state == SUCCEEDED or task.state == DROPPED or task.state == CANCELLED:
                 add(Settlement(task.delivery))
             else:
                 add(self._unfinished(task))
         if not self._capabilities.rewrite or not self._capabilities.delay:
             settlements = self._emulate(settlements)
         return self._inbox.settle(settlements)
+
+    @staticmethod
+    def _give_back_claims(tasks: Sequence[Task]) -> None:
+        """Have the controls that took something in the store for these tasks give it back, or mark them as done."""
+        by_plan: dict[int, list[Task]] = {}
+        for task in tasks:
+            if task.plan.closers and task.claims != {}:
+                by_plan.setdefault(id(task.plan), []).append(task)
+        for group in by_plan.values():
+            for control in group[0].plan.closers:
+                control.close(group)
 
     def _record(self, tasks: Sequence[Task]) -> None:
         by_ttl: dict[float, list[Result]] = {}
@@ -66,7 +78,7 @@ class Settler:
         return Result(
             task_id=task.task_id,
             queue=self._queue,
-            state="succeeded" if task.state == SUCCEEDED else "failed" if task.state == FAILED else "dropped",
+            state=STATE_NAMES[task.state],  # type: ignore[arg-type]
             value=plain(task.value),
             error_type=failure.error_type if failure else "",
             error=failure.error if failure else "",

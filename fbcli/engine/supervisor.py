@@ -79,6 +79,8 @@ class Child:
         self.failure = ""
         self.over: int | None = None
         """The exit code it has announced: it ends because its work is done."""
+        self.recycled = False
+        """Whether it ends in order and wants to be replaced."""
         self._on_message = on_message
         self.channel.send(spec)
         self._thread = threading.Thread(target=self._listen, name=f"fb-child-{self.process.pid}", daemon=True)
@@ -90,6 +92,8 @@ class Child:
                 self.snapshots = msgspec.convert(message["snapshots"], list[Snapshot])
             elif "failure" in message:
                 self.failure = str(message["failure"])
+            elif "recycle" in message:
+                self.recycled = True
             elif "over" in message:
                 self.over = int(message["over"])
             else:
@@ -146,6 +150,9 @@ class Supervisor:
         """Return the process ids of the living children."""
         return [child.process.pid for child in self._children if child is not None]
 
+    def start(self) -> None:
+        """The first `tick` does."""
+
     def tick(self) -> None:
         """Start what is due, notice what has ended, kill what does not end."""
         now = self._clock.monotonic()
@@ -180,11 +187,12 @@ class Supervisor:
         if self._stopping:
             return
         if child.over is not None and not child.failure:
-            if self._endless:
+            if self._endless or child.recycled:
                 log.warning("process %d has ended; another one starts", child.process.pid)
                 self._start_at[index] = now
             return
-        if code in HOPELESS or child.failure:
+        deaf = code == ExitCode.UNREACHABLE and self._endless
+        if code in HOPELESS or (child.failure and not deaf):
             self._failure = child.failure or f"a process ended with exit code {code}", max(code, ExitCode.FAILED)
             log.error("process %d: %s", child.process.pid, self._failure[0])
             self.stop()

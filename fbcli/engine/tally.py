@@ -23,7 +23,8 @@ class Counts(msgspec.Struct):
     released: int = 0
     """Given back unrun or unfinished, because this consumer stopped, paused, or was too early."""
     dropped: int = 0
-    """Expired."""
+    """Expired, or done before."""
+    cancelled: int = 0
     late: int = 0
     """Outcomes that settled nothing, since the lease had been lost."""
     reclaimed: int = 0
@@ -32,7 +33,7 @@ class Counts(msgspec.Struct):
     @property
     def done(self) -> int:
         """Tasks that have ended, one way or the other."""
-        return self.succeeded + self.failed + self.dropped
+        return self.succeeded + self.failed + self.dropped + self.cancelled
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(*(getattr(self, name) + getattr(other, name) for name in self.__struct_fields__))

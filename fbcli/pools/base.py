@@ -43,6 +43,10 @@ class Pool(ABC):
     def running(self) -> list[Any]:
         """Return the tasks that have started and not ended."""
 
+    def busy(self) -> int:
+        """Count the slots that are taken."""
+        return len(self.running())
+
     @abstractmethod
     def take_back(self) -> list[Any]:
         """Return the tasks that have not started, which will not start any more."""

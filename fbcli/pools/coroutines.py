@@ -22,6 +22,10 @@ TURN_SECONDS = 0.01
 """How long a runner goes on without giving way, when its coroutines never wait."""
 
 
+MOST_THREADS = 100_000
+"""Of plain functions: the runners limit them, whose number may change."""
+
+
 class CoroutinePool(Pool):
     """At most `size` coroutines at once."""
 
@@ -32,7 +36,7 @@ class CoroutinePool(Pool):
         self._current: dict[asyncio.Task[None], Any] = {}
         self._runners: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
-        self._loop.set_default_executor(ThreadPoolExecutor(size, thread_name_prefix=f"{name}-sync"))
+        self._loop.set_default_executor(ThreadPoolExecutor(MOST_THREADS, thread_name_prefix=f"{name}-sync"))
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._serve, name=f"{name}-loop", daemon=True)
         self._thread.start()

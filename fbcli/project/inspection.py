@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from fbcli.booster import Booster
 from fbcli.connection import mask
+from fbcli.options import PerKey, Threshold
 from fbcli.settings import Settings, absolute
 
 
@@ -34,7 +35,7 @@ def rows_of(settings: Settings, booster: Booster[Any, Any] | None = None) -> lis
     else:
         origins, options = booster.origins, booster.options
     for name, value in options:
-        row = Row(name, value, origins[name].source)
+        row = Row(name, _as_written(value), origins[name].source)
         if name == "broker":
             if value:
                 rows[3] = row._replace(value=mask(absolute(value, settings.root)))
@@ -43,3 +44,10 @@ def rows_of(settings: Settings, booster: Booster[Any, Any] | None = None) -> lis
         elif name != "queue" or booster is not None:
             rows.append(row)
     return rows
+
+
+def _as_written(value: Any) -> Any:
+    """Return an option's value as a person writes it."""
+    if isinstance(value, PerKey | Threshold):
+        return str(value)
+    return ",".join(value) if isinstance(value, tuple) else value

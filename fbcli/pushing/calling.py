@@ -43,7 +43,11 @@ def run(booster: Booster[Any, Any], arguments: Mapping[str, Any]) -> Any:
     """
     signature = booster.signature
     sent, _ = decode(encode(signature.bind((), arguments), {}))
-    args, kwargs = signature.positional(signature.convert(sent) if signature.converts else sent)
+    args: list[Any] = []
+    if booster.rows:
+        kwargs: dict[str, Any] = {booster.rows: [sent]}
+    else:
+        args, kwargs = signature.positional(signature.convert(sent) if signature.converts else sent)
     try:
         return _awaited(booster.function, args, kwargs)
     except Exception as error:

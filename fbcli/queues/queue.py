@@ -16,6 +16,7 @@ from fbcli.clock import SYSTEM, Clock
 from fbcli.errors import PartlyDone, TaskNotFound, Unsupported, did_you_mean
 from fbcli.message import new_task_id
 from fbcli.queues.envelope import Envelope
+from fbcli.sameness import PUSHER, unique_space
 from fbcli.stores.base import Parked, Store
 
 LEASE = 5.0
@@ -114,9 +115,10 @@ class Queue:
         return size
 
     def clear(self) -> int:
-        """Remove all that is ready or delayed; return how many."""
+        """Remove all that is ready or delayed; return how many. What was pushed as unique may be pushed again."""
         self.require("purge", "clear a queue")
         removed = self.broker.purge(self.name)
+        self.open_store().drop_claims([unique_space(self.name)], PUSHER)
         return removed if self._delays else removed + self.cancel_delayed().count
 
     def peek(self, n: int) -> list[Envelope]:

@@ -7,12 +7,14 @@ Verbs of the domain, not raw keys. Times are Unix seconds of the store's own clo
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-ResultState = Literal["succeeded", "failed", "dropped"]
+ResultState = Literal["succeeded", "failed", "dropped", "cancelled"]
+ClaimState = Literal["granted", "busy", "done"]
+Scope = Literal["process", "cluster"]
 
 
 class Result(msgspec.Struct, omit_defaults=True):
@@ -58,6 +60,40 @@ class Parked(msgspec.Struct):
     priority: int = 0
 
 
+class Limits(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What `fb limit` sets for a queue, over what its consumers were started with. None: as they were started."""
+
+    qps: float | None = None
+    """Starts a second; 0: no limit."""
+    qps_scope: Scope | None = None
+    concurrency: int | Literal["auto"] | None = None
+
+
+class Tokens(NamedTuple):
+    """Slots of a shared rate's grid."""
+
+    count: int  # type: ignore[assignment]  # tuples have a method of that name
+    """How many were taken, side by side on the grid; 0: none is free near enough."""
+    wait: float
+    """Seconds from now to the first of them (below 0: it is due); with none taken, to the next free one."""
+
+
+class Claim(NamedTuple):
+    """The answer to one claim."""
+
+    state: ClaimState
+    holder: str = ""
+    """With "busy": an owner that has it."""
+
+
+class News(NamedTuple):
+    """All that a consumer asks the store about once a second."""
+
+    pauses: Mapping[str, float | None]
+    limits: Mapping[str, Limits]
+    cancels: Collection[str]
+
+
 class Store(ABC):
     """State shared beside the broker. Constructing one does not connect."""
 
@@ -77,6 +113,74 @@ class Store(ABC):
     def pauses(self) -> Mapping[str, float | None]:
         """Return the paused queues, each with the seconds left (None: until resumed). Ended pauses are not among them."""
 
+    # limits of live consumers
+    @abstractmethod
+    def limit(self, queue: str, limits: Limits) -> None:
+        """Have the consumers of `queue` keep to `limits` until `unlimit`; replaces the earlier ones of the queue."""
+
+    @abstractmethod
+    def unlimit(self, queue: str) -> bool:
+        """Let the consumers of `queue` go back to what they were started with; False when nothing was set."""
+
+    @abstractmethod
+    def limits(self) -> Mapping[str, Limits]:
+        """Return the queues with limits."""
+
+    # cancelled tasks
+    @abstractmethod
+    def request_cancel(self, task_ids: Sequence[str], ttl: float) -> None:
+        """Ask that these tasks neither start nor go on; forgotten after `ttl` seconds."""
+
+    @abstractmethod
+    def cancels(self) -> Collection[str]:
+        """Return the ids of the tasks to be cancelled."""
+
+    @abstractmethod
+    def end_cancels(self, task_ids: Sequence[str]) -> None:
+        """Forget the requests for these tasks: they have been cancelled, or have ended."""
+
+    def news(self) -> News:
+        """Return what may have changed, in as few round trips as the store can."""
+        return News(self.pauses(), self.limits(), self.cancels())
+
+    # one rate shared by many
+    @abstractmethod
+    def take_tokens(self, key: str, qps: float, count: int, *, ahead: float, slack: float) -> Tokens:
+        """Take up to `count` of the next free slots of the grid `key`, on which `qps` slots a second lie evenly.
+
+        A slot that is free and not taken within `slack` seconds after its time is lost; the next one is due at once then. One
+        later than `ahead` seconds from now is not handed out. The grid goes by the store's clock, and is the same for all who
+        use the key; when `qps` changes, it goes on from the last slot taken. Forgotten when it has long been idle.
+        """
+
+    # claims on keys: who works on what, and what is done
+    @abstractmethod
+    def claim(self, space: str, keys: Sequence[str], *, owner: str, lease: float, limit: int = 1) -> list[Claim]:
+        """Claim each key for `owner`, in order: "granted" while fewer than `limit` claims of all owners are on it (an owner may
+        hold several), "busy" when not, "done" when it is marked. All claims of an owner in a space live until `lease` seconds
+        after its last `claim` or `keep_claims` there."""
+
+    @abstractmethod
+    def keep_claims(self, spaces: Sequence[str], owner: str, lease: float) -> None:
+        """Let all claims of `owner` in these spaces live for `lease` more seconds."""
+
+    @abstractmethod
+    def free(self, space: str, keys: Sequence[str], *, owner: str) -> None:
+        """Give one claim of `owner` on each key back; of one that has none, nothing."""
+
+    @abstractmethod
+    def drop_claims(self, spaces: Sequence[str], owner: str) -> None:
+        """Give all claims of `owner` in these spaces back."""
+
+    @abstractmethod
+    def mark(self, space: str, keys: Sequence[str], *, owner: str, ttl: float | None) -> None:
+        """Mark keys as done, for `ttl` seconds or (None) for ever, and give one claim of `owner` on each back. A later mark
+        replaces the earlier; the owner need not have claimed the key."""
+
+    @abstractmethod
+    def unmark(self, space: str, keys: Sequence[str] | None = None) -> int:
+        """Forget marks (None: all of the space); return how many there were."""
+
     # results
     @abstractmethod
     def save_results(self, results: Sequence[Result], ttl: float) -> None:
@@ -85,6 +189,10 @@ class Store(ABC):
     @abstractmethod
     def result(self, task_id: str) -> Result | None:
         """Return a task's result, or None when there is none (yet, or any more)."""
+
+    @abstractmethod
+    def results_of(self, task_ids: Sequence[str]) -> Mapping[str, Result]:
+        """Return the results that are there, by task id, in one round trip."""
 
     @abstractmethod
     def wait_result(self, task_id: str, timeout: float) -> Result | None:
@@ -124,6 +232,10 @@ class Store(ABC):
     @abstractmethod
     def parked_count(self, queue: str, scheme: str) -> int:
         """Count the waiting messages of one queue."""
+
+    @abstractmethod
+    def parked_queues(self, scheme: str) -> Collection[str]:
+        """Return the queues that hold waiting messages."""
 
     @abstractmethod
     def unpark(self, queue: str, scheme: str, parked_ids: Sequence[str]) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.fleet import Fleet
+from tests.chaos.fleet import Fleet, address
 from tests.servers import ServerMissing, require_or_skip, wait_until
 from tests.servers.redis import RedisServer
 
@@ -52,9 +52,9 @@ def test_client_pause(fleet: Fleet, server: RedisServer) -> None:
     fleet.wait_for(30)
     server.ask("CLIENT PAUSE 1500 ALL")
     fleet.wait_for(400)
-    runs = fleet.runs()
-    assert set(runs) == set(range(400))
-    assert all(len(done) == 1 for done in runs.values()), "1.5 s without an answer is no reason to run anything twice"
+    calls = fleet.calls()
+    assert set(calls) == set(range(400))
+    assert all(len(done) == 1 for done in calls.values()), "1.5 s without an answer is no reason to run anything twice"
     wait_until(lambda: sum(fleet.size().values()) == 0, "everything to be settled")
 
 
@@ -62,7 +62,7 @@ def test_a_push_while_redis_is_away_fails_at_once_and_says_so(fleet: Fleet, serv
     server.stop()
     begun = time.monotonic()
     with pytest.raises(AssertionError, match="cannot be reached"):
-        fleet.fb("push", "deeds:work", "number=1")
+        fleet.fb("push", address("work"), "number=1")
     assert time.monotonic() - begun < 5
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 import time
 
 import pytest
 
+from fbcli.result.standing import standings
 from fbcli.settings import load
 from tests.cli.conftest import Shell
 from tests.cli.test_push import messages
@@ -162,3 +166,57 @@ def test_call_on_redis(fb: Shell, redis_url: str) -> None:
     consuming(fb, "mymod:echo")
     value = {"deep": [1, {"text": "ü\n"}]}
     assert fb.ok("call", "mymod:echo", f"value:={json.dumps(value)}").json == value
+
+
+def test_call_tells_how_the_task_ended(fb: Shell) -> None:
+    consuming(fb, "mymod:fails", "mymod:slow")
+    ran = fb("call", "mymod:fails", "text=bad \x1b[31mred", "--retries", "1")
+    assert (ran.code, ran.out) == (1, "")
+    last = ran.err.splitlines()[-1]
+    assert re.fullmatch(
+        r"fb: Task \S+ of mymod\.fails failed after 2 attempts on \S+:\d+: ValueError: bad \\x1b\[31mred", last
+    ), last
+
+    calling = fb.start("call", "mymod:slow", "seconds=60", "--id", "nap-1")
+    store = load(fb.folder, fb.env).open_store()
+    try:
+        wait_until(lambda: standings(store, ["nap-1"])[0].state == "running", "the call to run")
+    finally:
+        store.close()
+    assert fb.ok("cancel", "nap-1").out == "nap-1  cancelled while running\n"
+    out, err = calling.communicate(timeout=30)
+    assert (calling.returncode, out, err) == (1, "", "fb: Task nap-1 of mymod.slow was cancelled while it ran.\n")
+
+
+RPC = """
+import asyncio, fbcli
+from mymod import add, fails
+
+adder, failing = fbcli.Booster(add), fbcli.Booster(fails)
+ask = lambda x: adder.publish({"x": x}, result=True)
+print(fbcli.gather([ask(x) for x in range(50)], timeout=30) == [x + 2 for x in range(50)])
+print(sorted(result.value for result in fbcli.as_completed(map(ask, range(3)), timeout=30)))
+
+async def main():
+    print(await ask(5), await fbcli.agather([ask(6), ask(7)], timeout=30))
+    bad = await failing.apublish({"text": "oh"}, retries=0, result=True)
+    print((await bad.awaited(timeout=30)).state, await bad.astate())
+
+asyncio.run(main())
+failing.publish({"text": "oh"}, retries=0, result=True).result(timeout=30)
+"""
+
+
+@pytest.mark.parametrize("scheme", ["sqlite", "redis"])
+def test_calls_from_python(fb: Shell, scheme: str, request: pytest.FixtureRequest) -> None:
+    if scheme == "redis":
+        fb.env["FB_BROKER"] = request.getfixturevalue("redis_url")
+    fb.write("rpc.py", RPC)
+    consuming(fb, "mymod:add", "mymod:fails")
+    done = subprocess.run(
+        [sys.executable, "rpc.py"], cwd=fb.folder, env=fb.env, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout.splitlines() == ["True", "[2, 3, 4]", "7 [8, 9]", "failed failed"], done
+    assert done.returncode == 1
+    assert f'File "{fb.folder}/mymod.py"' in done.stderr, "where it was raised"
+    assert "fbcli.errors.TaskFailed: Task " in done.stderr.splitlines()[-1]

@@ -23,6 +23,12 @@ def queue(request: pytest.FixtureRequest, fb: Shell) -> Iterator[Queue]:
         yield found
 
 
+def test_a_queue_with_nothing_but_delayed_messages_is_listed(fb: Shell, queue: Queue) -> None:
+    fb.ok("push", "mymod:add", "x=1", "--delay", "600")
+    (row,) = fb.ok("queues", "--json").objects
+    assert (row["queue"], row["ready"], row["delayed"]) == ("mymod.add", 0, 1)
+
+
 def test_list_and_cancel(fb: Shell, queue: Queue) -> None:
     queue.publish([message(f"d{number}", delay=600 + 60 * number, x=number) for number in range(4)])
     headings, first, *_ = fb.ok("delayed", "ls", "mymod:add").lines

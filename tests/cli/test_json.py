@@ -14,6 +14,7 @@ import typer
 
 from fbcli.broker import Outgoing
 from fbcli.commands.app import COMMANDS
+from fbcli.stores.base import Result
 from tests.cli.conftest import Ran, Shell
 from tests.cli.test_consume import Consuming, began, notes, push, raw, set_up, size, together
 from tests.lines import letter, message, queue_in
@@ -54,6 +55,11 @@ CALLS: dict[str, tuple[list[str], set[int], set[int]]] = {
     "dead clear": ([QUEUE, "-y"], {0}, {0}),
     "delayed ls": ([QUEUE], {0}, {0}),
     "delayed cancel": ([QUEUE, "--all", "-y"], {0}, {0}),
+    "limit": ([QUEUE, "--qps", "5"], {0}, {0}),
+    "results": ([QUEUE], {0}, {0}),
+    "show": (["r1"], {3}, {0}),
+    "cancel": ([ID], {0}, {0}),
+    "chaos": (["--tasks", "20", "--consumers", "1", "--producers", "1"], {0}, {0}),
     "init": ([], {0}, {0}),
     "config show": ([QUEUE], {0}, {0}),
     "config check": ([], {0}, {0}),
@@ -76,6 +82,7 @@ def fill(fb: Shell) -> None:
     with queue_in(fb.folder, "jobs.work", fb.env.get("FB_BROKER")) as queue:
         queue.publish([message("m1", n=1), message("m2", n=2, delay=600), Outgoing(b'{"n": 3}')])
         queue.dead.publish([letter("d1", n=1, reason="\x1b[2J\u2028evil"), letter("d2", n=2)])
+        queue.open_store().save_results([Result("r1", "jobs.work", "failed", error="\x1b[2J\u2028evil")], 600)
 
 
 def test_json_is_all_there_is_on_stdout(tmp_path: Path) -> None:

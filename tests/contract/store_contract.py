@@ -6,9 +6,6 @@ conditions.
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,44 +17,11 @@ import pytest
 
 from fbcli.errors import Unavailable
 from fbcli.stores import open_store
-from fbcli.stores.base import Parked, Result, Store, Worker
+from fbcli.stores.base import Parked, Result, Store
+from tests.contract.store_claims import ClaimsContract
+from tests.contract.store_samples import EVERY_VERB, STRANGE, a_message, a_result, a_worker, elsewhere, ids, output_of
+from tests.contract.store_steering import SteeringContract
 from tests.servers import wait_until
-
-OPEN = """
-import sys, time
-from fbcli.stores import open_store
-from fbcli.stores.base import Parked, Result
-store = open_store(sys.argv[1])
-"""
-STRANGE = "üñ{i}:*?[x] 'q\"\\ %s; 队列"
-
-
-def elsewhere(url: str, code: str) -> subprocess.Popen[str]:
-    """Run `code` in a process of its own, with `store` opened on `url`."""
-    script = f"{OPEN}{textwrap.dedent(code)}\nstore.close()"
-    return subprocess.Popen([sys.executable, "-c", script, url], stdout=subprocess.PIPE, text=True)
-
-
-def output_of(process: subprocess.Popen[str]) -> str:
-    output, _ = process.communicate(timeout=30)
-    assert process.returncode == 0
-    return output
-
-
-def a_result(task_id: str = "t", queue: str = "q", **fields: object) -> Result:
-    return Result(task_id=task_id, queue=queue, **{"state": "succeeded", **fields})  # type: ignore[arg-type]
-
-
-def a_worker(worker_id: str = "w", **fields: object) -> Worker:
-    return Worker(worker_id=worker_id, **{"host": "h", "pid": 1, "started": 1.5, "queues": {}, **fields})  # type: ignore[arg-type]
-
-
-def a_message(parked_id: str = "m", due: float = 1.0, queue: str = "q", scheme: str = "amqp", **fields: object) -> Parked:
-    return Parked(parked_id=parked_id, queue=queue, scheme=scheme, due=due, **{"body": b"{}", **fields})  # type: ignore[arg-type]
-
-
-def ids(items: list[Any]) -> list[str]:
-    return [item.parked_id if isinstance(item, Parked) else item.task_id for item in items]
 
 
 def take(store: Store, count: int, queue: str = "q") -> list[Parked]:
@@ -72,26 +36,7 @@ def take(store: Store, count: int, queue: str = "q") -> list[Parked]:
     return taken
 
 
-EVERY_VERB: dict[str, Callable[[Store], object]] = {
-    "pause": lambda store: store.pause("q", 1),
-    "resume": lambda store: store.resume("q"),
-    "pauses": lambda store: store.pauses(),
-    "save_results": lambda store: store.save_results([a_result()], 60),
-    "result": lambda store: store.result("t"),
-    "wait_result": lambda store: store.wait_result("t", 0.2),
-    "results": lambda store: store.results(),
-    "beat": lambda store: store.beat(a_worker(), 60),
-    "retire": lambda store: store.retire("w"),
-    "workers": lambda store: store.workers(),
-    "park": lambda store: store.park([a_message()]),
-    "due": lambda store: store.due("q", "amqp", 10, 60),
-    "parked": lambda store: store.parked("q", "amqp", 10),
-    "parked_count": lambda store: store.parked_count("q", "amqp"),
-    "unpark": lambda store: store.unpark("q", "amqp", ["m"]),
-}
-
-
-class StoreContract:
+class StoreContract(ClaimsContract, SteeringContract):
     """Every verb, its expiry, its concurrency, and what happens when the store cannot be reached."""
 
     @pytest.fixture
@@ -174,6 +119,21 @@ class StoreContract:
         store.save_results([saved], 60)
         assert another().result("t") == saved
         assert store.results(STRANGE) == [saved]
+
+    def test_a_cancelled_task_has_a_result(self, store: Store) -> None:
+        store.save_results([a_result(state="cancelled")], 60)
+        assert store.result("t") == a_result(state="cancelled")
+
+    def test_many_results_come_at_once(self, store: Store, another: Callable[[], Store]) -> None:
+        assert store.results_of([]) == store.results_of(["unheard-of", STRANGE]) == {}
+        saved = {f"{n} {STRANGE}": a_result(f"{n} {STRANGE}", value=n) for n in range(300)}
+        store.save_results(list(saved.values()), 60)
+        assert another().results_of(["unheard-of", *saved, *saved]) == saved
+
+    def test_an_expired_result_is_not_among_many(self, store: Store) -> None:
+        store.save_results([a_result("brief")], 0.2)
+        store.save_results([a_result("kept")], 60)
+        wait_until(lambda: set(store.results_of(["brief", "kept"])) == {"kept"}, "the result to expire")
 
     def test_no_result_is_none(self, store: Store) -> None:
         assert store.result("unheard-of") is None
@@ -413,6 +373,15 @@ class StoreContract:
         assert store.unpark("q", "kafka", ["k"]) == 1
         assert store.parked_count("q", "kafka") == 0
         assert ids(store.due("q", "amqp", 10, 60)) == ["a", "k"]
+
+    def test_queues_with_waiting_messages_are_known(self, store: Store, another: Callable[[], Store]) -> None:
+        assert list(store.parked_queues("amqp")) == []
+        store.park([a_message("a"), a_message("b", queue="r"), a_message("c", queue=STRANGE), a_message("k", scheme="kafka")])
+        store.park([a_message("d")])
+        assert sorted(another().parked_queues("amqp")) == sorted(["q", "r", STRANGE])
+        assert list(store.parked_queues("kafka")) == ["q"]
+        store.unpark("r", "amqp", ["b"])
+        assert sorted(store.parked_queues("amqp")) == sorted(["q", STRANGE])
 
     def test_a_message_parked_again_is_one_message(self, store: Store) -> None:
         store.park([a_message(due=8e9, body=b"1")])

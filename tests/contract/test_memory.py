@@ -17,6 +17,8 @@ class TestMemory(BrokerContract):
 
 
 class MemoryModel(BrokerModel):
+    keeps_place = True
+
     def open_broker(self) -> Broker:
         return MemoryBroker("memory://")
 

@@ -17,20 +17,24 @@ from tests.servers import wait_until
 
 def run(job: Job) -> None:
     try:
-        job.result = job.act()
+        job.result = job.act() if job.act else None
     except BaseException as error:
         job.error = error
 
 
 async def arun(job: Job) -> None:
     try:
-        job.result = job.act()
+        job.result = job.act() if job.act else None
         if asyncio.iscoroutine(job.result):
             job.result = await job.result
     except asyncio.CancelledError as error:
         job.error = job.interrupted() if job.interrupted else error
     except BaseException as error:
         job.error = error
+
+
+def bad() -> None:
+    raise SystemExit(3)
 
 
 def busy_nap(seconds: float) -> None:
@@ -46,6 +50,9 @@ class TestThreads(PoolContract):
 
     def nap(self, seconds: float) -> Callable[[], Any]:
         return lambda: busy_nap(seconds)
+
+    def bad(self) -> Callable[[], Any]:
+        return bad
 
     def test_grows_on_demand_and_shrinks_when_idle(self) -> None:
         done: list[Any] = []
@@ -117,6 +124,9 @@ class TestCoroutines(PoolContract):
 
     def nap(self, seconds: float) -> Callable[[], Any]:
         return lambda: asyncio.sleep(seconds)
+
+    def bad(self) -> Callable[[], Any]:
+        return bad
 
     def test_plain_functions_go_to_threads(self) -> None:
         done: list[Any] = []

@@ -18,6 +18,7 @@ import redis
 from fbcli.broker import Action, Broker, Delivery, Inbox, Outgoing, Settlement, Size, open_broker
 from fbcli.errors import Unavailable, UsageError
 from tests.contract.broker_contract import BrokerContract
+from tests.contract.redis_model import run_model
 from tests.servers import require_or_skip, wait_until
 from tests.servers.proxy import Proxy
 from tests.servers.redis import RedisCluster, RedisSentinel, RedisServer
@@ -29,6 +30,10 @@ class TestRedis(BrokerContract):
     @pytest.fixture
     def url(self, redis_url: str) -> str:
         return redis_url
+
+
+def test_it_is_as_the_model_says(redis_url: str) -> None:
+    run_model(redis_url)
 
 
 @pytest.fixture
@@ -257,6 +262,18 @@ class TestOrder:
             ack(inbox, [delivery for delivery in found if delivery.body == b"later"])
             found = [delivery for delivery in found if delivery.body != b"later"]
 
+    def test_what_was_lost_comes_before_what_was_released_for_later(self, broker: Broker, opened: Callable[..., Inbox]) -> None:
+        """Both come back to the front, the former with a count, which a plain list cannot hold. What is shown is what comes."""
+        dead, alive = opened("dead", lease=0.1), opened("alive")
+        broker.publish(QUEUE, numbered(3))
+        assert dead.fetch(1, 0)
+        (later,) = alive.fetch(1, 0)
+        wait_until(lambda: alive.keep_alive() == 1, "the lease to run out")
+        assert not alive.settle([Settlement(later, Action.RELEASE, 0.01)])
+        wait_until(lambda: broker.size(QUEUE) == Size(3, 0, 0), "it to be due")
+        assert broker.peek(QUEUE, 9) == [b"0", b"1", b"2"]
+        assert bodies(alive.fetch(9, 0)) == [b"0", b"1", b"2"]
+
     def test_a_fetch_is_filled_past_the_doorbell(self, broker: Broker, inbox: Inbox) -> None:
         broker.publish(QUEUE, [Outgoing(b"p", priority=1)])
         broker.publish(QUEUE, numbered(3))
@@ -360,13 +377,12 @@ class TestLostReplies:
         assert size is not None
         assert (size.ready, size.in_flight, size.delayed) == ((0, 0, 2) if delay else (2, 0, 0))
 
-    @pytest.mark.parametrize("marker", [b"HEXISTS", b"LPUSH", b"HDEL"])
-    def test_of_a_burial(self, proxy: Proxy, broker: Broker, inbox: Inbox, marker: bytes) -> None:
-        broker.publish(QUEUE, numbered(1))
+    def test_of_a_burial(self, proxy: Proxy, broker: Broker, inbox: Inbox) -> None:
+        broker.publish(QUEUE, [*numbered(1), Outgoing(b"urgent", priority=4)])
         buried = [Settlement(delivery, Action.BURY, body=b"dead") for delivery in inbox.fetch(10, 0)]
-        self.lose(proxy, marker, lambda: inbox.settle(buried))
+        self.lose(proxy, b"EVALSHA", lambda: inbox.settle(buried))
         assert inbox.settle(buried) == []
-        assert set(broker.peek(QUEUE + ".dead", 9)) == {b"dead"}
+        assert broker.peek(QUEUE + ".dead", 9) == [b"dead", b"dead"], "one step: each once"
         size = broker.size(QUEUE)
         assert size is not None
         assert size.in_flight == 0
@@ -794,6 +810,34 @@ class TestCluster:
                 assert broker.size(queue) == Size(0, 0, 0)
                 inbox.close()
             assert broker.queues() == sorted(f"{name}.dead" for name in names)
+
+    def test_a_burial_that_loses_its_race_leaves_no_dead_letter(self, cluster: RedisCluster) -> None:
+        """The lease is lost in the moment between the dead letter and the removal, which are on two nodes."""
+        with closing(open_broker(cluster.url)) as broker, ExitStack() as inboxes:
+            loser, heir = (
+                inboxes.enter_context(closing(broker.open("graves", consumer_id=name, prefetch=1, lease=60)))
+                for name in ("loser", "heir")
+            )
+            messages = [Outgoing(b"high", priority=3), Outgoing(b"plain"), Outgoing(b"first", priority=3)]
+            broker.publish("graves", messages[2:])
+            assert not loser.settle([Settlement(delivery, Action.BURY) for delivery in loser.fetch(1, 0)])
+            broker.publish("graves.dead", [*messages[:2], Outgoing(b"last")])
+            broker.publish("graves", messages[:2])
+            late = [Settlement(delivery, Action.BURY) for delivery in loser.fetch(10, 0)]
+
+            def lose_the_lease(queue: str, letters: Sequence[Outgoing]) -> None:
+                publish(queue, letters)
+                with redis.RedisCluster.from_url(cluster.url.replace("+cluster", "")) as client:
+                    client.zadd("fb:{graves}:owners", {loser._owner: 1})  # type: ignore[attr-defined]
+                assert heir.keep_alive() == 2
+
+            publish, broker.publish = broker.publish, lose_the_lease  # type: ignore[method-assign]
+            assert list(loser.settle(late)) == late
+            assert broker.peek("graves.dead", 9) == [b"first", b"high", b"plain", b"last"]
+            found = heir.fetch(10, 0)
+            assert bodies(found) == [b"high", b"plain"]
+            ack(heir, found)
+            assert broker.purge("graves.dead") == 4
 
     def test_a_queue_moves_to_another_node(self, cluster: RedisCluster) -> None:
         with (

@@ -13,6 +13,7 @@ import redis
 from fbcli.broker import Action, Broker, Inbox, Outgoing, Settlement, Size, open_broker
 from fbcli.errors import Unavailable
 from tests.contract.broker_contract import BrokerContract
+from tests.contract.redis_model import run_model
 from tests.servers.redis import RedisServer
 
 QUEUE = "work.queue"
@@ -26,6 +27,10 @@ class TestRedisList(BrokerContract):
     @pytest.fixture
     def url(self, redis_url: str) -> str:
         return list_url(redis_url)
+
+
+def test_it_is_as_the_model_says(redis_url: str) -> None:
+    run_model(list_url(redis_url))
 
 
 @pytest.fixture

@@ -25,7 +25,10 @@ from fbcli.broker import Action, Broker, Delivery, Inbox, Outgoing, Settlement, 
 from fbcli.brokers.sqlite import SqliteInbox
 from fbcli.errors import Unavailable
 from fbcli.sqlite_file import connect
-from tests.contract.broker_contract import BrokerContract, ack, bodies, numbered
+from fbcli.stores import open_store
+from fbcli.stores.base import Store
+from tests.contract.broker.ground import ack, bodies, numbered
+from tests.contract.broker_contract import BrokerContract
 from tests.contract.broker_model import LONG, BrokerModel
 from tests.servers import ServerMissing, require_or_skip, wait_until
 
@@ -46,10 +49,15 @@ class TestSqlite(BrokerContract):
 
 
 class SqliteModel(BrokerModel):
+    keeps_place = True
+
     def open_broker(self) -> Broker:
         self.folder = tempfile.TemporaryDirectory(prefix="fb-model-")
         self.path = Path(self.folder.name) / "queue.db"
         return open_broker(f"sqlite:///{self.path}")
+
+    def open_store(self) -> Store:
+        return open_store(f"sqlite:///{self.path}")
 
     def expire(self, inbox: Inbox) -> None:
         owner = cast(SqliteInbox, inbox)._owner

@@ -1,38 +1,26 @@
-"""The store contract on each store, and what only one of them can get wrong."""
+"""The store contract on SQLite, and what only it can get wrong; and how stores are found by their URL."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from hypothesis import given, settings
 
 from fbcli.clock import SystemClock
 from fbcli.errors import Unavailable, UsageError
-from fbcli.redis_client import ANSWER_TIMEOUT, connect
 from fbcli.stores import SCHEMES, open_store
 from fbcli.stores.base import Store
-from fbcli.stores.redis import BLOCK_SECONDS, INDEX_SIZE, PERMANENT
 from fbcli.stores.sqlite import SWEEP, SqliteStore
-from tests.contract.store_contract import (
-    EVERY_VERB,
-    StoreContract,
-    a_message,
-    a_result,
-    a_worker,
-    elsewhere,
-    ids,
-    output_of,
-)
-from tests.servers import free_port, require_or_skip, wait_until
-from tests.servers.redis import RedisCluster, RedisServer
+from tests.contract.claims_model import Step, compare, steps
+from tests.contract.store_contract import StoreContract
+from tests.contract.store_samples import a_result, a_worker, elsewhere, output_of
 
 
 class TestSqliteStore(StoreContract):
@@ -113,20 +101,79 @@ class TestSqliteStore(StoreContract):
         store.save_results([a_result(f"{n}") for n in range(2 * SWEEP)], 60)
         store.beat(a_worker("gone"), 60)
         store.pause("q", 60)
+        store.request_cancel(["t"], 60)
+        store.take_tokens("k", 10, 1, ahead=0, slack=0)
+        store.claim("s", ["a", "b"], owner="gone", lease=60)
+        store.mark("s", [f"{n}" for n in range(3 * SWEEP)], owner="gone", ttl=60)
+        assert self._rows(store_url) == [2 * SWEEP, 1, 1, 1, 1, 1, 2, 3 * SWEEP]
         clock.time += 61
         store.beat(a_worker("here"), 60)
-        assert self._rows(store_url) == (SWEEP, 1, 0)
+        assert self._rows(store_url) == [SWEEP, 1, 0, 0, 0, 0, 0, 2 * SWEEP]
         store.save_results([a_result("new")], 60)
-        assert self._rows(store_url) == (1, 1, 0)
+        store.mark("s", ["new", "for ever"], owner="here", ttl=60)
+        assert self._rows(store_url) == [1, 1, 0, 0, 0, 0, 0, SWEEP]
         store.close()
 
     @staticmethod
-    def _rows(url: str) -> tuple[int, ...]:
-        with SqliteStore(url)._reader.connected() as connection:
-            tables = ("store_results", "store_workers", "store_pauses")
-            counts = [connection.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0] for table in tables]
-            connection.close()
-            return tuple(counts)
+    def _rows(url: str) -> list[int]:
+        with SqliteStore(url)._reader.reading() as connection:
+            names = ("results", "workers", "pauses", "cancels", "grids", "owners", "claims", "marks")
+            return [connection.execute(f"SELECT COUNT(*) FROM store_{name}").fetchone()[0] for name in names]
+
+    def test_only_what_must_last_waits_for_the_disk(self, store: Store) -> None:
+        assert isinstance(store, SqliteStore)
+        written: dict[str, list[str]] = {"1": [], "2": []}
+        for database in (store._writer, store._scribbler):
+            with database.reading() as connection:
+                (level,) = connection.execute("PRAGMA synchronous").fetchone()
+                connection.set_trace_callback(written[f"{level}"].append)
+
+        def waits(work: Callable[[], object]) -> bool:
+            for statements in written.values():
+                statements.clear()
+            work()
+            assert sum(statements.count("COMMIT") for statements in written.values()) == 1
+            return "COMMIT" in written["2"]
+
+        brief, lasting = {"owner": "brief", "lease": 60}, {"owner": "lasting", "lease": 3600}
+        assert not waits(lambda: store.take_tokens("k", 10, 1, ahead=0, slack=0))
+        assert not waits(lambda: store.beat(a_worker(), 60))
+        assert not waits(lambda: store.claim("s", ["a"], **brief))  # type: ignore[arg-type]
+        assert not waits(lambda: store.keep_claims(["s"], **brief))  # type: ignore[arg-type]
+        assert not waits(lambda: store.free("s", ["a"], owner="brief"))
+        assert waits(lambda: store.claim("s", ["a"], **lasting))  # type: ignore[arg-type]
+        assert waits(lambda: store.keep_claims(["s"], **lasting))  # type: ignore[arg-type]
+        assert waits(lambda: store.free("s", ["a"], owner="lasting"))
+        assert waits(lambda: store.mark("s", ["a"], owner="brief", ttl=60))
+        assert waits(lambda: store.save_results([a_result()], 60))
+
+    def test_a_clock_that_is_put_back_holds_nobody_up(self, store_url: str) -> None:
+        clock = Hands()
+        store = SqliteStore(store_url, clock)
+        assert store.take_tokens("k", 10, 5, ahead=1, slack=0) == (5, 0)
+        clock.time -= 3600
+        count, wait = store.take_tokens("k", 10, 5, ahead=1, slack=0)
+        assert (count, round(wait, 6)) == (5, 0.5)
+        store.close()
+
+    def test_claims_end_as_in_the_model(self, store_url: str) -> None:
+        clock, suffixes = Hands(), itertools.count()
+        store = SqliteStore(store_url, clock)
+
+        @settings(max_examples=100, deadline=None)
+        @given(steps(spans=(0, 3, 10, 1000), waits=(1, 2, 5, 12)))
+        def check(script: list[Step]) -> None:
+            compare(store, script, f" {next(suffixes)}", clock.wait)
+
+        check()
+        store.close()
+
+    def test_a_file_that_was_deleted_is_made_anew(self, store: Store, another: Callable[[], Store], store_url: str) -> None:
+        store.pause("before")
+        for path in Path(store_url.removeprefix("sqlite:///")).parent.glob("store.db*"):
+            path.unlink()
+        store.pause("after")
+        assert another().pauses() == store.pauses() == {"after": None}
 
     def test_a_reader_does_not_wait_for_a_writer(self, store: Store, another: Callable[[], Store]) -> None:
         store.save_results([a_result()], 60)
@@ -166,181 +213,8 @@ class Hands(SystemClock):
     def now(self) -> float:
         return self.time
 
-
-class RedisStoreContract(StoreContract):
-    """What holds on every kind of Redis."""
-
-    @pytest.fixture
-    def server(self, store_url: str) -> Iterator[Any]:
-        client = connect(store_url)
-        yield client
-        client.close()
-
-    @pytest.fixture(autouse=True)
-    def _leaves_no_keys(self, server: Any) -> Iterator[None]:
-        """After each test every key is one of the store's, and expires or is declared permanent."""
-        yield
-        leaks = [
-            key
-            for key in server.scan_iter(count=1000)
-            if not key.startswith(b"fb:")
-            or (server.pttl(key) == -1 and not key.startswith(tuple(name.encode() for name in PERMANENT)))
-        ]
-        assert leaks == []
-
-    def test_what_expires_leaves_nothing_behind(self, store: Store, server: Any) -> None:
-        store.pause("q", 0.2)
-        store.pause("r")
-        store.pause("r", 0.3)
-        store.save_results([a_result("a"), a_result("b", "r")], 0.2)
-        store.beat(a_worker(), 0.2)
-        store.park([a_message()])
-        assert store.unpark("q", "amqp", ids(store.due("q", "amqp", 1, 60))) == 1
-        wait_until(lambda: not list(server.scan_iter()), "all keys to expire")
-
-    def test_resuming_the_last_open_pause_lets_the_others_expire(self, store: Store, server: Any) -> None:
-        store.pause("open")
-        store.pause("timed", 30)
-        assert server.pttl("fb:pauses") == -1
-        store.resume("open")
-        assert 20_000 < server.pttl("fb:pauses") < 31_000
-
-    def test_the_index_keeps_the_newest(self, store: Store, server: Any) -> None:
-        store.save_results([a_result(f"{n}") for n in range(INDEX_SIZE)], 60)
-        store.save_results([a_result("new", value=n) for n in range(2)], 60)
-        assert server.zcard("fb:results") == server.zcard("fb:results:q") == INDEX_SIZE
-        assert ids(store.results(limit=2)) == ["new", f"{INDEX_SIZE - 1}"]
-        assert store.result("0") is not None
-
-    def test_listing_forgets_what_has_expired(self, store: Store, server: Any) -> None:
-        store.save_results([a_result("brief")], 0.1)
-        store.save_results([a_result("kept")], 60)
-        wait_until(lambda: store.result("brief") is None, "the result to expire")
-        assert ids(store.results()) == ["kept"]
-        assert server.zrange("fb:results", 0, -1) == [b"kept"]
-
-    def test_waiting_leaves_the_result_as_it_was(self, store: Store, server: Any, threads: ThreadPoolExecutor) -> None:
-        waiters = [threads.submit(store.wait_result, "t", 20) for _ in range(5)]
-        self._waits(waiters[0])
-        store.save_results([a_result()], 60)
-        assert all(waiter.result(timeout=10) == a_result() for waiter in waiters)
-        assert server.llen("fb:result:t") == 1
-        assert 50_000 < server.pttl("fb:result:t") < 61_000
-
-
-class TestRedisStore(RedisStoreContract):
-    @pytest.fixture
-    def store_url(self, redis_url: str) -> str:
-        return redis_url
-
-    @pytest.fixture
-    def unreachable_url(self) -> str:
-        return f"redis://:secret@127.0.0.1:{free_port()}/0"
-
-    def test_the_url_of_the_list_broker_reaches_the_same_store(self, store: Store, redis_url: str) -> None:
-        store.pause("q")
-        same = open_store(redis_url.replace("redis://", "redis+list://"))
-        assert same.pauses() == {"q": None}
-        same.close()
-
-    def test_a_batch_is_one_transaction_of_a_few_scripts(self, store: Store, server: Any) -> None:
-        server.config_resetstat()
-        store.save_results([a_result(f"{n}", f"q{n % 3}") for n in range(200)], 60)
-        calls = {name: stat["calls"] for name, stat in server.info("commandstats").items()}
-        assert (calls["cmdstat_exec"], calls["cmdstat_eval"]) == (1, 5)
-
-
-@pytest.fixture(scope="module")
-def redis_cluster() -> Iterator[RedisCluster]:
-    with ExitStack() as servers:
-        yield require_or_skip(lambda: servers.enter_context(RedisCluster()))
-
-
-class TestRedisClusterStore(RedisStoreContract):
-    @pytest.fixture
-    def store_url(self, redis_cluster: RedisCluster) -> str:
-        for node in redis_cluster.nodes:
-            node.ask("FLUSHALL")
-        return redis_cluster.url
-
-    @pytest.fixture
-    def unreachable_url(self) -> str:
-        return f"redis+cluster://:secret@127.0.0.1:{free_port()}"
-
-
-class TestARedisServerInTrouble:
-    @pytest.fixture
-    def server(self) -> Iterator[RedisServer]:
-        server = require_or_skip(lambda: RedisServer(appendonly=True))
-        with server:
-            yield server
-
-    @pytest.fixture
-    def store(self, server: RedisServer) -> Iterator[Store]:
-        store = open_store(server.url)
-        yield store
-        store.close()
-
-    def test_every_verb_works_again_after_a_restart(self, server: RedisServer, store: Store) -> None:
-        for verb in EVERY_VERB.values():
-            verb(store)
-        server.stop()
-        for verb in EVERY_VERB.values():
-            with pytest.raises(Unavailable, match="cannot be reached"):
-                verb(store)
-        server.start()
-        assert store.result("t") == a_result()
-        for verb in EVERY_VERB.values():
-            verb(store)
-
-    def test_what_was_confirmed_survives_a_power_cut(self, server: RedisServer, store: Store) -> None:
-        store.pause("q")
-        store.save_results([a_result(f"{n}") for n in range(200)], 60)
-        store.park([a_message(due=9e9)])
-        server.kill()
-        server.start()
-        assert store.pauses() == {"q": None}
-        assert len(store.results(limit=1000)) == 200
-        assert store.parked("q", "amqp", 10) == [a_message(due=9e9)]
-
-    def test_who_waits_is_told(self, server: RedisServer, store: Store) -> None:
-        with ThreadPoolExecutor(1) as threads:
-            waiter = threads.submit(store.wait_result, "t", 60)
-            wait_until(lambda: "cmd=blmove" in server.ask("CLIENT", "LIST"), "the waiter to wait")
-            server.kill()
-            with pytest.raises(Unavailable, match="cannot be reached"):
-                waiter.result(timeout=10)
-
-    def test_a_long_wait_is_cut_in_pieces(self, server: RedisServer, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("fbcli.stores.redis.BLOCK_SECONDS", 0.05)
-        assert store.wait_result("t", 0.2) is None
-        with ThreadPoolExecutor(1) as threads:
-            waiter = threads.submit(store.wait_result, "t", 20)
-            calls = "cmdstat_blmove:calls="
-            wait_until(
-                lambda: int(server.ask("INFO", "commandstats").partition(calls)[2].partition(",")[0] or 0) > 6,
-                "several waits",
-            )
-            store.save_results([a_result()], 60)
-            assert waiter.result(timeout=10) == a_result()
-
-    def test_a_wait_may_take_longer_than_one_block(self, store: Store) -> None:
-        assert 2 * BLOCK_SECONDS < ANSWER_TIMEOUT
-        assert store.wait_result("t", BLOCK_SECONDS + 0.1) is None
-
-    def test_out_of_memory(self, server: RedisServer, store: Store) -> None:
-        server.ask("CONFIG", "SET", "maxmemory", "1")
-        for verb in ("save_results", "park", "pause", "beat"):
-            with pytest.raises(Unavailable, match="out of memory"):
-                EVERY_VERB[verb](store)
-        server.ask("CONFIG", "SET", "maxmemory", "0")
-        store.save_results([a_result()], 60)
-
-    def test_a_read_only_replica(self, server: RedisServer, store: Store) -> None:
-        server.ask("REPLICAOF", "127.0.0.1", str(free_port()))
-        for verb in ("save_results", "park", "pause", "beat"):
-            with pytest.raises(Unavailable, match="replica"):
-                EVERY_VERB[verb](store)
+    def wait(self, seconds: float) -> None:
+        self.time += seconds
 
 
 class TestOpening:

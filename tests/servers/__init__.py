@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import socket
 import time
@@ -26,6 +27,16 @@ def require_or_skip(start: Callable[[], T]) -> T:
         if os.environ.get("FB_TEST_REQUIRE") == "all":
             pytest.fail(f"FB_TEST_REQUIRE=all, but: {missing}", pytrace=False)
         pytest.skip(str(missing))
+
+
+def needs(library: str) -> None:
+    """Skip the test, or where all must run fail it, when a library is not installed. Imports nothing: some patch or warn when imported."""
+
+    def find() -> None:
+        if importlib.util.find_spec(library) is None:
+            raise ServerMissing(f"There is no library {library}: pip install {library}")
+
+    require_or_skip(find)
 
 
 def free_port() -> int:

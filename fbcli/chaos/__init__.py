@@ -1,0 +1,1 @@
+"""One run of `fb chaos`: does this broker, as its server is set up, lose anything? `trial` runs it, `reckoning` counts."""

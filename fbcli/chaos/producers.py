@@ -1,0 +1,142 @@
+"""The producers of a trial, from outside: handed their tasks at an even pace, killed, and what a dead one may or may not have
+published is handed out again. `producer` is what they run."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from fbcli.chaos.guard import Guard
+from fbcli.chaos.home import Home, Mourner
+from fbcli.chaos.ledger import Ledger
+from fbcli.chaos.plan import Deed, Plan
+from fbcli.chaos.processes import kill_child
+from fbcli.chaos.reckoning import Kill
+from fbcli.clock import Clock
+
+LOG = "producers.log"
+
+LARGEST_BATCH = 20
+"""Tasks published at once, at most."""
+MOST_HANDED = 3 * LARGEST_BATCH
+"""Tasks that one has in hand, at most. As text they fit into a pipe, so that handing them over never waits."""
+
+
+@dataclass(eq=False)
+class Producer:
+    """One of them, and what it has in hand: not known to be confirmed."""
+
+    process: subprocess.Popen[bytes]
+    deeds: dict[int, Deed]
+
+
+class Producers:
+    """All of them. Used by one thread."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        deeds: Sequence[Deed],
+        queue: str,
+        home: Home,
+        ledger: Ledger,
+        guard: Guard,
+        chance: random.Random,
+        clock: Clock,
+    ) -> None:
+        self._pace, self._queue, self._home, self._ledger = plan.pace, queue, home, ledger
+        self._guard, self._chance, self._clock = guard, chance, clock
+        self._waiting = deque(deeds)
+        self._doubtful: deque[Deed] = deque()
+        """Handed out once, and not confirmed by one that is dead."""
+        self._producers: list[Producer | None] = [None] * plan.producers
+        self._mourner = Mourner("producers", home, LOG)
+        self._begun = clock.monotonic()
+        self._handed = 0
+        self.kills: list[Kill] = []
+
+    @property
+    def done(self) -> bool:
+        """Whether the broker has confirmed all."""
+        return not (self._waiting or self._doubtful or any(producer.deeds for _, producer in self._living()))
+
+    def tick(self) -> None:
+        """Replace those that are gone, and hand out what is due. Raises `FbError` when that is of no use."""
+        for index, producer in self._living():
+            for number in self._ledger.confirmed.intersection(producer.deeds):
+                del producer.deeds[number]
+            code = producer.process.poll()
+            if code is not None:
+                self._bury(index, producer)
+                self._mourner.ended(code, len(self._ledger.confirmed))
+        if self.done:
+            self.stop()
+            return
+        for index, known in enumerate(self._producers):
+            self._producers[index] = producer = known or Producer(self._start(), {})
+            self._fill(producer)
+
+    def kill_one(self, chance: random.Random) -> bool:
+        """Kill one that has begun to work; False: there is none."""
+        candidates = [each for each in self._living() if each[1].deeds and each[1].process.pid in self._ledger.at_work]
+        if not candidates:
+            return False
+        index, producer = chance.choice(candidates)
+        at = self._clock.now()
+        self.kills.append(Kill(at, frozenset(kill_child(producer.process)), "producer"))
+        self._bury(index, producer)
+        return True
+
+    def stop(self) -> None:
+        """End them now."""
+        for index, producer in self._living():
+            kill_child(producer.process)
+            self._bury(index, producer)
+
+    def _living(self) -> Iterator[tuple[int, Producer]]:
+        for index, producer in enumerate(self._producers):
+            if producer is not None:
+                yield index, producer
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        process = self._home.start(LOG, "fbcli.chaos.producer", self._queue, stdin=subprocess.PIPE)
+        self._guard.watch(process.pid)
+        return process
+
+    def _fill(self, producer: Producer) -> None:
+        """Hand over batches of any size, while it has little in hand."""
+        pipe = producer.process.stdin
+        while pipe is not None and len(producer.deeds) <= MOST_HANDED - LARGEST_BATCH:
+            batch = list(self._next(self._chance.randint(1, LARGEST_BATCH)))
+            if not batch:
+                return
+            producer.deeds.update((deed.number, deed) for deed in batch)
+            try:
+                os.write(pipe.fileno(), msgspec.json.encode([deed._asdict() for deed in batch]) + b"\n")
+            except BrokenPipeError:  # it has died: the next tick sees that, and what it had is handed out again
+                return
+
+    def _next(self, count: int) -> Iterator[Deed]:
+        """Yield up to so many tasks that are due, those in doubt first."""
+        due = LARGEST_BATCH + int((self._clock.monotonic() - self._begun) * self._pace)
+        for _ in range(count):
+            if self._doubtful:
+                yield self._doubtful.popleft()
+            elif self._waiting and self._handed < due:
+                self._handed += 1
+                yield self._waiting.popleft()
+
+    def _bury(self, index: int, producer: Producer) -> None:
+        """Take back from one that is gone what it has not confirmed with its last word."""
+        self._ledger.read()
+        self._doubtful.extend(deed for number, deed in producer.deeds.items() if number not in self._ledger.confirmed)
+        self._guard.forget(producer.process.pid)
+        if producer.process.stdin is not None:
+            producer.process.stdin.close()
+        self._producers[index] = None

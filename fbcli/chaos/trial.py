@@ -1,0 +1,294 @@
+"""One trial from beginning to end: a queue of its own, tasks pushed and consumed while everybody is killed, then peace, then the account.
+
+It touches nothing but its own queue, and ends no process but those it has started.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import msgspec
+
+from fbcli.chaos.consumers import Consumers
+from fbcli.chaos.guard import Guard
+from fbcli.chaos.home import Home
+from fbcli.chaos.ledger import Ledger
+from fbcli.chaos.outages import Outages
+from fbcli.chaos.plan import END, Plan
+from fbcli.chaos.producers import Producers
+from fbcli.chaos.reaper import Reaper
+from fbcli.chaos.reckoning import Account, Evidence, reckon
+from fbcli.chaos.remains import Remains
+from fbcli.clock import SYSTEM, Clock
+from fbcli.connection import mask
+from fbcli.errors import ExitCode, FbError, Unavailable, Unsupported
+from fbcli.queues.queue import Queue
+from fbcli.settings import Settings
+
+TICK = 0.03
+"""Seconds between two looks at everything."""
+
+LATE = 2.0
+"""Seconds that a busy machine may be behind."""
+
+LOOK = 0.5
+"""Seconds between two looks at what the broker holds, when the end is near."""
+
+QUIET = 0.02
+"""Nobody is killed any more when so little of the tasks is left: what was in flight shall come back before the end."""
+
+
+class Reading(msgspec.Struct):
+    """How far a trial has come."""
+
+    tasks: int
+    confirmed: int
+    ended: int
+    kills: int
+    outages: int
+    away: bool
+    """Whether the broker is away at the moment."""
+    storming: bool
+    """Whether anybody may still be killed."""
+
+
+class Report(msgspec.Struct):
+    """What a trial has found."""
+
+    broker: str
+    """Its URL, without any password."""
+    queue: str
+    seed: int
+    seconds: float
+    timed_out: bool
+    """Whether time was up before everything was accounted for: then what is missing is not known to be lost."""
+    left_in_queue: int | None
+    """What the queue still held at the end; None: this broker cannot tell."""
+    ledger: str | None
+    """Where the records are kept, if they are."""
+    account: Account
+
+    @property
+    def sound(self) -> bool:
+        return self.account.sound and not self.timed_out
+
+
+@dataclass(frozen=True)
+class Watchers:
+    """Who is told what happens."""
+
+    progress: Callable[[Reading], None]
+    say: Callable[[str], None]
+
+
+def cautions(plan: Plan, settings: Settings) -> list[str]:
+    """Return what is to be expected of this broker beforehand. Raises `Unsupported` when no trial is possible, and `Unavailable`."""
+    broker = settings.open_broker()
+    can = broker.capabilities
+    scheme = broker.url.partition("://")[0]
+    if can.reach == "process":
+        raise Unsupported(f"{scheme}:// is shared within one process only; a trial needs many. `fb brokers` lists others.")
+    if plan.killers and not can.delivery_count:
+        raise Unsupported(
+            f"{scheme}:// does not count deliveries: a task that kills its workers would do so for ever (--killers)."
+        )
+    broker.size("fb-chaos")
+    sentences = []
+    if not can.ack:
+        sentences.append(f"{scheme}:// does not keep what a consumer holds: with consumers killed, losses are to be expected.")
+    if not can.confirm:
+        sentences.append(f"{scheme}:// does not confirm what is pushed: what gets lost on the way counts as lost.")
+    if plan.restart_command and not can.durable:
+        sentences.append(f"{scheme}:// does not keep messages over a restart: losses are to be expected.")
+    return sentences
+
+
+def run_trial(plan: Plan, settings: Settings, watchers: Watchers, clock: Clock = SYSTEM) -> Report:
+    """Run a trial and return what it found. However it ends, it leaves nothing behind (but with `plan.keep`).
+
+    Raises `Unavailable` when the broker cannot be reached, `FbError` when consumers or producers do not stay alive, or a
+    command that shall take the broker away fails.
+    """
+    with _ended_by_signals(), ExitStack() as leaving:
+        return Trial(plan, settings, watchers, clock, leaving).run()
+
+
+class Trial:
+    """What `leaving` is told is undone by whoever closes it."""
+
+    def __init__(self, plan: Plan, settings: Settings, watchers: Watchers, clock: Clock, leaving: ExitStack) -> None:
+        self._plan, self._settings, self._watchers, self._clock = plan, settings, watchers, clock
+        self._began = self._moved = self._ticked = clock.monotonic()
+        chance = random.Random(plan.seed)
+        name = f"fb-chaos-{random.SystemRandom().randrange(16**8):08x}"
+        self._queue = Queue(name, settings.open_broker(), settings.open_store, clock)
+        self._remains = Remains(self._queue)
+        self._deeds = plan.deeds()
+        self._ordinary = sum(deed.fate == END for deed in self._deeds)
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{name}-"))
+        home = Home(self._folder, settings)
+        self._ledger = Ledger(self._folder)
+        guard = Guard()
+        self._outages = Outages(plan, self._folder, chance, clock)
+        self._consumers = Consumers(plan, name, home, self._ledger, guard, clock)
+        self._producers = Producers(plan, self._deeds, name, home, self._ledger, guard, chance, clock)
+        for undo in (self._leave_nothing, guard.close, self._outages.end, self._consumers.kill, self._producers.stop):
+            leaving.callback(undo)  # the last one first
+        self._reaper = Reaper(plan.kill_every, self._consumers.kill_one, self._producers.kill_one, chance, clock)
+        self._storming = True
+        self._timed_out = False
+        self._look_at = 0.0
+        self._complete_at: float | None = None
+        """Since when all is accounted for."""
+
+    def run(self) -> Report:
+        """Go on until all is accounted for, nothing moves any more, or time is up; then return the report."""
+        while not self._over():
+            self._tick()
+            time.sleep(TICK)
+        self._producers.stop()
+        self._outages.end()
+        self._consumers.stop()
+        self._ledger.read()
+        self._remains.look()
+        seconds = self._clock.monotonic() - self._began
+        return Report(
+            broker=mask(self._settings.broker_url),
+            queue=self._queue.name,
+            seed=self._plan.seed,
+            seconds=round(seconds, 3),
+            timed_out=self._timed_out,
+            left_in_queue=self._remains.count(),
+            ledger=str(self._folder) if self._plan.keep else None,
+            account=reckon(self._evidence()),
+        )
+
+    def _evidence(self) -> Evidence:
+        return Evidence(
+            deeds=self._deeds,
+            calls=self._ledger.calls,
+            pushes=self._ledger.pushes,
+            kills=[*self._consumers.kills, *self._producers.kills],
+            outages=self._outages.done,
+            buried=self._remains.letters,
+            max_deliveries=self._plan.max_deliveries,
+        )
+
+    def _tick(self) -> None:
+        before, self._ticked = self._ticked, self._clock.monotonic()
+        if self._ledger.read():
+            self._moved = self._ticked
+        elif self._outages.away:
+            self._moved += self._ticked - before  # without a broker nothing can move
+        self._consumers.tick()
+        self._producers.tick()
+        if self._storming and self._near_the_end():
+            self._storming = False
+        if self._storming:
+            self._reaper.tick()
+        self._outages.tick(begin=self._storming)
+        self._watchers.progress(self._reading())
+
+    def _reading(self) -> Reading:
+        return Reading(
+            tasks=len(self._deeds),
+            confirmed=len(self._ledger.confirmed),
+            ended=len(self._ledger.ended),
+            kills=sum(kill.what != "itself" for kill in (*self._consumers.kills, *self._producers.kills)),
+            outages=len(self._outages.done),
+            away=self._outages.away,
+            storming=self._storming,
+        )
+
+    def _near_the_end(self) -> bool:
+        return self._producers.done and self._ordinary - len(self._ledger.ended) <= QUIET * len(self._deeds)
+
+    # the end
+
+    def _over(self) -> bool:
+        now = self._clock.monotonic()
+        if now - self._began >= self._plan.timeout:
+            self._timed_out = True
+            return True
+        if now - self._moved >= self._plan.patience:
+            return True
+        if now < self._look_at or self._outages.away or not self._producers.done:
+            return False
+        if self._storming and now - self._moved < self._return_time:
+            return False
+        self._look_at = now + LOOK
+        try:
+            return self._settled(now)
+        except Unavailable:
+            return False
+
+    def _settled(self, now: float) -> bool:
+        """Whether all is accounted for, and the queue is empty, or has had time to become so; or nothing can come any more."""
+        left = self._remains.count()
+        if self._complete():
+            self._complete_at = now if self._complete_at is None else self._complete_at
+            return not left or now - self._complete_at >= self._return_time
+        self._complete_at = None
+        return left == 0 and now - self._moved >= self._return_time
+
+    @property
+    def _return_time(self) -> float:
+        """Seconds within which everything that a dead consumer held is running again."""
+        return 3 * self._plan.heartbeat + LATE
+
+    def _complete(self) -> bool:
+        """Whether everything confirmed has ended or is in the dead letters."""
+        open_tasks = self._ledger.confirmed - self._ledger.ended
+        if len(self._ledger.confirmed) < len(self._deeds):
+            return False
+        if any(self._deeds[number].fate == END for number in open_tasks) and not self._may_be_buried():
+            return False
+        if open_tasks and self._remains.look():
+            self._moved = self._clock.monotonic()
+        return open_tasks <= {letter.number for letter in self._remains.letters}
+
+    def _may_be_buried(self) -> bool:
+        """Whether ordinary tasks that are missing may be in the dead letters: nothing else has happened for a while."""
+        return self._clock.monotonic() - self._moved >= 1.0
+
+    def _leave_nothing(self) -> None:
+        """Remove queue and ledger, or say where they are."""
+        name = self._queue.name
+        if self._plan.keep:
+            self._watchers.say(f"Kept: the queue {name}, and the records in {self._folder}")
+            return
+        shutil.rmtree(self._folder, ignore_errors=True)
+        try:
+            left = self._remains.clear(self._consumers.died_at + 3 * self._plan.heartbeat, self._clock.monotonic)
+        except FbError as error:
+            self._watchers.say(
+                f"{error} What is left of the trial is in the queue {name}: fb clear {name}; fb dead clear {name}"
+            )
+            return
+        if left:
+            self._watchers.say(f"{name} still holds {left:,} messages that its consumers had: fb clear {name}")
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Have TERM and HUP end this process as Ctrl-C does: not before it has cleaned up."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(ExitCode.TERMINATED)
+
+    numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN]  # nohup
+    before = {number: signal.signal(number, end) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

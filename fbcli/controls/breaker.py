@@ -1,0 +1,92 @@
+"""Circuit breaker: when calls fail again and again, no work is taken for a while, and then one call tries whether things are well again."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Sequence
+
+from fbcli.clock import SYSTEM, Clock
+from fbcli.controls.base import OPEN, Gate, Opening
+from fbcli.options import Threshold
+from fbcli.task import FAILED, RETRY, SUCCEEDED, Task
+
+log = logging.getLogger("fbcli.consumer")
+
+_TRIAL = Opening(1)
+
+
+class Breaker(Gate):
+    """`failures` attempts that failed within `seconds` open the circuit for as long. After that one task at a time is fetched, until
+    there is an outcome: a success closes the circuit, a failure opens it anew.
+
+    Only what the function was called for counts: not messages that could not be read, nor what was requeued, given back, dropped or
+    cancelled, and not `DeadLetter`, which is the function's own verdict on a message.
+    """
+
+    def __init__(self, threshold: Threshold, clock: Clock = SYSTEM) -> None:
+        self._threshold = threshold
+        self._clock = clock
+        self._failed: deque[float] = deque(maxlen=threshold.failures)
+        """When the last attempts failed (monotonic seconds): so many as may not lie within the time."""
+        self._until: float | None = None
+        """Up to when the circuit is open (monotonic seconds), and on trial after; None: it is closed."""
+        self._on_trial = False
+
+    @property
+    def open_until(self) -> float | None:
+        """When the next call is tried (Unix seconds; in the past while it is being tried); None: all is well."""
+        until = self._until
+        return None if until is None else self._clock.now() + until - self._clock.monotonic()
+
+    def fetchable(self, now: float) -> Opening:
+        if self._until is None:
+            return OPEN
+        return Opening(0, self._until) if self.closed(now) else _TRIAL
+
+    def closed(self, now: float) -> bool:
+        if self._until is None:
+            return False
+        if now < self._until:
+            return True
+        if not self._on_trial:
+            self._on_trial = True
+            log.info("trying one call")
+        return False
+
+    def learn(self, tasks: Sequence[Task], now: float) -> None:
+        for task in tasks:
+            state = task.state
+            failures = task.retried + (state in (FAILED, RETRY) and failed_by_itself(task))
+            if self._until is None:
+                for _ in range(failures):
+                    self._fail(now)
+            elif self._on_trial:
+                if state == SUCCEEDED:
+                    self._close()
+                elif failures:
+                    self._open(now)
+
+    def _fail(self, now: float) -> None:
+        failed, (failures, seconds) = self._failed, self._threshold
+        failed.append(now)
+        if self._until is None and len(failed) == failures and now - failed[0] <= seconds:
+            log.warning("%d failed calls within %g s: taking no work for %g s", failures, seconds, seconds)
+            self._open(now)
+
+    def _open(self, now: float) -> None:
+        if self._on_trial:
+            log.warning("the call that was tried has failed: taking no work for %g s", self._threshold.seconds)
+        self._until = now + self._threshold.seconds
+        self._on_trial = False
+        self._failed.clear()
+
+    def _close(self) -> None:
+        log.info("the call that was tried has succeeded: taking work as before")
+        self._until = None
+        self._on_trial = False
+
+
+def failed_by_itself(task: Task) -> bool:
+    """Whether the function's last attempt failed without wishing to."""
+    return task.attempt > 0 and (task.failure is None or task.failure.error_type != "DeadLetter")

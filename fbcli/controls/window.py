@@ -1,0 +1,63 @@
+"""Window: a queue's tasks start at certain times of the day only. Outside of them nothing is held: the messages stay in the broker."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+
+from fbcli.clock import SYSTEM, Clock
+from fbcli.controls.base import OPEN, Gate, Opening
+from fbcli.windows import Hours, find_zone
+
+log = logging.getLogger("fbcli.consumer")
+
+LOOK = 60.0
+"""Seconds after which it looks at the clock on the wall again in any case, since that clock may be set."""
+
+LEAST = 0.001
+"""Seconds between two looks: at the very moment of a change, two clocks do not agree to the microsecond."""
+
+
+class Window(Gate):
+    """Open inside any part of `window` and outside all parts of `not_between`, in the time zone `tz`; see `fbcli.windows.Hours`."""
+
+    def __init__(self, window: str | None, not_between: str | None, tz: str | None, clock: Clock = SYSTEM) -> None:
+        self._hours = Hours(window, not_between, tz)
+        self._tz = tz
+        self._clock = clock
+        self._open = True
+        self._look_at = float("-inf")
+
+    def fetchable(self, now: float) -> Opening:
+        if now >= self._look_at:
+            self._look(now)
+        return OPEN if self._open else Opening(0, self._look_at)
+
+    def closed(self, now: float) -> bool:
+        if now >= self._look_at:
+            self._look(now)
+        return not self._open
+
+    def opens_at(self, at: float) -> float | None:
+        """Return when it is open next (Unix seconds): `at` itself when it is open then, None when never."""
+        return self._hours.opens_at(at)
+
+    def _look(self, now: float) -> None:
+        at = self._clock.now()
+        state = self._hours.look(at)
+        self._look_at = now + min(LOOK, max(LEAST, state.until - at))
+        if state.open == self._open:
+            return
+        self._open = state.open
+        if self._open:
+            log.info("inside the hours when it may run")
+        else:
+            log.info("outside the hours when it may run; they %s", self._prospect(at))
+
+    def _prospect(self, at: float) -> str:
+        """Return when it opens, for a person."""
+        opens = self.opens_at(at)
+        if opens is None:
+            return "never begin"
+        zone = find_zone(self._tz) if self._tz else None
+        return f"begin {datetime.fromtimestamp(opens, zone):%Y-%m-%d %H:%M:%S}" + (f" ({self._tz})" if self._tz else "")

@@ -1,0 +1,185 @@
+"""Batch consuming: several messages carried out by one call, whose function gets the list of their arguments.
+
+A batch that fails is not judged as a whole: its messages are tried one by one, each with attempts of its own, so that one bad
+message costs its neighbours nothing but the time.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Sequence
+from time import perf_counter
+
+from fbcli.engine.current import running
+from fbcli.engine.lifecycle import Life, adrive, drive, failure_of, interrupted, judge, life, meant, succeed
+from fbcli.engine.plan import Plan
+from fbcli.task import RELEASED, RUNNING, Task
+
+log = logging.getLogger("fbcli.task")
+
+
+class Bundle:
+    """Tasks that are carried out together. To a pool it is one task; `task_id` is that of the task it is working on."""
+
+    __slots__ = ("arguments", "interrupted", "plan", "seconds", "task", "task_id", "tasks", "whole")
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self.tasks = tasks
+        self.plan: Plan = tasks[0].plan
+        self.interrupted: type[BaseException] | None = None
+        self.seconds = 0.0
+        self.all()
+
+    def all(self) -> None:
+        """Work on all tasks at once."""
+        self.whole = True
+        self.task = self.tasks[0]
+        self.task_id = self.task.task_id
+        self.arguments = {self.plan.rows: [task.arguments for task in self.tasks]}
+
+    def only(self, task: Task) -> None:
+        """Work on one task alone."""
+        self.whole = False
+        self.task = task
+        self.task_id = task.task_id
+        self.arguments = {self.plan.rows: [task.arguments]}
+
+    def settled(self) -> Sequence[Task]:
+        """Return its tasks, each with an outcome."""
+        for task in self.tasks:
+            if task.state == RUNNING:
+                interrupted(task)
+        return self.tasks
+
+    def given_up(self, error: BaseException | None) -> None:
+        """Note the outcomes when its call is left behind (`error`: as of `interrupted`): of what it was working on. What has an outcome
+        keeps it, and what it would have tried next goes back."""
+        for task in self.tasks:
+            if task.state != RUNNING:
+                continue
+            if self.whole:
+                task.attempt += 1
+            if self.whole or task is self.task:
+                interrupted(task, error)
+            else:
+                task.state = RELEASED
+
+    def __copy__(self) -> Bundle:
+        """Return it as it stands, for a call that is left behind and may still change this one."""
+        copied = Bundle([copy.copy(task) for task in self.tasks])
+        if not self.whole:
+            copied.only(copied.tasks[[task is self.task for task in self.tasks].index(True)])
+        return copied
+
+    @property
+    def attempt(self) -> int:
+        return self.task.attempt
+
+    @attempt.setter
+    def attempt(self, value: int) -> None:
+        self.task.attempt = value
+
+
+def bundle_life(bundle: Bundle) -> Life:
+    """Lead all tasks of a bundle to their outcomes; to be driven like `life`."""
+    tasks, plan = bundle.tasks, bundle.plan
+    if len(tasks) > 1:
+        try:
+            if plan.around is None:
+                value = yield None
+            else:
+                with plan.around(bundle):
+                    value = yield None
+        except GeneratorExit:  # it is let go: the messages go back
+            raise
+        except BaseException as error:  # noqa: BLE001  whatever a batch raises, its tasks have their say
+            failure = failure_of(error, plan)
+            log.warning(
+                "a batch of %d failed: %s: %s; trying its messages one by one", len(tasks), failure.error_type, failure.error
+            )
+        else:
+            each = value if isinstance(value, list) and len(value) == len(tasks) else [value] * len(tasks)
+            for task, own in zip(tasks, each, strict=True):
+                task.attempt += 1
+                succeed(task, own)
+            return
+    for task in tasks:
+        if task.state == RUNNING:
+            bundle.only(task)
+            yield from life(task)
+            if isinstance(task.value, list) and len(task.value) == 1:
+                task.value = task.value[0]
+
+
+def run_bundle(bundle: Bundle) -> None:
+    """Carry a bundle out by calling: the driver of pools of threads."""
+    token = running.set(bundle)
+    begun = perf_counter()
+    try:
+        drive(bundle_life(bundle), bundle)
+    except BaseException as error:  # noqa: BLE001  an interrupt that hit between two attempts
+        _cut_off(bundle, error)
+    _time(bundle, begun)
+    running.reset(token)
+
+
+async def arun_bundle(bundle: Bundle) -> None:
+    """Carry a bundle out by awaiting: the driver of pools of coroutines."""
+    token = running.set(bundle)
+    begun = perf_counter()
+    try:
+        await adrive(bundle_life(bundle), bundle)
+    except BaseException as error:  # noqa: BLE001  an interrupt that hit between two attempts
+        _cut_off(bundle, meant(error, bundle))
+    _time(bundle, begun)
+    running.reset(token)
+
+
+def _cut_off(bundle: Bundle, error: BaseException) -> None:
+    for task in bundle.tasks:
+        if task.state == RUNNING:
+            judge(task, error, here=False)
+
+
+def _time(bundle: Bundle, begun: float) -> None:
+    """Share the time out among the tasks."""
+    bundle.seconds = perf_counter() - begun
+    for task in bundle.tasks:
+        task.seconds = bundle.seconds / len(bundle.tasks)
+
+
+class Gatherer:
+    """Collects tasks until there are `size` of one kind, or the first has waited `wait` seconds. Used by the intake's thread."""
+
+    def __init__(self, size: int, wait: float) -> None:
+        self.size = size
+        self._wait = wait
+        self._waiting: dict[int, tuple[float, list[Task]]] = {}
+
+    def add(self, tasks: Sequence[Task], now: float) -> None:
+        """Take tasks in at `now` (monotonic seconds). Those with different options are not called together."""
+        for task in tasks:
+            self._waiting.setdefault(id(task.plan), (now, []))[1].append(task)
+
+    def ready(self, now: float) -> list[Bundle]:
+        """Return the bundles that are full, or whose time has come."""
+        bundles: list[Bundle] = []
+        for kind, (since, tasks) in list(self._waiting.items()):
+            whole = len(tasks) if now >= since + self._wait else len(tasks) // self.size * self.size
+            bundles += [Bundle(tasks[start : start + self.size]) for start in range(0, whole, self.size)]
+            if whole == len(tasks):
+                del self._waiting[kind]
+            elif whole:
+                self._waiting[kind] = now, tasks[whole:]
+        return bundles
+
+    def again(self) -> float | None:
+        """Return the monotonic time at which the next bundle is due without being full."""
+        return min((since + self._wait for since, _ in self._waiting.values()), default=None)
+
+    def take_back(self) -> list[Task]:
+        """Return all that is waiting, and forget it."""
+        taken = [task for _, tasks in self._waiting.values() for task in tasks]
+        self._waiting.clear()
+        return taken

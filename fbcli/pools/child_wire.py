@@ -1,0 +1,141 @@
+"""What travels between a pool and its child processes: frames of JSON, each with its length in front; and tickets.
+
+Knows nothing of tasks or functions: what is asked for and what comes back is JSON that others make and read.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+import termios
+from array import array
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+_LENGTH = struct.Struct("=I")
+_TICKET = struct.Struct("=Q")
+
+MOST_TICKETS = 512
+"""Tickets written at once: as many bytes as a pipe takes whole or not at all (PIPE_BUF of pipe(7) is 4096)."""
+
+
+class Order(msgspec.Struct, omit_defaults=True):
+    """From the pool to a child."""
+
+    calls: list[tuple[int, msgspec.Raw]] = []
+    """Their numbers, and what to call. Each is made once the child has its ticket."""
+    forget: list[int] = []
+    """Calls that the pool has taken back."""
+    interrupt: tuple[int, str] | None = None
+    """A call, and the `module:name` of the exception to raise in it."""
+    slots: int | None = None
+    """How many calls may run at once."""
+
+
+class End(msgspec.Struct, array_like=True):
+    """How a call ended."""
+
+    number: int
+    seconds: float
+    """How long it ran."""
+    outcome: msgspec.Raw = msgspec.Raw(b"null")
+    """What it returned, where somebody wants to know; or what it raised, as whoever made the request describes errors."""
+    failed: bool = False
+    struck: bool = False
+    """Whether the error is the one it was interrupted with."""
+
+
+class Refusal(msgspec.Struct):
+    """Why a child cannot work at all."""
+
+    kind: str
+    """The name of an error of `fbcli.errors`."""
+    text: str
+
+
+class Answer(msgspec.Struct, omit_defaults=True):
+    """From a child to its pool: one of these."""
+
+    end: End | None = None
+    ready: bool = False
+    """It has loaded what it needs, and takes calls."""
+    refusal: Refusal | None = None
+    full: int = 0
+    """It holds so many bytes, which is too much: it takes no more calls and wants to be replaced."""
+    say: dict[str, Any] | None = None
+    """What the pool passes on as it is."""
+
+
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+
+
+def framed(message: object) -> bytes:
+    """Return a message as a frame."""
+    body = _encode(message)
+    return _LENGTH.pack(len(body)) + body
+
+
+class Frames:
+    """Cuts what arrives, in pieces of any size, into the bodies of frames."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take bytes in; return the bodies that are complete."""
+        buffer = self._buffer
+        buffer += data
+        bodies: list[bytes] = []
+        at, end = 0, len(buffer)
+        with memoryview(buffer) as view:
+            while end - at >= _LENGTH.size:
+                start = at + _LENGTH.size
+                at_next = start + _LENGTH.unpack_from(buffer, at)[0]
+                if at_next > end:
+                    break
+                bodies.append(bytes(view[start:at_next]))
+                at = at_next
+        del buffer[:at]
+        return bodies
+
+
+# Tickets. A ticket is the right to make one call: its number, in a pipe whose reading end both sides have, and which never blocks.
+# Whoever reads it owns the call: the child, to make it, or the pool, to take it back. So it is certain at any moment, whatever the
+# child is busy with or has died of, which calls have begun.
+
+
+def write_tickets(pipe: int, numbers: Sequence[int]) -> int:
+    """Hand over the right to make these calls, in this order; return how many fit into the pipe. At most `MOST_TICKETS`."""
+    try:
+        return os.write(pipe, array("Q", numbers).tobytes()) // _TICKET.size
+    except BlockingIOError:
+        return 0
+
+
+def read_ticket(pipe: int, read: Callable[[int, int], bytes] = os.read) -> int | None:
+    """Take one; None: there will be no more. Raises `BlockingIOError` while there is none."""
+    ticket = read(pipe, _TICKET.size)
+    return _TICKET.unpack(ticket)[0] if ticket else None
+
+
+def count_tickets(pipe: int) -> int:
+    """Count those that are there."""
+    there = array("i", [0])
+    fcntl.ioctl(pipe, termios.FIONREAD, there)
+    return there[0] // _TICKET.size
+
+
+def drain_tickets(pipe: int) -> list[int]:
+    """Take all that are there."""
+    numbers: list[int] = []
+    while True:
+        try:
+            tickets = os.read(pipe, MOST_TICKETS * _TICKET.size)
+        except BlockingIOError:
+            return numbers
+        if not tickets:
+            return numbers
+        numbers += [number for (number,) in _TICKET.iter_unpack(tickets)]

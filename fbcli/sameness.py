@@ -1,0 +1,35 @@
+"""When two calls are the same, and under which names the store remembers them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+PUSHER = "push"
+"""Owner of the claims of all unique messages: whoever pushes is gone when they end."""
+
+_encode = msgspec.json.Encoder(order="deterministic", enc_hook=repr).encode
+
+
+def key_of(arguments: Mapping[str, Any], names: Sequence[str] | None = None) -> str:
+    """Return a short text that is the same for equal arguments (of these names; None: all), in whatever order they come."""
+    chosen = arguments if names is None else {name: arguments.get(name) for name in names}
+    return hashlib.blake2b(_encode(chosen), digest_size=16).hexdigest()
+
+
+def dedupe_space(queue: str) -> str:
+    """Return where calls of a queue that run, or have succeeded, are remembered."""
+    return f"dedupe:{queue}"
+
+
+def unique_space(queue: str) -> str:
+    """Return where messages of a queue that were pushed as unique are known until they have ended."""
+    return f"unique:{queue}"
+
+
+def per_key_space(queue: str, argument: str) -> str:
+    """Return where the running calls of a queue are counted by an argument's value."""
+    return f"per_key:{queue}:{argument}"

@@ -1,0 +1,156 @@
+"""What the tests of the broker contract are made of: queues and consumers of their own, and checks that capabilities excuse."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from typing import Any, Protocol
+
+import pytest
+
+from fbcli.broker import Broker, Delivery, Inbox, Outgoing, Settlement, dead_queue, open_broker
+from tests.servers import wait_until
+
+LONG = 3600.0
+PROMPT = 3.0
+"""Seconds within which something happens "at once", on a machine that has other things to do as well."""
+
+
+class OpenInbox(Protocol):
+    """Opens one more consumer; closed when the test ends."""
+
+    def __call__(self, queue: str | None = None, *, lease: float = 60.0) -> Inbox: ...
+
+
+def bodies(deliveries: Sequence[Delivery]) -> list[bytes]:
+    return [delivery.body for delivery in deliveries]
+
+
+def numbered(count: int, **fields: Any) -> list[Outgoing]:
+    return [Outgoing(b"%d" % i, **fields) for i in range(count)]
+
+
+def ack(inbox: Inbox, deliveries: Sequence[Delivery]) -> None:
+    assert not inbox.settle([Settlement(delivery) for delivery in deliveries])
+
+
+@contextmanager
+def meanwhile(do: Callable[[], object], after: float = 0.05) -> Iterator[None]:
+    """Run `do` in another thread, when the block has had time to begin waiting."""
+    timer = threading.Timer(after, do)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.join()
+
+
+@contextmanager
+def prompt(least: float = 0.0) -> Iterator[None]:
+    """Check that the block takes at least so long, and ends promptly then."""
+    started = time.monotonic()
+    yield
+    took = time.monotonic() - started
+    assert least * 0.98 <= took < least + PROMPT
+
+
+class Ground:
+    """Where the tests stand. Each uses queues of its own, so the server may be shared, and need not be empty."""
+
+    url: Any
+    lease = 0.6
+    """The shortest lease, in seconds, that this broker keeps to."""
+    patience = 15.0
+    """How long, in seconds, anything may take at most."""
+
+    @pytest.fixture
+    def broker_url(self, request: pytest.FixtureRequest) -> str:
+        url = self.url if isinstance(self.url, str) else request.getfixturevalue("url")
+        assert isinstance(url, str)
+        return url
+
+    @pytest.fixture
+    def broker(self, broker_url: str) -> Iterator[Broker]:
+        with closing(open_broker(broker_url)) as broker:
+            yield broker
+
+    @pytest.fixture
+    def queue(self, broker: Broker) -> Iterator[str]:
+        name = f"contract.{uuid.uuid4().hex}"
+        yield name
+        if broker.capabilities.purge:
+            broker.purge(name)
+            broker.purge(dead_queue(name))
+
+    @pytest.fixture
+    def open_inbox(self, broker: Broker, queue: str) -> Iterator[OpenInbox]:
+        with ExitStack() as inboxes:
+            home = queue
+
+            def open_one(queue: str | None = None, *, lease: float = 60.0) -> Inbox:
+                inbox = broker.open(queue or home, consumer_id=f"c-{uuid.uuid4().hex}", prefetch=100, lease=lease)
+                return inboxes.enter_context(closing(inbox))
+
+            yield open_one
+
+    @pytest.fixture
+    def inbox(self, open_inbox: OpenInbox) -> Inbox:
+        return open_inbox()
+
+    @pytest.fixture
+    def elsewhere(self, broker: Broker, broker_url: str) -> Iterator[Broker]:
+        """The same queues, as another process sees them."""
+        if broker.capabilities.reach == "process":
+            pytest.skip("its queues belong to one Broker object")
+        with closing(open_broker(broker_url)) as other:
+            yield other
+
+    def need(self, broker: Broker, *capabilities: str) -> None:
+        for name in capabilities:
+            if not getattr(broker.capabilities, name):
+                pytest.skip(f"its capabilities say: no {name}")
+
+    def receive(self, inbox: Inbox, count: int, limit: int = 100) -> list[Delivery]:
+        """Fetch exactly `count` messages, however many batches that takes."""
+        found: list[Delivery] = []
+        deadline = time.monotonic() + self.patience
+        while len(found) < count:
+            batch = inbox.fetch(min(limit, count - len(found)), 1.0)
+            assert len(batch) <= min(limit, count - len(found))
+            found += batch
+            assert time.monotonic() < deadline, f"{len(found)} of {count} messages in {self.patience} seconds"
+        return found
+
+    def check_order(self, broker: Broker, found: list[bytes], published: list[bytes]) -> None:
+        if broker.capabilities.ordered:
+            assert found == published
+        else:
+            assert sorted(found) == sorted(published)
+
+    def check_empty(self, broker: Broker, queue: str, inbox: Inbox) -> None:
+        assert inbox.fetch(100, 0.05) == []
+        if broker.capabilities.size:
+            size = broker.size(queue)
+            assert size is not None
+            assert (size.ready, size.in_flight or 0, size.delayed or 0) == (0, 0, 0)
+
+    def lose_lease(self, broker: Broker, queue: str, open_inbox: OpenInbox, count: int) -> tuple[Inbox, list[Delivery], Inbox]:
+        """Have a consumer fetch `count` messages and lose them. Return it, what it fetched, and who has reclaimed them."""
+        self.need(broker, "ack")
+        loser = open_inbox(lease=self.lease)
+        broker.publish(queue, numbered(count))
+        lost = self.receive(loser, count)
+        heir = open_inbox(lease=60.0)
+        given_back: list[int] = []
+        wait_until(lambda: given_back.append(heir.keep_alive()) or sum(given_back) >= count, "the lease to end", self.patience)
+        assert sum(given_back) == count
+        return loser, lost, heir
+
+    def check_held(self, broker: Broker, queue: str, count: int) -> None:
+        if broker.capabilities.size:
+            size = broker.size(queue)
+            assert size is not None
+            assert size.in_flight in (count, None)

@@ -1,0 +1,168 @@
+"""Leases: a live consumer keeps what it has, a dead one loses it, a late one settles nothing."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from fbcli.broker import Action, Broker, Delivery, Inbox, Outgoing, Settlement, dead_queue
+from tests.contract.broker.ground import Ground, OpenInbox, ack, bodies, numbered, prompt
+from tests.servers import wait_until
+
+
+class Leasing(Ground):
+    def test_a_slow_message_of_a_live_consumer_stays_its_own(self, broker: Broker, queue: str, open_inbox: OpenInbox) -> None:
+        self.need(broker, "ack")
+        slow, other = open_inbox(lease=self.lease), open_inbox(lease=self.lease)
+        broker.publish(queue, numbered(3))
+        found = self.receive(slow, 3)
+        end = time.monotonic() + 3 * self.lease
+        while time.monotonic() < end:
+            slow.keep_alive()
+            assert other.keep_alive() == 0
+            assert other.fetch(10, self.lease / 10) == []
+        ack(slow, found)
+        self.check_empty(broker, queue, other)
+
+    def test_what_a_dead_consumer_held_comes_back(self, broker: Broker, queue: str, open_inbox: OpenInbox) -> None:
+        _, _, heir = self.lose_lease(broker, queue, open_inbox, 5)
+        found = self.receive(heir, 5)
+        self.check_order(broker, bodies(found), [b"%d" % i for i in range(5)])
+        if broker.capabilities.delivery_count:
+            assert [delivery.deliveries for delivery in found] == [2] * 5
+        ack(heir, found)
+        self.check_empty(broker, queue, heir)
+
+    def test_it_comes_back_ahead_of_what_came_later(self, broker: Broker, queue: str, open_inbox: OpenInbox) -> None:
+        self.need(broker, "ordered")
+        broker.publish(queue, [])
+        _, lost, heir = self.lose_lease(broker, queue, open_inbox, 3)
+        broker.publish(queue, [Outgoing(b"later")])
+        found = self.receive(heir, 4)
+        assert bodies(found) == [*bodies(lost), b"later"]
+        ack(heir, found)
+
+    def test_opening_is_enough_to_take_back(self, broker: Broker, queue: str, open_inbox: OpenInbox) -> None:
+        self.need(broker, "ack")
+        dead = open_inbox(lease=self.lease)
+        broker.publish(queue, numbered(3))
+        self.receive(dead, 3)
+        found: list[Delivery] = []
+
+        def reopened() -> bool:
+            found.extend(open_inbox().fetch(10, 0.05))
+            return len(found) == 3
+
+        wait_until(reopened, "what the dead consumer held", self.patience)
+        if broker.capabilities.delivery_count:
+            assert [delivery.deliveries for delivery in found] == [2] * 3
+
+    def test_taking_back_wakes_a_waiting_consumer(self, broker: Broker, queue: str, open_inbox: OpenInbox) -> None:
+        self.need(broker, "ack")
+        dead, waiter, ended = open_inbox(lease=self.lease), open_inbox(), threading.Event()
+        broker.publish(queue, [Outgoing(b"x")])
+        self.receive(dead, 1)
+
+        def heartbeat() -> None:
+            while not ended.wait(self.lease / 4):
+                waiter.keep_alive()
+
+        thread = threading.Thread(target=heartbeat)
+        thread.start()
+        try:
+            with prompt(least=0.0):
+                found = waiter.fetch(10, self.patience)
+        finally:
+            ended.set()
+            thread.join()
+        assert bodies(found) == [b"x"]
+        ack(waiter, found)
+
+    def test_each_loss_counts(self, broker: Broker, queue: str, open_inbox: OpenInbox) -> None:
+        self.need(broker, "ack", "delivery_count")
+        broker.publish(queue, [Outgoing(b"killer")])
+        for count in (1, 2, 3):
+            inbox, seen = open_inbox(lease=self.lease), []
+
+            def delivered(inbox: Inbox = inbox, seen: list[Delivery] = seen) -> bool:
+                inbox.keep_alive()
+                seen += inbox.fetch(1, 0.02)
+                return bool(seen)
+
+            wait_until(delivered, "the message", self.patience)
+            assert [delivery.deliveries for delivery in seen] == [count]
+
+    def test_a_release_keeps_the_count(self, broker: Broker, queue: str, open_inbox: OpenInbox) -> None:
+        self.need(broker, "delivery_count")
+        _, _, heir = self.lose_lease(broker, queue, open_inbox, 1)
+        for _ in range(3):
+            (delivery,) = self.receive(heir, 1)
+            assert delivery.deliveries == 2
+            assert not heir.settle([Settlement(delivery, Action.RELEASE)])
+
+    def test_a_late_acknowledgement_settles_nothing(self, broker: Broker, queue: str, open_inbox: OpenInbox) -> None:
+        loser, lost, heir = self.lose_lease(broker, queue, open_inbox, 3)
+        found = self.receive(heir, 3)
+        late = [Settlement(delivery) for delivery in lost]
+        assert list(loser.settle(late)) == late
+        self.check_held(broker, queue, 3)
+        ack(heir, found)
+        self.check_empty(broker, queue, heir)
+
+    def test_nor_while_nobody_has_it(self, broker: Broker, queue: str, open_inbox: OpenInbox) -> None:
+        loser, lost, heir = self.lose_lease(broker, queue, open_inbox, 3)
+        late = [Settlement(delivery) for delivery in lost]
+        assert list(loser.settle(late)) == late
+        ack(heir, self.receive(heir, 3))
+        self.check_empty(broker, queue, heir)
+
+    @pytest.mark.parametrize("action", [Action.RELEASE, Action.BURY])
+    def test_a_late_release_or_burial_settles_nothing(
+        self, broker: Broker, queue: str, open_inbox: OpenInbox, action: Action
+    ) -> None:
+        if action is Action.BURY:
+            self.need(broker, "rewrite")
+        loser, lost, heir = self.lose_lease(broker, queue, open_inbox, 2)
+        found = self.receive(heir, 2)
+        late = [Settlement(delivery, action) for delivery in lost]
+        assert sorted(map(id, loser.settle(late))) == sorted(map(id, late))
+        assert loser.fetch(10, 0.05) == []
+        ack(heir, found)
+        self.check_empty(broker, queue, heir)
+        self.check_empty(broker, dead_queue(queue), open_inbox(dead_queue(queue)))
+
+    def test_who_lost_its_lease_goes_on(self, broker: Broker, queue: str, open_inbox: OpenInbox) -> None:
+        loser, lost, heir = self.lose_lease(broker, queue, open_inbox, 2)
+        found = self.receive(heir, 2)
+        broker.publish(queue, [Outgoing(b"new")])
+        mine = self.receive(loser, 1)
+        assert bodies(mine) == [b"new"]
+        late = [Settlement(delivery) for delivery in lost]
+        assert list(loser.settle([*late, Settlement(mine[0])])) == late, "only what was lost is late"
+        loser.keep_alive()
+        broker.publish(queue, [Outgoing(b"newer")])
+        ack(loser, self.receive(loser, 1))
+        ack(heir, found)
+        self.check_empty(broker, queue, heir)
+
+    def test_who_lost_its_lease_may_get_its_messages_again(self, broker: Broker, queue: str, open_inbox: OpenInbox) -> None:
+        loser, lost, _ = self.lose_lease(broker, queue, open_inbox, 2)
+        loser.keep_alive()
+        again = self.receive(loser, 2)
+        late = [Settlement(delivery) for delivery in lost]
+        assert list(loser.settle(late)) == late
+        self.check_held(broker, queue, 2)
+        loser.keep_alive()
+        ack(loser, again)
+        self.check_empty(broker, queue, loser)
+
+    def test_only_the_dead_lose(self, broker: Broker, queue: str, open_inbox: OpenInbox) -> None:
+        """Each consumer has the lease that it was opened with."""
+        self.need(broker, "ack")
+        patient = open_inbox(lease=60.0)
+        broker.publish(queue, numbered(2))
+        held = self.receive(patient, 2)
+        self.lose_lease(broker, queue, open_inbox, 3)
+        ack(patient, held)

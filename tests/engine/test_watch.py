@@ -1,0 +1,189 @@
+"""What a consumer hears from the store and tells it: the watch, and the keeper of claims."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fbcli.engine.services import ClaimKeeper, Service, Watch
+from fbcli.errors import FbError, Unavailable
+from fbcli.stores.base import Claim, Limits, News, Worker
+from fbcli.stores.sqlite import SqliteStore
+from tests.engine.workbench import Clock
+from tests.servers import wait_until
+
+
+class Shaky(SqliteStore):
+    """A store that can be away."""
+
+    away = False
+
+    def news(self) -> News:
+        self._look()
+        return super().news()
+
+    def retire(self, worker_id: str) -> None:
+        self._look()
+        super().retire(worker_id)
+
+    def keep_claims(self, spaces: Any, owner: str, lease: float) -> None:
+        self._look()
+        super().keep_claims(spaces, owner, lease)
+
+    def drop_claims(self, spaces: Any, owner: str) -> None:
+        self._look()
+        super().drop_claims(spaces, owner)
+
+    def _look(self) -> None:
+        if self.away:
+            raise Unavailable("the store is away")
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(tmp_path: Path, clock: Clock) -> Iterator[Shaky]:
+    with closing(Shaky(f"sqlite:///{tmp_path}/store.db", clock)) as store:
+        yield store
+
+
+class TestWatch:
+    @pytest.fixture
+    def heard(self) -> list[News]:
+        return []
+
+    @pytest.fixture
+    def watch(self, store: Shaky, clock: Clock, heard: list[News]) -> Watch:
+        self.counts = {"succeeded": 0}
+        worker = Worker("w", "host", 4711, clock.now(), {})
+        return Watch(store, worker, lambda: {"q": dict(self.counts)}, [heard.append, heard.append])
+
+    def test_all_listeners_hear_all_news(self, store: Shaky, clock: Clock, watch: Watch, heard: list[News]) -> None:
+        watch.beat()
+        assert heard == [News({}, {}, heard[0].cancels)] * 2
+        assert not heard[0].cancels
+        store.pause("q", 60)
+        store.limit("q", Limits(qps=3))
+        store.request_cancel(["t"], 60)
+        clock.at += 10
+        heard.clear()
+        watch.beat()
+        assert len(heard) == 2
+        assert heard[0] == heard[1]
+        assert heard[0].pauses == {"q": pytest.approx(50)}
+        assert heard[0].limits == {"q": Limits(qps=3)}
+        assert list(heard[0].cancels) == ["t"]
+
+    def test_the_store_hears_of_the_consumer_as_long_as_it_lives(self, store: Shaky, clock: Clock, watch: Watch) -> None:
+        watch.beat()
+        self.counts["succeeded"] = 7
+        clock.at += 5
+        watch.beat()
+        (worker,) = store.workers()
+        assert (worker.worker_id, worker.pid, worker.queues, worker.beat) == ("w", 4711, {"q": {"succeeded": 7}}, clock.at)
+        clock.at += Watch.TTL + 1
+        assert store.workers() == []
+        watch.beat()
+        watch.retire()
+        assert store.workers() == []
+
+    def test_a_store_that_is_away_keeps_nobody_from_starting_or_ending(
+        self, store: Shaky, watch: Watch, heard: list[News], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        store.away = True
+        with caplog.at_level(logging.WARNING):
+            watch.first_look()
+            watch.retire()
+        assert [record.message for record in caplog.records] == ["watch: the store is away"] * 2
+        assert not heard
+        store.away = False
+        watch.first_look()
+        assert len(heard) == 2
+
+    def test_news_of_an_outage_come_when_it_is_over(self, store: Shaky, watch: Watch, heard: list[News]) -> None:
+        store.away = True
+        watch.period = 0.005
+        watch.start()
+        store.pause("q")
+        store.away = False
+        wait_until(lambda: any("q" in news.pauses for news in heard), "the news")
+        watch.stop()
+
+
+class TestClaimKeeper:
+    LEASE = 10.0
+
+    def claim(self, store: Shaky, space: str, owner: str) -> Claim:
+        (claim,) = store.claim(space, ["k"], owner=owner, lease=self.LEASE)
+        return claim
+
+    @pytest.fixture
+    def keeper(self, store: Shaky) -> ClaimKeeper:
+        return ClaimKeeper(store, ["s", "t"], "me", self.LEASE, period=1.0)
+
+    def test_claims_live_as_long_as_they_are_kept(self, store: Shaky, clock: Clock, keeper: ClaimKeeper) -> None:
+        for space in ("s", "t", "u"):
+            assert self.claim(store, space, "me") == Claim("granted")
+        for _ in range(5):
+            clock.at += self.LEASE * 0.9
+            keeper.beat()
+        assert self.claim(store, "s", "other") == Claim("busy", "me")
+        assert self.claim(store, "t", "other") == Claim("busy", "me")
+        assert self.claim(store, "u", "other") == Claim("granted"), "it keeps its own spaces only"
+        clock.at += self.LEASE * 1.1
+        assert self.claim(store, "s", "other") == Claim("granted"), "its keeper has died"
+
+    def test_at_the_end_all_is_given_back(self, store: Shaky, keeper: ClaimKeeper) -> None:
+        self.claim(store, "s", "me")
+        self.claim(store, "t", "other")
+        keeper.retire()
+        keeper.retire()
+        assert self.claim(store, "s", "third") == Claim("granted")
+        assert self.claim(store, "t", "third") == Claim("busy", "other")
+
+    def test_a_store_that_is_away_is_told_of_and_waited_for(
+        self, store: Shaky, clock: Clock, keeper: ClaimKeeper, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        self.claim(store, "s", "me")
+        store.away = True
+        with pytest.raises(Unavailable):
+            keeper.beat()
+        with caplog.at_level(logging.WARNING):
+            keeper.retire()
+        assert [record.message for record in caplog.records] == ["claims: the store is away"]
+        store.away = False
+        clock.at += self.LEASE * 0.9
+        keeper.beat()
+        clock.at += self.LEASE * 0.9
+        assert self.claim(store, "s", "other") == Claim("busy", "me")
+
+
+@pytest.mark.parametrize("error", [FbError("nobody thought of it"), ZeroDivisionError("nobody thought of it")])
+def test_no_error_ends_a_service(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    """A heartbeat that has ended in silence would cost the lease."""
+
+    class Troubled(Service):
+        name = "troubled"
+        beats = 0
+
+        def beat(self) -> None:
+            self.beats += 1
+            if self.beats < 5:
+                raise error
+
+    service = Troubled(0.001)
+    with caplog.at_level(logging.WARNING):
+        service.start()
+        wait_until(lambda: service.beats > 10, "it to go on")
+        service.stop()
+    (record,) = caplog.records
+    assert "nobody thought of it" in record.message
+    assert bool(record.exc_info) == isinstance(error, ZeroDivisionError), "where it came from, when it is ours"

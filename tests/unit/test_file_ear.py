@@ -1,0 +1,81 @@
+"""Hearing of writes to a file: where the system tells, at once; else nobody pretends."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from fbcli.brokers.file_ear import Ear
+from fbcli.brokers.waiting import Alarm
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of writes by inotify")
+
+LONG = 20.0
+"""Seconds that no wait of these tests may take."""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "log"
+    path.write_bytes(b"")
+    return path
+
+
+def listening(file: Path) -> Ear:
+    ear = Ear.open(file)
+    assert ear is not None
+    return ear
+
+
+def append(file: Path) -> None:
+    with file.open("ab") as log:
+        log.write(b"x")
+
+
+def test_a_write_ends_the_wait(file: Path) -> None:
+    alarm, ear = Alarm(), listening(file)
+    begun = time.monotonic()
+    writer = threading.Timer(0.05, append, (file,))
+    writer.start()
+    assert alarm.listen(ear, LONG) == "write"
+    assert time.monotonic() - begun < LONG / 2
+    assert alarm.listen(ear, 0.01) == "nothing"
+    writer.join()
+
+
+def test_a_write_before_the_wait_is_not_missed(file: Path) -> None:
+    alarm, ear = Alarm(), listening(file)
+    append(file)
+    append(file)
+    assert alarm.listen(ear, LONG) == "write"
+    assert alarm.listen(ear, 0.01) == "nothing", "those that were heard together are one"
+
+
+def test_the_bell_ends_the_wait_also_when_it_rang_before(file: Path) -> None:
+    alarm, ear = Alarm(), listening(file)
+    alarm.wake()
+    assert alarm.listen(ear, LONG) == "bell"
+    assert alarm.was_woken()
+    ringer = threading.Timer(0.05, alarm.tell)
+    ringer.start()
+    assert alarm.listen(ear, LONG) == "bell"
+    assert alarm.has_news()
+    ringer.join()
+    assert alarm.listen(ear, 0.01) == "nothing"
+
+
+def test_another_file_of_the_same_name_is_noticed(file: Path) -> None:
+    ear = listening(file)
+    assert not ear.is_deaf()
+    file.rename(file.with_suffix(".old"))
+    assert ear.is_deaf()
+    file.write_bytes(b"")
+    assert ear.is_deaf()
+
+
+def test_there_is_none_at_a_file_that_is_not_there(tmp_path: Path) -> None:
+    assert Ear.open(tmp_path / "none") is None
