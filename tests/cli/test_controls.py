@@ -430,11 +430,9 @@ def test_cancel_of_what_runs_and_of_what_waits(shop: Shell) -> None:
     with Consuming(shop, "jobs:hold", "--concurrency", "2", "--results") as consumer:
         consumer.until(lambda: len(began(shop)) == 2, "two to run")
         running, waiting = began(shop)[0], ({0, 1, 2, 3} - set(began(shop))).pop()
-        asked = time.monotonic()
         ran = shop.ok("cancel", f"t{running}", f"t{waiting}")
         assert "cancelled while running" in ran.out + ran.err
         wait_until(lambda: (saved := result(shop, f"t{running}")) is not None and saved.state == "cancelled", "the running one")
-        assert time.monotonic() - asked < 5
         shop.write("go", "")
         consumer.until(lambda: (saved := result(shop, f"t{waiting}")) is not None and saved.state == "cancelled", "the other")
         consumer.until(lambda: size(shop, "hold") == Size(0, 0, 0), "all to be settled")

@@ -138,14 +138,12 @@ class PoolContract(ABC):
     def test_interrupt_hits_the_one_that_is_meant(self, stage: Callable[[int], Stage]) -> None:
         on = stage(3)
         on.warm_up()
-        jobs = [Job(str(i), self.nap(0.5)) for i in range(3)]
+        jobs = [Job(str(i), self.nap(2)) for i in range(3)]
         on.submit(*jobs)
         wait_until(lambda: len(on.pool.running()) == 3, "three to run")
-        begun = time.monotonic()
         assert on.pool.interrupt("1", TimeoutError)
         on.wait_for(1)
         assert on.done == ["1"]
-        assert time.monotonic() - begun < 0.4
         on.wait_for(3)
         assert [type(job.error) for job in jobs] == [type(None), TimeoutError, type(None)]
         assert not on.pool.interrupt("1", TimeoutError)

@@ -117,7 +117,7 @@ class TestPlainList:
         timer = later(0.1, lambda: client.lpush(QUEUE, b"{}"))
         started = time.monotonic()
         assert bodies(inbox.fetch(10, 10)) == [b"{}"]
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 5
         timer.join()
 
     def test_a_foreign_program_reads_what_is_published(self, broker: Broker, client: redis.Redis) -> None:
@@ -137,7 +137,7 @@ class TestDoorbell:
         timer = later(0.1, lambda: broker.publish(QUEUE, [Outgoing(b"urgent", priority=1)]))
         started = time.monotonic()
         assert [(d.body, d.priority) for d in inbox.fetch(10, 10)] == [(b"urgent", 1)]
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 5
         timer.join()
 
     def test_every_blocked_consumer_is_woken_while_there_is_work(self, broker: Broker, opened: Callable[..., Inbox]) -> None:
@@ -152,7 +152,7 @@ class TestDoorbell:
         for thread in threads:
             thread.join()
         assert sorted(found) == [b"0", b"1", b"2"]
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 5
 
     def test_it_is_neither_counted_nor_shown_nor_purged(self, broker: Broker, client: redis.Redis, inbox: Inbox) -> None:
         broker.publish(QUEUE, [Outgoing(b"urgent", priority=1)])
@@ -175,7 +175,7 @@ class TestDoorbell:
         timer = later(0.1, lambda: broker.publish(QUEUE, [Outgoing(b"soon", not_before=time.time() + 0.2)]))
         started = time.monotonic()
         assert bodies(inbox.fetch(10, 10)) == [b"soon"]
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 5
         timer.join()
 
 

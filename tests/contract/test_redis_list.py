@@ -120,6 +120,6 @@ def test_it_goes_on_after_a_restart() -> None:
         timer.start()
         started = time.monotonic()
         assert [d.body for d in inbox.fetch(1, 10)] == [b"3"]
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 5
         timer.join()
         inbox.close()

@@ -179,9 +179,7 @@ class TestProcesses:
         assert inbox.keep_alive() == 0
         process.send_signal(signal.SIGKILL)
         process.wait()
-        killed = time.monotonic()
         wait_until(lambda: inbox.keep_alive() == 7, "what it held")
-        assert time.monotonic() - killed < 5
         found = inbox.fetch(10, 5)
         assert [(delivery.body, delivery.deliveries) for delivery in found] == [(b"%d" % i, 2) for i in range(7)]
         ack(inbox, found)

@@ -81,17 +81,18 @@ def test_every_message_runs_once_with_its_arguments(make: Make, mode: str) -> No
 
 def test_async_functions_run_as_coroutines(make: Make) -> None:
     loops = set()
+    waiting: list[int] = []
 
     async def work(x: int) -> int:
         loops.add(asyncio.get_running_loop())
-        await asyncio.sleep(0.05)
+        waiting.append(x)
+        while len(waiting) < 50:
+            await asyncio.sleep(0.001)
         return x
 
     booster = make(work, concurrency=50)
     booster.push_many({"x": i} for i in range(50))
-    begun = time.monotonic()
-    assert drain(booster).tally.counts.succeeded == 50
-    assert time.monotonic() - begun < 2.0, "50 x 0.05 s side by side"
+    assert drain(booster).tally.counts.succeeded == 50, "each waits for all the others"
     assert len(loops) == 1
 
 
@@ -260,9 +261,7 @@ def test_timeout_interrupts_python_code_and_gives_up_on_c(make: Make) -> None:
     booster = make(work, retries=0, timeout=0.3, concurrency=2)
     booster.push("python")
     booster.push("c")
-    begun = time.monotonic()
     counts = drain(booster).tally.counts
-    assert time.monotonic() - begun < 10
     assert counts.failed == 2
     assert ended == ["python"], "the other one hangs in C until it is let go"
     release.set()

@@ -47,7 +47,7 @@ def free_port() -> int:
         return port
 
 
-def wait_until(condition: Callable[[], bool], what: str, timeout: float = 15.0) -> None:
+def wait_until(condition: Callable[[], bool], what: str, timeout: float = 60.0) -> None:
     """Return as soon as `condition` holds; raise `TimeoutError` naming `what` after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not condition():

@@ -620,20 +620,3 @@ def test_unknown_templates(text: str, sentence: str) -> None:
     with pytest.raises(UsageError) as caught:
         Template([f"x={text}"])
     assert sentence in str(caught.value)
-
-
-def test_templates_are_fast() -> None:
-    for tokens in (["x={{Count}}", "y=5"], ["x={{Random 1 6}}", "y={{Index}}"]):
-        template = Template(tokens, Signature.of(task))
-        started = clock.process_time()
-        assert sum(1 for _ in template.expand(100_000)) == 100_000
-        assert clock.process_time() - started < 1
-
-
-def test_binding_and_refusing_are_cheap() -> None:
-    signature = Signature.of(task)
-    arguments = {"x": 1, "y": 2}
-    started = clock.process_time()
-    for _ in range(100_000):
-        signature.refuse(arguments)
-    assert clock.process_time() - started < 0.3
