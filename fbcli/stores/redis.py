@@ -5,7 +5,7 @@ than one thing is a script, all keys of which are in one slot of a cluster, and 
 
     fb:pauses                        hash  queue -> when it ends ("" never)
     fb:result:<task_id>              list  of one: the result (a list, so that it can be waited for without polling)
-    fb:results, fb:results:<queue>   zset  task_id -> when it was saved; the newest `INDEX_SIZE`
+    fb:recent, fb:recent:<queue>     list  task_id, newest first: an index; some of them may be gone
     fb:workers:{all}:body            hash  worker_id -> last beat and worker
     fb:workers:{all}:until           zset  worker_id -> until when it counts as alive
     fb:parked:{<scheme>:<queue>}:body   hash  parked_id -> message
@@ -22,6 +22,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import Any, TypeAlias
 
 import msgspec
@@ -36,15 +37,13 @@ PERMANENT = ("fb:pauses", "fb:limits", "fb:marks:", "fb:parked:")
 """Beginnings of the keys that may be without expiry: a pause without end, limits, marks for ever, and messages that wait for
 their time."""
 
-INDEX_SIZE = 10_000
-"""How many of the newest results `results` can list, for each queue and for all. Others are found by their task id."""
-
 BLOCK_SECONDS = 1.0
 """Longest single wait on the server: well below `ANSWER_TIMEOUT`, since an answer counts as late after that."""
 
-_PAUSES, _LIMITS, _CANCELS, _RESULTS = "fb:pauses", "fb:limits", "fb:cancels", "fb:results"
+_PAUSES, _LIMITS, _CANCELS, _RESULT, _RECENT = "fb:pauses", "fb:limits", "fb:cancels", "fb:result:", "fb:recent"
 _WORKERS = ("fb:workers:{all}:body", "fb:workers:{all}:until")
 
+_encode_result = msgspec.json.Encoder().encode
 _decode_limits = msgspec.json.Decoder(Limits).decode
 _decode_result = msgspec.json.Decoder(Result).decode
 _decode_worker = msgspec.json.Decoder(Worker).decode
@@ -113,25 +112,20 @@ class RedisStore(Store):
 
     # claims
     def claim(self, space: str, keys: Sequence[str], *, owner: str, lease: float, limit: int = 1) -> list[Claim]:
-        if not keys:
-            return []
-        return [
-            _claim(answer) for answer in self._run(claims.CLAIM, claims.keys_of(space, owner), [owner, lease, limit, *keys])
-        ]
+        answers = self._run_in_parts(claims.CLAIM, claims.keys_of(space, owner), [owner, lease, limit], keys)
+        return [_claim(answer) for part in answers for answer in part]
 
     def keep_claims(self, spaces: Sequence[str], owner: str, lease: float) -> None:
         self._run_all([(claims.KEEP, claims.keys_of(space, owner), [owner, lease]) for space in spaces])
 
     def free(self, space: str, keys: Sequence[str], *, owner: str) -> None:
-        if keys:
-            self._run(claims.FREE, claims.keys_of(space, owner), [owner, *keys])
+        self._run_in_parts(claims.FREE, claims.keys_of(space, owner), [owner], keys)
 
     def drop_claims(self, spaces: Sequence[str], owner: str) -> None:
         self._run_all([(claims.DROP, claims.keys_of(space, owner), [owner]) for space in spaces])
 
     def mark(self, space: str, keys: Sequence[str], *, owner: str, ttl: float | None) -> None:
-        if keys:
-            self._run(claims.MARK, claims.keys_of(space, owner), [owner, "" if ttl is None else ttl, *keys])
+        self._run_in_parts(claims.MARK, claims.keys_of(space, owner), [owner, "" if ttl is None else ttl], keys)
 
     def unmark(self, space: str, keys: Sequence[str] | None = None) -> int:
         if keys is not None and not keys:
@@ -140,24 +134,27 @@ class RedisStore(Store):
 
     # results
     def save_results(self, results: Sequence[Result], ttl: float) -> None:
-        if not results:
-            return
         keep = max(1, math.ceil(ttl * 1000))
-        bodies = {_result_key(result.task_id): msgspec.json.encode(result) for result in results}
-        indexes: dict[str, list[str]] = {_RESULTS: []}
-        for result in results:
-            indexes[_RESULTS].append(result.task_id)
-            indexes.setdefault(_index_key(result.queue), []).append(result.task_id)
-        index_calls: list[_Call] = [(scripts.INDEX, [key], [keep, INDEX_SIZE, *ids]) for key, ids in indexes.items()]
-        if self._is_cluster:  # each result in a slot of its own, and none in an index before it is there
-            self._run_all([(scripts.SAVE, [key], [keep, body]) for key, body in bodies.items()])
-            self._run_all(index_calls)
-        else:
-            self._run_all([(scripts.SAVE, [*bodies], [keep, *bodies.values()]), *index_calls])
+        calls: list[_Call] = []
+        for queue, batch in groupby(results, lambda result: result.queue):
+            saved = {result.task_id: _encode_result(result) for result in batch}
+            indexes = [_RECENT, _index_key(queue)]
+            for task_ids in _parts([*saved], scripts.PUSHED_AT_ONCE):
+                bodies = [saved[task_id] for task_id in task_ids]
+                keys = [_RESULT + task_id for task_id in task_ids]
+                if self._is_cluster:  # each result in a slot of its own, and none in an index before it is there
+                    self._run_all([(scripts.PUT, [key], [keep, body]) for key, body in zip(keys, bodies, strict=True)])
+                    calls += [(scripts.NOTE, [index], [keep, *task_ids]) for index in indexes]
+                else:
+                    calls.append((scripts.SAVE, [*indexes, *keys], [keep, len(_RESULT.encode()), *bodies]))
+        if len(calls) == 1:
+            self._run(*calls[0])
+        elif calls:
+            self._run_all(calls)
 
     def result(self, task_id: str) -> Result | None:
         with self._translating:
-            body = self._client().lindex(_result_key(task_id), 0)
+            body = self._client().lindex(_RESULT + task_id, 0)
         return None if body is None else _decode_result(body)
 
     def results_of(self, task_ids: Sequence[str]) -> Mapping[str, Result]:
@@ -166,7 +163,7 @@ class RedisStore(Store):
 
     def wait_result(self, task_id: str, timeout: float) -> Result | None:
         """Note: BLMOVE from a list of one to itself blocks until it is there and leaves it as it is, expiry and all."""
-        key, deadline = _result_key(task_id), self._clock.monotonic() + timeout
+        key, deadline = _RESULT + task_id, self._clock.monotonic() + timeout
         while (left := deadline - self._clock.monotonic()) > 0:
             seconds = max(0.01, min(left, BLOCK_SECONDS))  # one below 1 ms may be rounded to 0, which is for ever
             with self._translating:
@@ -176,25 +173,18 @@ class RedisStore(Store):
         return self.result(task_id)
 
     def results(self, queue: str | None = None, limit: int = 100) -> list[Result]:
-        index = _RESULTS if queue is None else _index_key(queue)
+        index = _RECENT if queue is None else _index_key(queue)
         found: dict[str, Result] = {}
-        gone: list[Any] = []
-        start = 0
+        start, step = 0, limit
         while len(found) < limit:
-            step = max(limit - len(found), 100)
             with self._translating:
-                entries = self._client().zrange(index, start, start + step - 1, desc=True, withscores=True)
-            for (task_id, saved), body in zip(entries, self._bodies(entry[0].decode() for entry in entries), strict=True):
-                result = None if body is None else _decode_result(body)
-                if result is None or queue not in (None, result.queue):
-                    gone += [task_id, saved]
-                else:
+                task_ids = [entry.decode() for entry in self._client().lrange(index, start, start + step - 1)]
+            for result in self.results_of([task_id for task_id in task_ids if task_id not in found]).values():
+                if queue in (None, result.queue):
                     found[result.task_id] = result
-            start += len(entries)
-            if len(entries) < step:
+            if len(task_ids) < step:
                 break
-        if gone:
-            self._run(scripts.UNINDEX, [index], gone)
+            start, step = start + step, max(100, 2 * step)  # those that are gone may be many
         return list(found.values())[: max(0, limit)]
 
     # workers
@@ -267,6 +257,11 @@ class RedisStore(Store):
         with self._translating:
             return self._client().eval(script, len(keys), *keys, *arguments)
 
+    def _run_in_parts(self, script: str, keys: Sequence[str], head: Sequence[Any], names: Sequence[str]) -> list[Any]:
+        """Run a script for so many names at a time as it can take, in one round trip; return the answers."""
+        calls = [(script, keys, [*head, *part]) for part in _parts(names, claims.AT_ONCE)]
+        return [self._run(*calls[0])] if len(calls) == 1 else self._run_all(calls)
+
     def _run_all(self, calls: Sequence[_Call]) -> list[Any]:
         """Run all in one round trip, and (but in a cluster) in one transaction; return their answers.
 
@@ -282,13 +277,18 @@ class RedisStore(Store):
     def _bodies(self, task_ids: Iterable[str]) -> list[bytes | None]:
         with self._translating, self._client().pipeline(transaction=False) as pipeline:
             for task_id in task_ids:
-                pipeline.lindex(_result_key(task_id), 0)
+                pipeline.lindex(_RESULT + task_id, 0)
             bodies: list[bytes | None] = pipeline.execute()
             return bodies
 
     def _messages(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> list[Parked]:
         bodies = filter(None, self._run(script, keys, arguments))  # None: evicted by a server that is out of memory
         return sorted(map(_decode_parked, bodies), key=lambda message: message.due)
+
+
+def _parts(items: Sequence[str], most: int) -> list[Sequence[str]]:
+    """Return `items` in parts of at most so many."""
+    return [items[start : start + most] for start in range(0, len(items), most)]
 
 
 def _pairs(answer: list[bytes]) -> Iterable[tuple[bytes, bytes]]:
@@ -317,12 +317,8 @@ def _claim(answer: int | bytes) -> Claim:
     return _GRANTED if answer else _DONE
 
 
-def _result_key(task_id: str) -> str:
-    return f"fb:result:{task_id}"
-
-
 def _index_key(queue: str) -> str:
-    return f"{_RESULTS}:{queue}"
+    return f"{_RECENT}:{queue}"
 
 
 def _lines_key(scheme: str) -> str:

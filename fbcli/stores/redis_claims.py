@@ -15,6 +15,9 @@ from fbcli.stores.redis_scripts import EXPIRE_WITH_LAST, NOW
 SWEEP = 100
 """How many expired marks one call removes, beside as many as it makes."""
 
+AT_ONCE = 1000
+"""How many keys one call takes at most: each command in a script has them all, and Lua's stack holds 8,000."""
+
 # Note: a server that is out of memory refuses the first step of a script that may need some, and none after another that wrote.
 # So each begins with such a step: it is done as a whole or not at all.
 # KEYS of all: as `keys_of` returns them; ARGV of all but UNMARK begin with the owner.
@@ -22,40 +25,75 @@ _SPACE = f"""{NOW}
 local marks, owners, totals, held, owner = KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[1]
 local held_by = string.sub(held, 1, -1 - #owner)
 
-local function total_of(key)
-  local count, name = string.match(redis.call('HGET', totals, key) or '0 ', '^(%d+) (.*)$')
+-- What a hash says of each name; false: nothing.
+local function read(hash, names)
+  local found = {{}}
+  if #names > 0 then
+    local values = redis.call('HMGET', hash, unpack(names))
+    for i, name in ipairs(names) do found[name] = values[i] end
+  end
+  return found
+end
+
+-- Change a hash; false: remove.
+local function write(hash, changes)
+  local set, gone = {{}}, {{}}
+  for name, value in pairs(changes) do
+    if value then
+      set[#set + 1] = name
+      set[#set + 1] = value
+    else gone[#gone + 1] = name end
+  end
+  if #set > 0 then redis.call('HSET', hash, unpack(set)) end
+  if #gone > 0 then redis.call('HDEL', hash, unpack(gone)) end
+end
+
+local function parse(total)
+  local count, name = string.match(total or '0 ', '^(%d+) (.*)$')
   return tonumber(count), name
 end
 
-local function subtract(key, count)
-  local total, name = total_of(key)
-  if total > count then redis.call('HSET', totals, key, total - count .. ' ' .. name)
-  else redis.call('HDEL', totals, key) end
+-- Take so many claims off the totals of names.
+local function subtract(names, counts)
+  local before, after = read(totals, names), {{}}
+  for _, key in ipairs(names) do
+    local total, name = parse(before[key])
+    after[key] = total > counts[key] and total - counts[key] .. ' ' .. name
+  end
+  write(totals, after)
 end
 """
 
-_MARKED = """
-local function marked(key)
-  local ends = redis.call('ZSCORE', marks, key)
-  return ends and tonumber(ends) > now
-end
-"""
-
-_FREE_ONE = """
-local function free(key)
-  local count = tonumber(redis.call('HGET', held, key) or 0)
-  if count == 0 then return end
-  if count > 1 then redis.call('HINCRBY', held, key, -1) else redis.call('HDEL', held, key) end
-  subtract(key, 1)
+_FREE = """
+local function free(names)
+  local before, after, counts = read(held, names), {}, {}
+  for _, key in ipairs(names) do
+    local count = tonumber(before[key] or 0)
+    if count > 0 then
+      before[key], after[key] = count - 1, count > 1 and count - 1
+      counts[key] = (counts[key] or 0) + 1
+    end
+  end
+  local freed = {}
+  for key in pairs(counts) do freed[#freed + 1] = key end
+  subtract(freed, counts)
+  write(held, after)
 end
 """
 
 # Of owners that have been removed; `all`: nobody else is left, and so no claim.
-_DROP = """
+_DROP = f"""
 local function drop(names, all)
   for _, name in ipairs(names) do
-    local entries = all and {} or redis.call('HGETALL', held_by .. name)
-    for i = 1, #entries, 2 do subtract(entries[i], tonumber(entries[i + 1])) end
+    local entries = all and {{}} or redis.call('HGETALL', held_by .. name)
+    for start = 1, #entries, {2 * AT_ONCE} do
+      local keys, counts = {{}}, {{}}
+      for i = start, math.min(start + {2 * AT_ONCE} - 1, #entries), 2 do
+        keys[#keys + 1] = entries[i]
+        counts[entries[i]] = tonumber(entries[i + 1])
+      end
+      subtract(keys, counts)
+    end
     redis.call('UNLINK', held_by .. name)
   end
   if all then redis.call('UNLINK', totals) end
@@ -79,9 +117,10 @@ end
 """
 
 # ARGV: owner, lease in seconds, limit, key, … -> for each 1 (granted), 0 (done), or an owner that has it
-CLAIM = f"""{_SPACE}{_MARKED}{_DROP}{_OUTLIVE}
+CLAIM = f"""{_SPACE}{_DROP}{_OUTLIVE}
 -- The name in a total may be of one that has given it back; then another is looked for, once.
-local function holder_of(key, total, name)
+local function holder_of(key)
+  local total, name = parse(redis.call('HGET', totals, key))
   if redis.call('HEXISTS', held_by .. name, key) == 1 then return name end
   for _, other in ipairs(redis.call('ZRANGE', owners, 0, -1)) do
     if redis.call('HEXISTS', held_by .. other, key) == 1 then
@@ -99,20 +138,24 @@ for _, name in ipairs(dead) do
   if name ~= owner then redis.call('ZREM', owners, name) end
 end
 drop(dead, all)
-local limit, answers = tonumber(ARGV[3]), {{}}
-for i = 4, #ARGV do
-  local key, answer = ARGV[i], 0
-  if not marked(key) then
-    local total, name = total_of(key)
-    if total < limit then
-      redis.call('HSET', totals, key, total + 1 .. ' ' .. owner)
-      redis.call('HINCRBY', held, key, 1)
-      answer = 1
-    else
-      answer = holder_of(key, total, name)
-    end
+local limit, names, answers = tonumber(ARGV[3]), {{unpack(ARGV, 4)}}, {{}}
+local ends = redis.call('ZMSCORE', marks, unpack(names))
+local total, mine, new_total, new_mine = read(totals, names), read(held, names), {{}}, {{}}
+for i, key in ipairs(names) do
+  if ends[i] and tonumber(ends[i]) > now then answers[i] = 0
+  else
+    local count = parse(total[key])
+    if count < limit then
+      total[key], mine[key] = count + 1 .. ' ' .. owner, (mine[key] or 0) + 1
+      new_total[key], new_mine[key] = total[key], mine[key]
+      answers[i] = 1
+    else answers[i] = '' end
   end
-  table.insert(answers, answer)
+end
+write(totals, new_total)
+write(held, new_mine)
+for i, key in ipairs(names) do
+  if answers[i] == '' then answers[i] = holder_of(key) end
 end
 outlive()
 return answers"""
@@ -126,8 +169,8 @@ if ends and tonumber(ends) > now then
 end"""
 
 # ARGV: owner, key, …
-FREE = f"""{_SPACE}{_FREE_ONE}
-for i = 2, #ARGV do free(ARGV[i]) end"""
+FREE = f"""{_SPACE}{_FREE}
+free({{unpack(ARGV, 2)}})"""
 
 # ARGV: owner
 DROP = f"""{_SPACE}{_DROP}
@@ -135,28 +178,28 @@ redis.call('ZREM', owners, owner)
 drop({{owner}}, redis.call('EXISTS', owners) == 0)"""
 
 # ARGV: owner, ttl in seconds ('' for ever), key, …
-MARK = f"""{_SPACE}{_FREE_ONE}
-local ends = ARGV[2] == '' and math.huge or now + ARGV[2]
-for i = 3, #ARGV do
-  redis.call('ZADD', marks, ends, ARGV[i])
-  free(ARGV[i])
+MARK = f"""{_SPACE}{_FREE}
+local ends, names, done = ARGV[2] == '' and math.huge or now + ARGV[2], {{unpack(ARGV, 3)}}, {{}}
+for _, key in ipairs(names) do
+  done[#done + 1] = ends
+  done[#done + 1] = key
 end
-local most = #ARGV - 2 + {SWEEP}
-for _, key in ipairs(redis.call('ZRANGEBYSCORE', marks, '-inf', now, 'LIMIT', 0, most)) do
-  redis.call('ZREM', marks, key)
-end
+redis.call('ZADD', marks, unpack(done))
+free(names)
+local old = redis.call('ZRANGEBYSCORE', marks, '-inf', now, 'LIMIT', 0, #names + {SWEEP})
+if #old > 0 then redis.call('ZREM', marks, unpack(old)) end
 {EXPIRE_WITH_LAST}"""
 
 # KEYS: the marks; ARGV: key, … (none: all) -> how many there were
 UNMARK = f"""{NOW}
 local marks, there = KEYS[1], 0
-{_MARKED}
 if #ARGV == 0 then
   there = redis.call('ZCOUNT', marks, now, '+inf')
   redis.call('UNLINK', marks)
 end
 for _, key in ipairs(ARGV) do
-  if marked(key) then there = there + 1 end
+  local ends = redis.call('ZSCORE', marks, key)
+  if ends and tonumber(ends) > now then there = there + 1 end
   redis.call('ZREM', marks, key)
 end
 {EXPIRE_WITH_LAST}

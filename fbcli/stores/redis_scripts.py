@@ -7,6 +7,12 @@ from __future__ import annotations
 
 from fbcli.stores.grid import IDLE_SECONDS
 
+INDEX_SIZE = 10_000
+"""How many of the newest results can be listed, for each queue and for all. Others are found by their task id."""
+
+PUSHED_AT_ONCE = 5000
+"""How many values one command of a script has at most: Lua's stack holds 8,000."""
+
 # Note: Lua itself writes 14 digits of a number, redis.call 17. Times are left to redis.call, or formatted.
 NOW = """
 local t = redis.call('TIME')
@@ -86,28 +92,38 @@ else
 end
 return {{math.max(count, 0), string.format('%.6f', start - now)}}"""
 
-# KEYS: of the results; ARGV: ttl in ms, result, …
-SAVE = """
-for i, key in ipairs(KEYS) do
-  redis.call('DEL', key)
-  redis.call('RPUSH', key, ARGV[i + 1])
-  redis.call('PEXPIRE', key, ARGV[1])
-end"""
+_PUT = """
+local function put(key, result, ttl)
+  if redis.call('RPUSH', key, result) > 1 then redis.call('LPOP', key) end
+  redis.call('PEXPIRE', key, ttl)
+end
+"""
 
-# KEYS: an index; ARGV: ttl in ms, size, task_id, … Each is newer than all before, whatever the clock says.
-INDEX = f"""{NOW}
-local newest = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')[2]
-local start = math.max(now, newest or 0)
-for i = 3, #ARGV do redis.call('ZADD', KEYS[1], start + i / 1e6, ARGV[i]) end
-redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -1 - ARGV[2])
-if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[1]) then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end"""
+_NOTE = f"""
+local function note(index, task_ids, ttl)
+  for i = 1, #task_ids, {PUSHED_AT_ONCE} do
+    redis.call('LPUSH', index, unpack(task_ids, i, math.min(i + {PUSHED_AT_ONCE - 1}, #task_ids)))
+  end
+  redis.call('LTRIM', index, 0, {INDEX_SIZE - 1})
+  if redis.call('PTTL', index) < tonumber(ttl) then redis.call('PEXPIRE', index, ttl) end
+end
+"""
 
-# KEYS: an index; ARGV: task_id, when it was saved, … A task whose result was saved anew since then stays.
-UNINDEX = """
-for i = 1, #ARGV, 2 do
-  local saved = redis.call('ZSCORE', KEYS[1], ARGV[i])
-  if saved and tonumber(saved) == tonumber(ARGV[i + 1]) then redis.call('ZREM', KEYS[1], ARGV[i]) end
-end"""
+# KEYS: indexes (of all, of the queue), then of results; ARGV: ttl in ms, length of what is before the task id in a key, result, …
+SAVE = f"""{_PUT}{_NOTE}
+local task_ids = {{}}
+for i = 3, #KEYS do
+  put(KEYS[i], ARGV[i], ARGV[1])
+  task_ids[i - 2] = string.sub(KEYS[i], ARGV[2] + 1)
+end
+note(KEYS[1], task_ids, ARGV[1])
+note(KEYS[2], task_ids, ARGV[1])"""
+
+# KEYS: of a result; ARGV: ttl in ms, result. For a cluster, where its indexes are elsewhere.
+PUT = f"{_PUT}put(KEYS[1], ARGV[2], ARGV[1])"
+
+# KEYS: an index; ARGV: ttl in ms, task_id, …
+NOTE = f"{_NOTE}note(KEYS[1], {{unpack(ARGV, 2)}}, ARGV[1])"
 
 # KEYS: bodies, until; ARGV: worker_id, ttl in seconds, worker
 BEAT = f"""{NOW}
