@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 import msgspec
@@ -56,6 +57,10 @@ class Task(msgspec.Struct, gc=False):
     """Seconds, with RETRY and REQUEUED."""
     seconds: float = 0.0
     """How long it ran, all attempts of this delivery together."""
+    begun: float = inf
+    """When the attempt that runs began (monotonic seconds); never, between attempts."""
+    deadline: Any = None
+    """When that is interrupted, if somebody has asked or changed it (`controls.timeout.Deadline`)."""
     retried: int = 0
     """Attempts that failed and were followed by another one in the same slot."""
     interrupted: type[BaseException] | None = None

@@ -1,17 +1,17 @@
 """The contract of controls: policies around running, one file each. One that is off is not there, and costs nothing.
 
-A control knows tasks and the store, and nothing of brokers. It acts at up to four moments:
+A control knows tasks and the store, and nothing of brokers. It acts at up to three moments:
 - a *gate* says when a queue's messages may be fetched and started at all (rate, pause): work over it waits in the broker;
 - *admission* decides on tasks before they take a slot, and never counts as an attempt;
-- *around the call*: an onion of what is switched on, composed once at start;
 - *closing*: what admission took in the store for a task is given back once the outcome is known, before the message is settled.
+
+Two act on what runs: retry judges an attempt that has failed (`engine.lifecycle`), timeout looks after those that have not ended.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 from fbcli.task import Task
@@ -92,11 +92,3 @@ class Admission(ABC):
     def close(self, tasks: Sequence[Task]) -> None:  # noqa: B027  most take nothing
         """These tasks, which were admitted, have their outcome, and are settled when this returns. Idempotent: called again when the
         broker or store could not be reached. Raises `Unavailable`."""
-
-
-class Around(ABC):
-    """Wraps each attempt."""
-
-    @abstractmethod
-    def around(self, task: Task) -> AbstractContextManager[None]:
-        """Entered right before the call and left right after it, in the thread or coroutine that makes it."""

@@ -1,81 +1,51 @@
-"""Timeout: an attempt that runs longer is interrupted, and has failed. One timer thread serves a whole pool, and interrupts what
-has been cancelled as well."""
+"""Timeout: an attempt that runs longer is interrupted, and has failed. One thread looks after all that a pool runs; what has been
+cancelled is interrupted in the same way.
+
+An attempt only notes when it begins. Whoever looks knows by that when it is over, and no attempt that begins later can be over
+sooner than the shortest timeout there is: so the next look is then at the latest, and calls that end in time cost nothing.
+"""
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from types import TracebackType
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fbcli.clock import SYSTEM, Clock
-from fbcli.controls.base import NEVER, Around
+from fbcli.controls.base import NEVER
 from fbcli.errors import TaskCancelled, TaskTimeout
 from fbcli.task import RUNNING, Task
 
 GRACE = 1.0
 """Seconds that an interrupted call has to end before it is given up: it is then inside a call in C, which cannot be interrupted."""
 
-SWEEP = 1024
-"""Entries of the heap below which those of ended attempts are left to go in their own time."""
+Strike = Callable[[Any, type[BaseException]], bool]
+GiveUp = Callable[[Any], bool]
 
-Strike = Callable[[Task, type[BaseException]], bool]
-GiveUp = Callable[[Task], bool]
-
-_armed: dict[int, Deadline] = {}
-"""Those of the tasks that run in this process, by `id(task)`: only tasks with a timeout, or that are interrupted, have one."""
-
-
-def deadline_of(task: object) -> Deadline | None:
-    """Return the deadline of the running attempt of a task (or bundle); None: it has none."""
-    return _armed.get(id(task))
+_changing = threading.Lock()
 
 
 class Deadline:
-    """When one attempt is interrupted, and whether it was. Use as a context; it is armed until the context ends."""
+    """When one attempt is interrupted, and whether it was. Made when somebody asks for it; until then its task says it all."""
 
-    __slots__ = ("_clock", "_lock", "due", "ended", "entry", "struck", "task")
+    __slots__ = ("due", "give_up_at", "struck")
 
-    def __init__(self, task: Task, due: float, lock: threading.Condition, clock: Clock) -> None:
-        self.task = task
+    def __init__(self, due: float) -> None:
         self.due = due
-        """When the attempt times out (monotonic seconds)."""
-        self.entry = due
-        """The time of its valid entry in the heap."""
+        """When the attempt times out (monotonic seconds); NEVER: nothing limits it."""
         self.struck: type[BaseException] | None = None
         """What it has been interrupted with."""
-        self.ended = False
-        self._lock = lock
-        self._clock = clock
-        _armed[id(task)] = self
+        self.give_up_at = NEVER
+        """When it is left behind, if it has been interrupted and runs on."""
 
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.end()
-
-    def end(self) -> None:
-        """The attempt has ended. Cheap: the entry leaves the heap later."""
-        self.ended = True
-        if _armed.get(id(self.task)) is self:
-            del _armed[id(self.task)]
-
-    def left(self) -> float:
-        """Return the seconds until the attempt times out."""
-        return self.due - self._clock.monotonic()
-
-    def unix(self) -> float:
-        """Return when that is (Unix seconds)."""
-        return self._clock.now() + self.left()
+    def unix(self, clock: Clock = SYSTEM) -> float:
+        """Return when it times out (Unix seconds)."""
+        return clock.now() + self.due - clock.monotonic()
 
     def extend(self, seconds: float) -> bool:
         """Let the attempt time out so many seconds later; False: it is too late, or nothing limits it. From any thread."""
-        with self._lock:
-            if self.ended or self.struck or self.due == NEVER:
+        with _changing:
+            if self.struck is not None or self.due == NEVER:
                 return False
             self.due += seconds
             return True
@@ -86,137 +56,105 @@ class Deadline:
         return self.struck is not None and issubclass(self.struck, TaskCancelled)
 
 
-class Deadlines:
-    """Interrupts tasks at their deadlines, and gives up on those that do not react. Its thread starts with the first one.
+def deadline_of(item: Any) -> Deadline | None:
+    """Return the deadline of the attempt that a task (or bundle) is making; None: it makes none, or nothing limits it."""
+    task: Task = getattr(item, "task", item)
+    if task.state != RUNNING:
+        return None
+    with _changing:
+        if task.deadline is None and task.plan.timeout is not None and task.begun != NEVER:
+            task.deadline = Deadline(task.begun + task.plan.timeout)
+        deadline: Deadline | None = task.deadline
+        return deadline
 
-    `strike` raises an exception in a running task, `give_up` leaves one that did not react behind; both return whether they did.
+
+class Deadlines:
+    """Interrupts what a pool runs at its deadlines, and gives up on what does not react. Its thread starts when it is needed.
+
+    `running` returns the tasks (or bundles) that run; `strike` raises an exception in one of them, `give_up` leaves one that did not
+    react behind; both return whether they did.
     """
 
-    def __init__(self, strike: Strike, give_up: GiveUp, clock: Clock = SYSTEM) -> None:
+    def __init__(self, running: Callable[[], Sequence[Any]], strike: Strike, give_up: GiveUp, clock: Clock = SYSTEM) -> None:
+        self._running = running
         self._strike = strike
         self._give_up = give_up
         self._clock = clock
-        self._heap: list[tuple[float, int, Deadline]] = []
-        self._order = itertools.count()
+        self._shortest = NEVER
         self._changed = threading.Condition()
+        self._look_at = NEVER
         self._thread: threading.Thread | None = None
         self._closed = False
-        self._sweep_at = SWEEP
 
-    def arm(self, task: Task, seconds: float) -> Deadline:
-        """Interrupt `task` in so many seconds, unless disarmed before."""
-        deadline = Deadline(task, self._clock.monotonic() + seconds, self._changed, self._clock)
-        self._enter(deadline, deadline.due)
-        return deadline
+    def expect(self, seconds: float) -> None:
+        """Look after attempts that may take so long: to be said before the first of them begins."""
+        self._shortest = min(self._shortest, seconds)
+        self._look_by(self._clock.monotonic() + seconds)
 
-    @staticmethod
-    def disarm(deadline: Deadline) -> None:
-        """The attempt has ended."""
-        deadline.end()
-
-    def strike_now(self, task: Any, exception: type[BaseException]) -> bool:
+    def strike_now(self, item: Any, exception: type[BaseException]) -> bool:
         """Interrupt a task (or bundle) at once with `exception`, whether it has a timeout or not; one that does not react is given
         up like one that has timed out. False: it does not run any more, or was interrupted before. From any thread."""
-        with self._changed:
-            deadline = _armed.get(id(task)) or Deadline(task, NEVER, self._changed, self._clock)
-            if deadline.struck is not None:
+        task: Task = getattr(item, "task", item)
+        deadline = deadline_of(item)
+        with _changing:
+            if deadline is None:
+                deadline = task.deadline = Deadline(NEVER)
+            if task.state != RUNNING or deadline.struck is not None:
                 return False
             deadline.struck = exception
-        if self._strike(task, exception):
-            self._enter(deadline, self._clock.monotonic() + GRACE)
-            return True
-        if deadline.due == NEVER:
-            deadline.end()
-        else:
+        if not self._strike(item, exception):
             deadline.struck = None
-        return False
+            return False
+        deadline.give_up_at = self._clock.monotonic() + GRACE
+        self._look_by(deadline.give_up_at)
+        return True
 
-    def fire_due(self, now: float) -> float | None:
-        """Act on all that is due at `now` (monotonic); return the time of the next deadline."""
-        strikes, stuck = self._due(now)
-        for deadline in strikes:
-            self._strike(deadline.task, TaskTimeout)
-        for deadline in stuck:
-            if _has_outcome(deadline.task) or self._give_up(deadline.task):
-                deadline.end()
-        with self._changed:
-            for deadline in (*strikes, *stuck):
-                if not deadline.ended:
-                    self._push(deadline, now + GRACE)
-            return self._heap[0][0] if self._heap else None
+    def look(self, now: float) -> float:
+        """Act on all that is due at `now` (monotonic); return when to look again at the latest."""
+        again = now + self._shortest
+        for item in self._running():
+            task: Task = getattr(item, "task", item)
+            deadline: Deadline | None = task.deadline
+            if task.state != RUNNING:
+                continue
+            if deadline is not None and deadline.struck is not None:
+                if now >= deadline.give_up_at:
+                    if self._give_up(item):
+                        continue
+                    deadline.give_up_at = now + GRACE
+                again = min(again, deadline.give_up_at)
+            elif task.plan.timeout is not None:
+                due: float = task.begun + task.plan.timeout if deadline is None else deadline.due
+                if now >= due:
+                    self.strike_now(item, TaskTimeout)
+                    due = now + GRACE
+                again = min(again, due)
+        return again
 
     def close(self) -> None:
         """End the thread. Idempotent."""
         with self._changed:
             self._closed = True
-            for _, _, deadline in self._heap:
-                deadline.end()
-            self._heap.clear()
             self._changed.notify()
 
-    def _due(self, now: float) -> tuple[list[Deadline], list[Deadline]]:
-        """Return the attempts whose time is over, and those that were interrupted and have not ended."""
-        strikes: list[Deadline] = []
-        stuck: list[Deadline] = []
+    def _look_by(self, at: float) -> None:
+        """Have it looked then at the latest; start the thread, or wake it where that is sooner than what it waits for."""
         with self._changed:
-            while self._heap and (self._heap[0][0] <= now or self._is_void(self._heap[0])):
-                entry = heapq.heappop(self._heap)
-                deadline = entry[2]
-                if self._is_void(entry):
-                    continue
-                if deadline.struck is not None:
-                    stuck.append(deadline)
-                elif deadline.due > now:
-                    self._push(deadline, deadline.due)
-                else:
-                    deadline.struck = TaskTimeout
-                    strikes.append(deadline)
-        return strikes, stuck
-
-    def _enter(self, deadline: Deadline, at: float) -> None:
-        """Have it looked at then; start the thread, or wake it where that is sooner than what it waits for."""
-        with self._changed:
-            self._push(deadline, at)
+            if at >= self._look_at:
+                return
+            self._look_at = at
             if self._thread is None:
                 self._thread = threading.Thread(target=self._watch, name="fb-deadlines", daemon=True)
                 self._thread.start()
-            elif self._heap[0][2] is deadline:
+            else:
                 self._changed.notify()
-
-    def _push(self, deadline: Deadline, at: float) -> None:
-        deadline.entry = at
-        heapq.heappush(self._heap, (at, next(self._order), deadline))
-        if len(self._heap) >= self._sweep_at:
-            self._heap = [entry for entry in self._heap if not self._is_void(entry)]
-            heapq.heapify(self._heap)
-            self._sweep_at = max(SWEEP, 2 * len(self._heap))
-
-    @staticmethod
-    def _is_void(entry: tuple[float, int, Deadline]) -> bool:
-        """Whether the attempt has ended, or has another entry."""
-        at, _, deadline = entry
-        return deadline.ended or deadline.entry != at
 
     def _watch(self) -> None:
         while not self._closed:
-            self.fire_due(self._clock.monotonic())
             with self._changed:
-                wait = self._heap[0][0] - self._clock.monotonic() if self._heap else None
-                if not self._closed and (wait is None or wait > 0):
-                    self._changed.wait(wait)
-
-
-def _has_outcome(task: Any) -> bool:
-    """Whether a task, or all of a bundle, has its outcome."""
-    return all(each.state != RUNNING for each in getattr(task, "tasks", (task,)))
-
-
-class Timeout(Around):
-    """`seconds` for each attempt."""
-
-    def __init__(self, seconds: float, deadlines: Deadlines) -> None:
-        self.seconds = seconds
-        self._deadlines = deadlines
-
-    def around(self, task: Task) -> AbstractContextManager[None]:
-        return self._deadlines.arm(task, self.seconds)
+                wait = self._look_at - self._clock.monotonic()
+                if wait > 0:
+                    self._changed.wait(None if self._look_at == NEVER else wait)
+                    continue
+                self._look_at = NEVER
+            self._look_by(self.look(self._clock.monotonic()))

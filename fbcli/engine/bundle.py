@@ -9,10 +9,10 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Sequence
-from time import perf_counter
+from time import monotonic
 
 from fbcli.engine.current import running
-from fbcli.engine.lifecycle import Life, adrive, drive, failure_of, interrupted, judge, life, meant, succeed
+from fbcli.engine.lifecycle import Life, adrive, begin, cut_off, drive, failed, failure_of, interrupted, life, meant, succeed
 from fbcli.engine.plan import Plan
 from fbcli.task import RELEASED, RUNNING, Task
 
@@ -85,15 +85,13 @@ def bundle_life(bundle: Bundle) -> Life:
     """Lead all tasks of a bundle to their outcomes; to be driven like `life`."""
     tasks, plan = bundle.tasks, bundle.plan
     if len(tasks) > 1:
+        begin(bundle.task)
         try:
-            if plan.around is None:
-                value = yield None
-            else:
-                with plan.around(bundle):
-                    value = yield None
+            value = yield None
         except GeneratorExit:  # it is let go: the messages go back
             raise
         except BaseException as error:  # noqa: BLE001  whatever a batch raises, its tasks have their say
+            failed(bundle.task)
             failure = failure_of(error, plan)
             log.warning(
                 "a batch of %d failed: %s: %s; trying its messages one by one", len(tasks), failure.error_type, failure.error
@@ -115,7 +113,7 @@ def bundle_life(bundle: Bundle) -> Life:
 def run_bundle(bundle: Bundle) -> None:
     """Carry a bundle out by calling: the driver of pools of threads."""
     token = running.set(bundle)
-    begun = perf_counter()
+    begun = monotonic()
     try:
         drive(bundle_life(bundle), bundle)
     except BaseException as error:  # noqa: BLE001  an interrupt that hit between two attempts
@@ -127,7 +125,7 @@ def run_bundle(bundle: Bundle) -> None:
 async def arun_bundle(bundle: Bundle) -> None:
     """Carry a bundle out by awaiting: the driver of pools of coroutines."""
     token = running.set(bundle)
-    begun = perf_counter()
+    begun = monotonic()
     try:
         await adrive(bundle_life(bundle), bundle)
     except BaseException as error:  # noqa: BLE001  an interrupt that hit between two attempts
@@ -138,13 +136,12 @@ async def arun_bundle(bundle: Bundle) -> None:
 
 def _cut_off(bundle: Bundle, error: BaseException) -> None:
     for task in bundle.tasks:
-        if task.state == RUNNING:
-            judge(task, error, here=False)
+        cut_off(task, error)
 
 
 def _time(bundle: Bundle, begun: float) -> None:
     """Share the time out among the tasks."""
-    bundle.seconds = perf_counter() - begun
+    bundle.seconds = monotonic() - begun
     for task in bundle.tasks:
         task.seconds = bundle.seconds / len(bundle.tasks)
 

@@ -95,7 +95,7 @@ class Consumer:
         self.trouble = ""
         """Why it has not begun yet."""
         self.state = "new"
-        self._deadlines = Deadlines(self._strike, self._give_up, clock)
+        self._deadlines = Deadlines(self._in_pool, self._strike, self._give_up, clock)
 
     @property
     def concurrency(self) -> int:
@@ -140,7 +140,11 @@ class Consumer:
 
     def running(self) -> list[Task]:
         """Return the tasks that run now."""
-        return [] if self._pool is None else tasks_of(self._pool.running())
+        return tasks_of(self._in_pool())
+
+    def _in_pool(self) -> list[Any]:
+        """Return the tasks and bundles that run now."""
+        return [] if self._pool is None else self._pool.running()
 
     def snapshot(self) -> Snapshot:
         """Return the state of this moment. From any thread."""
@@ -319,8 +323,8 @@ class Consumer:
         """Note: a task may start between two looks at what is cancelled, so what runs is compared at every look."""
         if self._cancel.set(news.cancels) and self._intake is not None:
             self._intake.sift()
-        if self._cancel.wanted and self._pool is not None:
-            for task in self._pool.running():
+        if self._cancel.wanted:
+            for task in self._in_pool():
                 if task.task_id in self._cancel.wanted and type(task) is not Bundle:
                     self._deadlines.strike_now(task, TaskCancelled)
         self._end_cancels()

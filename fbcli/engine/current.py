@@ -16,8 +16,9 @@ import msgspec
 
 from fbcli.clock import SYSTEM
 from fbcli.controls.base import NEVER
-from fbcli.controls.timeout import Deadline, deadline_of
+from fbcli.controls.timeout import deadline_of
 from fbcli.errors import UsageError
+from fbcli.task import CANCELLED
 
 if TYPE_CHECKING:
     from fbcli.options import Options
@@ -121,20 +122,17 @@ class _Here:
 
     @property
     def deadline(self) -> float | None:
-        deadline = self._deadline()
+        deadline = deadline_of(self._running)
         return None if deadline is None or deadline.due == NEVER else deadline.unix()
 
     @property
     def cancelled(self) -> bool:
-        deadline = self._deadline()
-        return deadline is not None and deadline.cancelled
+        deadline = deadline_of(self._running)
+        return self._task.state == CANCELLED or (deadline is not None and deadline.cancelled)
 
     def extend(self, seconds: float) -> bool:
-        deadline = self._deadline()
+        deadline = deadline_of(self._running)
         return deadline is not None and deadline.extend(seconds)
-
-    def _deadline(self) -> Deadline | None:
-        return deadline_of(self._running) or deadline_of(self._task)
 
 
 class CurrentTask:

@@ -1,7 +1,7 @@
 """The life of one task, written once, without any waiting of its own: attempts, timeout, retry, outcome.
 
 `life` is a generator that says what to do next; two thin drivers do it, one by calling, one by awaiting. A call that succeeds at
-once, with no control around it, never enters the generator: that is the hot path.
+once never enters the generator: that is the hot path.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ import os
 import time
 import traceback
 from collections.abc import Generator
-from time import perf_counter
+from time import monotonic
 from typing import Any
 
+from fbcli.controls.base import NEVER
 from fbcli.controls.retry import Next
 from fbcli.engine.current import running
 from fbcli.engine.plan import Plan
 from fbcli.errors import RemoteError, TaskCancelled, TaskTimeout
-from fbcli.task import CANCELLED, FAILED, RETRY, SUCCEEDED, Failure, Task
+from fbcli.task import CANCELLED, FAILED, RETRY, RUNNING, SUCCEEDED, Failure, Task
 
 log = logging.getLogger("fbcli.task")
 
@@ -32,16 +33,12 @@ Life = Generator[float | None, Any, None]
 
 def life(task: Task, error: BaseException | None = None) -> Life:
     """Lead a task to its outcome. `error`: what the first attempt, made by the hot path, has raised."""
-    plan: Plan = task.plan
     while True:
         if error is None:
             task.attempt += 1
+            begin(task)
             try:
-                if plan.around is None:
-                    value = yield None
-                else:
-                    with plan.around(task):
-                        value = yield None
+                value = yield None
             except GeneratorExit:  # it is let go: the message goes back
                 raise
             except BaseException as raised:  # noqa: BLE001  whatever a task raises is its outcome
@@ -49,6 +46,7 @@ def life(task: Task, error: BaseException | None = None) -> Life:
             else:
                 succeed(task, value)
                 return
+        failed(task)
         following = judge(task, error)
         if not following.here:
             return
@@ -56,6 +54,16 @@ def life(task: Task, error: BaseException | None = None) -> Life:
         error = None
         if following.wait:
             yield following.wait
+
+
+def begin(task: Task) -> None:
+    """An attempt begins: from now on its timeout counts."""
+    task.begun, task.deadline = monotonic(), None
+
+
+def failed(task: Task) -> None:
+    """The attempt is over; the next one has a time of its own."""
+    task.begun, task.deadline = NEVER, None
 
 
 def succeed(task: Task, value: Any) -> None:
@@ -115,23 +123,20 @@ def run(task: Task) -> None:
     """Carry a task out by calling: the driver of pools of threads."""
     plan: Plan = task.plan
     token = running.set(task)
-    begun = perf_counter()
+    task.begun = begun = monotonic()
     try:
-        if plan.around is None:
-            task.attempt += 1
-            try:
-                value = plan.function(**task.arguments)
-            except BaseException as error:  # noqa: BLE001  whatever a task raises is its outcome
-                drive(life(task, error), task)
-            else:
-                task.state = SUCCEEDED
-                if plan.keeps:
-                    task.value = value
+        task.attempt += 1
+        try:
+            value = plan.function(**task.arguments)
+        except BaseException as error:  # noqa: BLE001  whatever a task raises is its outcome
+            drive(life(task, error), task)
         else:
-            drive(life(task), task)
+            if plan.keeps:
+                task.value = value
+            task.state = SUCCEEDED
     except BaseException as error:  # noqa: BLE001  an interrupt that hit between two attempts
-        judge(task, error, here=False)
-    task.seconds = perf_counter() - begun
+        cut_off(task, error)
+    task.seconds = monotonic() - begun
     running.reset(token)
 
 
@@ -159,23 +164,20 @@ async def arun(task: Task) -> None:
     """Carry a task out by awaiting: the driver of pools of coroutines."""
     plan: Plan = task.plan
     token = running.set(task)
-    begun = perf_counter()
+    task.begun = begun = monotonic()
     try:
-        if plan.around is None:
-            task.attempt += 1
-            try:
-                value = await plan.function(**task.arguments)
-            except BaseException as error:  # noqa: BLE001  whatever a task raises is its outcome
-                await adrive(life(task, meant(error, task)), task)
-            else:
-                task.state = SUCCEEDED
-                if plan.keeps:
-                    task.value = value
+        task.attempt += 1
+        try:
+            value = await plan.function(**task.arguments)
+        except BaseException as error:  # noqa: BLE001  whatever a task raises is its outcome
+            await adrive(life(task, meant(error, task)), task)
         else:
-            await adrive(life(task), task)
+            if plan.keeps:
+                task.value = value
+            task.state = SUCCEEDED
     except BaseException as error:  # noqa: BLE001  an interrupt that hit between two attempts
-        judge(task, meant(error, task), here=False)
-    task.seconds = perf_counter() - begun
+        cut_off(task, meant(error, task))
+    task.seconds = monotonic() - begun
     running.reset(token)
 
 
@@ -214,6 +216,12 @@ def meant(error: BaseException, task: Any) -> BaseException:
             uncancel()
         return cause
     return error
+
+
+def cut_off(task: Task, error: BaseException) -> None:
+    """Note the outcome of a task that an interrupt hit outside of its function, unless it has one."""
+    if task.state == RUNNING:
+        judge(task, error, here=False)
 
 
 def interrupted(task: Task, error: BaseException | None = None) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fbcli.arguments import Signature
-from fbcli.controls.base import Admission, Around
+from fbcli.controls.base import Admission
 from fbcli.controls.retry import RetryPolicy
 from fbcli.options import Options
 
@@ -18,7 +17,6 @@ class Plan:
     __slots__ = (
         "address",
         "admissions",
-        "around",
         "closers",
         "function",
         "keeps",
@@ -27,6 +25,7 @@ class Plan:
         "retry",
         "rows",
         "signature",
+        "timeout",
     )
 
     def __init__(
@@ -40,7 +39,6 @@ class Plan:
         rows: str = "",
         keeps: bool = False,
         admissions: Sequence[Admission] = (),
-        arounds: Sequence[Around] = (),
     ) -> None:
         self.queue = queue
         self.address = address
@@ -51,28 +49,11 @@ class Plan:
         self.rows = rows
         """With batches: the parameter that takes the list of messages."""
         self.options = options
+        self.timeout = options.timeout
+        """Seconds that an attempt may take; None: as long as it likes."""
         self.keeps = keeps
         """Whether the result is saved."""
         self.retry = RetryPolicy(options.retries, options.backoff, options.backoff_max, options.retry_on)
         self.admissions = tuple(admissions)
         self.closers = tuple(control for control in admissions if type(control).close is not Admission.close)
         """Those of them that have something to give back."""
-        self.around = compose(arounds)
-        """The onion of what is switched on; None: nothing is."""
-
-
-def compose(arounds: Sequence[Around]) -> Callable[[Any], AbstractContextManager[None]] | None:
-    """Return one context manager factory that enters all of them, first item outermost."""
-    if not arounds:
-        return None
-    if len(arounds) == 1:
-        return arounds[0].around
-
-    @contextmanager
-    def onion(task: Any) -> Iterator[None]:
-        with ExitStack() as stack:
-            for layer in arounds:
-                stack.enter_context(layer.around(task))
-            yield
-
-    return onion

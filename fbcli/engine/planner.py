@@ -15,7 +15,7 @@ from fbcli.controls.dedupe import Dedupe, Unique
 from fbcli.controls.delay import Delay
 from fbcli.controls.expiry import Expiry
 from fbcli.controls.per_key import MaxPerKey
-from fbcli.controls.timeout import Deadlines, Timeout
+from fbcli.controls.timeout import Deadlines
 from fbcli.engine.plan import Plan
 from fbcli.errors import BadMessage, BadSetting
 from fbcli.options import PER_MESSAGE, Options, TaskOptions, explain
@@ -109,6 +109,8 @@ class Planner:
         if unique:
             admissions.insert(0, self._unique)
         admissions += self._shared
+        if options.timeout is not None:
+            self._deadlines.expect(options.timeout)
         return Plan(
             self._queue,
             self._address,
@@ -118,5 +120,4 @@ class Planner:
             rows=self._rows,
             keeps=keeps,
             admissions=admissions,
-            arounds=() if options.timeout is None else [Timeout(options.timeout, self._deadlines)],
         )

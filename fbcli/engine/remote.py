@@ -23,7 +23,7 @@ from fbcli.engine.bundle import Bundle, bundle_life
 from fbcli.engine.callables import is_async
 from fbcli.engine.errand import Errand, Report, Setting, Voice
 from fbcli.engine.hand import BOOT, in_child
-from fbcli.engine.lifecycle import judge, life
+from fbcli.engine.lifecycle import cut_off, life
 from fbcli.engine.plan import Plan
 from fbcli.errors import (
     BadSetting,
@@ -43,7 +43,6 @@ from fbcli.pools.child_group import Start
 from fbcli.pools.child_steps import Steps
 from fbcli.pools.child_wire import Refusal
 from fbcli.pools.children import ChildPool
-from fbcli.task import RUNNING
 
 CHILD_MODES = frozenset({"process", "gevent", "eventlet"})
 """The modes whose calls run in child processes."""
@@ -166,7 +165,7 @@ class TaskTranslator:
         return bundle_life(task) if type(task) is Bundle else life(task)
 
     def guarded(self, task: Any) -> bool:
-        return task.plan.around is not None
+        return task.plan.timeout is not None
 
     def request(self, task: Any, *, begun: bool) -> bytes:
         plan: Plan = task.plan
@@ -221,8 +220,7 @@ class TaskTranslator:
 
     def cut_off(self, task: Any, error: BaseException) -> None:
         for each in task.tasks if type(task) is Bundle else (task,):
-            if each.state == RUNNING:
-                judge(each, error, here=False)
+            cut_off(each, error)
 
     def ran(self, task: Any, seconds: float) -> None:
         task.seconds = seconds

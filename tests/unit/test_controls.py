@@ -17,7 +17,6 @@ from fbcli.controls.expiry import Expiry
 from fbcli.controls.pause import Pause
 from fbcli.controls.rate import HOLD, SLACK, Rate
 from fbcli.controls.retry import HOLD_SLOT, RetryPolicy
-from fbcli.controls.timeout import GRACE, Deadlines
 from fbcli.errors import DeadLetter, Requeue, Retry, TaskTimeout
 from fbcli.options import Options
 from fbcli.task import FAILED, REQUEUED, RETRY, Task
@@ -181,40 +180,3 @@ def test_pause_ends_by_itself_or_by_resume() -> None:
     assert not pause.set(None, now=21.0), "said again, it is no news"
     assert pause.lift()
     assert not pause.lift()
-
-
-class FakeClock:
-    def __init__(self) -> None:
-        self.at = 1000.0
-
-    def now(self) -> float:
-        return self.at
-
-    def monotonic(self) -> float:
-        return self.at
-
-
-def test_deadlines_strike_once_then_give_up() -> None:
-    clock, struck, given_up = FakeClock(), [], []
-
-    def strike(task: Task, error: type[BaseException]) -> bool:
-        struck.append((task.task_id, error))
-        return True
-
-    def give_up(task: Task) -> bool:
-        given_up.append(task.task_id)
-        return True
-
-    deadlines = Deadlines(strike, give_up, clock)
-    deadlines._thread = object()  # type: ignore[assignment]  the test is the watch
-    stuck, quick = Task(Delivery(b"", 0), "stuck", {}, {}, None), Task(Delivery(b"", 0), "quick", {}, {}, None)
-    deadlines.arm(stuck, 5)
-    deadlines.disarm(deadlines.arm(quick, 1))
-    assert deadlines.fire_due(1004.9) == 1005.0
-    assert struck == []
-    deadlines.fire_due(1005.0)
-    assert struck == [("stuck", TaskTimeout)]
-    deadlines.fire_due(1005.0 + GRACE)
-    assert given_up == ["stuck"]
-    assert deadlines.fire_due(2000.0) is None
-    assert len(struck) == 1

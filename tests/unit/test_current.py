@@ -20,15 +20,16 @@ from fbcli.address import Address
 from fbcli.broker import Delivery
 from fbcli.controls.timeout import Deadlines
 from fbcli.engine.current import CurrentTask, Told, running
+from fbcli.engine.lifecycle import begin
 from fbcli.errors import TaskCancelled, UsageError
 from fbcli.logs.records import Stamp
 from fbcli.options import Options
 from fbcli.settings import Settings, load
-from fbcli.task import Task
+from fbcli.task import CANCELLED, Task
 
 
-def a_task(task_id: str = "t1", attempt: int = 2, **extra: Any) -> Task:
-    plan = SimpleNamespace(queue="mymod.add", address="mymod:add", options=Options(retries=5, timeout=60))
+def a_task(task_id: str = "t1", attempt: int = 2, timeout: float | None = 60, **extra: Any) -> Task:
+    plan = SimpleNamespace(queue="mymod.add", address="mymod:add", options=Options(retries=5, timeout=timeout), timeout=timeout)
     return Task(Delivery(b"", 0, deliveries=3), task_id, {"x": 1}, {"task_id": task_id, **extra}, plan, attempt)
 
 
@@ -43,7 +44,7 @@ def as_running(task: Any) -> Iterator[None]:
 
 @pytest.fixture
 def deadlines() -> Iterator[Deadlines]:
-    made = Deadlines(lambda task, exception: True, lambda task: True)
+    made = Deadlines(lambda: (), lambda task, exception: True, lambda task: True)
     yield made
     made.close()
 
@@ -77,7 +78,8 @@ def test_a_publish_time_that_is_none(published: object) -> None:
 
 def test_its_deadline_can_be_moved(deadlines: Deadlines) -> None:
     task = a_task()
-    with as_running(task), deadlines.arm(task, 60):
+    begin(task)
+    with as_running(task):
         current = fbcli.current()
         assert current.deadline is not None
         assert current.seconds_left is not None
@@ -92,10 +94,12 @@ def test_its_deadline_can_be_moved(deadlines: Deadlines) -> None:
         deadlines.strike_now(task, TaskCancelled)
         assert current.cancelled
         assert not current.extend(100)
+        task.state = CANCELLED
+        assert current.cancelled, "for a thread that outlives its task"
 
 
 def test_a_task_without_a_timeout_can_be_cancelled(deadlines: Deadlines) -> None:
-    task = a_task()
+    task = a_task(timeout=None)
     with as_running(task):
         deadlines.strike_now(task, TaskCancelled)
         assert fbcli.current().cancelled
@@ -103,7 +107,7 @@ def test_a_task_without_a_timeout_can_be_cancelled(deadlines: Deadlines) -> None
         assert not fbcli.current().extend(5)
 
 
-def test_a_batch_is_its_first_message_with_all_arguments(deadlines: Deadlines) -> None:
+def test_a_batch_is_its_first_message_with_all_arguments() -> None:
     first, second = a_task("a", attempt=0), a_task("b", attempt=0)
     bundle = SimpleNamespace(
         task=first, tasks=[first, second], plan=first.plan, arguments={"rows": [{"x": 1}, {"x": 2}]}, task_id="a"
@@ -111,9 +115,9 @@ def test_a_batch_is_its_first_message_with_all_arguments(deadlines: Deadlines) -
     with as_running(bundle):
         assert (fbcli.current().task_id, fbcli.current().attempt) == ("a", 1)
         assert fbcli.current().arguments == {"rows": [{"x": 1}, {"x": 2}]}
-        for armed in (bundle, first):
-            with deadlines.arm(armed, 60):  # type: ignore[arg-type]
-                assert fbcli.current().extend(5)
+        assert fbcli.current().deadline is None
+        begin(first)
+        assert fbcli.current().extend(5)
 
 
 def test_in_a_child_process_it_is_made_of_what_the_parent_tells() -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
+import time
+from types import SimpleNamespace
 
 import pytest
 
 from fbcli.broker import Delivery
-from fbcli.controls.timeout import GRACE, SWEEP, Deadlines, Timeout, deadline_of
+from fbcli.controls.timeout import GRACE, Deadlines, deadline_of
+from fbcli.engine.lifecycle import begin, failed
 from fbcli.errors import TaskCancelled, TaskTimeout
-from fbcli.task import CANCELLED, Task
+from fbcli.task import CANCELLED, SUCCEEDED, Task
 
 START = 1000.0
 EPOCH = 1_700_000_000.0
@@ -33,14 +36,25 @@ class Watched(Deadlines):
 
     def __init__(self) -> None:
         self.clock = Hand()
+        self.tasks: list[Task] = []
+        """What the pool runs."""
         self.struck: list[tuple[str, type[BaseException]]] = []
         self.given_up: list[str] = []
         self.runs = True
-        """Whether the pool runs what is to be interrupted."""
+        """Whether the pool still runs what is to be interrupted."""
         self.lets_go = True
         """Whether the pool can leave a call behind."""
-        super().__init__(self.hit, self.leave, self.clock)
+        super().__init__(lambda: list(self.tasks), self.hit, self.leave, self.clock)
         self._thread = object()  # type: ignore[assignment]
+
+    def begins(self, task_id: str = "t", timeout: float | None = None) -> Task:
+        """Have the pool run a task whose attempt begins now."""
+        task = a_task(task_id, timeout)
+        if timeout is not None:
+            self.expect(timeout)
+        task.begun = self.clock.at
+        self.tasks.append(task)
+        return task
 
     def hit(self, task: Task, exception: type[BaseException]) -> bool:
         if self.runs:
@@ -49,12 +63,14 @@ class Watched(Deadlines):
 
     def leave(self, task: Task) -> bool:
         self.given_up.append(task.task_id)
+        if self.lets_go:
+            self.tasks.remove(task)
         return self.lets_go
 
-    def at(self, seconds: float) -> float | None:
-        """Look, so many seconds after the start."""
+    def at(self, seconds: float) -> float:
+        """Look, so many seconds after the start; return how many seconds after it the next look is due."""
         self.clock.at = START + seconds
-        return self.fire_due(self.clock.at)
+        return self.look(self.clock.at) - START
 
 
 @pytest.fixture
@@ -62,49 +78,88 @@ def deadlines() -> Watched:
     return Watched()
 
 
-def a_task(task_id: str = "t") -> Task:
-    return Task(Delivery(b"", 0), task_id, {}, {}, None)
+def a_task(task_id: str = "t", timeout: float | None = None) -> Task:
+    return Task(Delivery(b"", 0), task_id, {}, {}, SimpleNamespace(timeout=timeout))
 
 
 def test_a_deadline_is_there_while_the_attempt_runs(deadlines: Watched) -> None:
-    task = a_task()
+    task = a_task(timeout=5)
     assert deadline_of(task) is None
-    with Timeout(5, deadlines).around(task):
-        deadline = deadline_of(task)
-        assert deadline is not None
-        assert (deadline.left(), deadline.unix()) == (5, EPOCH + START + 5)
+    task.begun = START
+    deadline = deadline_of(task)
+    assert deadline is not None
+    assert (deadline.due, deadline.unix(deadlines.clock)) == (START + 5, EPOCH + START + 5)
+    task.state = SUCCEEDED
     assert deadline_of(task) is None
-    assert deadlines.at(6) is None
+
+
+def test_what_nothing_limits_has_none(deadlines: Watched) -> None:
+    task = deadlines.begins()
+    assert deadline_of(task) is None
+    assert deadlines.at(1e6) == float("inf")
+
+
+def test_each_attempt_has_its_own(deadlines: Watched) -> None:
+    task = a_task(timeout=60)
+    begin(task)
+    first = deadline_of(task)
+    assert first is not None
+    assert first.extend(10)
+    failed(task)
+    assert deadline_of(task) is None
+    deadlines.tasks.append(task)
+    deadlines.look(time.monotonic() + 1000)
+    assert deadlines.struck == [], "it waits for its next attempt"
+    begin(task)
+    second = deadline_of(task)
+    assert second is not None
+    assert second.due < first.due
+
+
+def test_strikes_once_then_gives_up(deadlines: Watched) -> None:
+    deadlines.begins("stuck", 5)
+    quick = deadlines.begins("quick", 5)
+    assert deadlines.at(4.9) == 5
     assert deadlines.struck == []
+    deadlines.tasks.remove(quick)
+    assert deadlines.at(5) == 5 + GRACE
+    assert deadlines.struck == [("stuck", TaskTimeout)]
+    assert deadlines.given_up == []
+    deadlines.at(5 + GRACE)
+    assert deadlines.given_up == ["stuck"]
+    deadlines.at(1000)
+    assert len(deadlines.struck) == 1
+
+
+def test_none_that_begins_after_a_look_is_due_before_the_next(deadlines: Watched) -> None:
+    deadlines.begins("long", 60)
+    deadlines.expect(5)
+    again = deadlines.at(3)
+    deadlines.begins("short", 5)
+    assert again <= 8
+    assert deadlines.at(again) == 3 + 5 + GRACE
+    assert deadlines.struck == [("short", TaskTimeout)]
 
 
 def test_an_extended_deadline_strikes_later(deadlines: Watched) -> None:
-    deadline = deadlines.arm(a_task(), 5)
+    deadline = deadline_of(deadlines.begins(timeout=5))
+    assert deadline is not None
     assert deadline.extend(10)
-    assert deadlines.at(5) == START + 15, "looked at again when it is due"
+    deadlines.at(5)
     assert deadline.extend(1)
     assert deadline.extend(1)
-    assert deadlines.at(15) == START + 17
+    assert deadlines.at(15) == 17
     assert deadlines.struck == []
     deadlines.at(17)
     assert deadlines.struck == [("t", TaskTimeout)]
     assert not deadline.extend(10), "too late"
     deadlines.at(17 + GRACE)
     assert deadlines.given_up == ["t"]
-    assert deadlines.at(1000) is None
-
-
-def test_an_attempt_that_has_ended_cannot_be_extended(deadlines: Watched) -> None:
-    deadline = deadlines.arm(a_task(), 5)
-    deadlines.disarm(deadline)
-    assert not deadline.extend(10)
 
 
 @pytest.mark.parametrize("timeout", [None, 0.5, 60])
 def test_a_cancelled_task_is_struck_at_once_and_given_up_after_the_grace(deadlines: Watched, timeout: float | None) -> None:
-    task = a_task()
-    if timeout is not None:
-        deadlines.arm(task, timeout)
+    task = deadlines.begins(timeout=timeout)
     assert deadlines.strike_now(task, TaskCancelled)
     assert deadlines.struck == [("t", TaskCancelled)]
     deadline = deadline_of(task)
@@ -112,84 +167,92 @@ def test_a_cancelled_task_is_struck_at_once_and_given_up_after_the_grace(deadlin
     assert deadline.cancelled
     assert not deadline.extend(10)
     assert not deadlines.strike_now(task, TaskCancelled), "once is enough"
-    deadlines.at(GRACE - 0.1)
+    assert deadlines.at(GRACE - 0.1) <= GRACE
     assert deadlines.given_up == [], "its timeout does not cut the grace short"
     deadlines.at(GRACE)
     assert deadlines.given_up == ["t"]
     assert deadlines.struck == [("t", TaskCancelled)]
-    assert deadlines.at(100) is None
-    assert deadline_of(task) is None
+
+
+def test_what_waits_for_its_next_attempt_can_be_cancelled(deadlines: Watched) -> None:
+    task = deadlines.begins(timeout=5)
+    failed(task)
+    assert deadlines.strike_now(task, TaskCancelled)
+    assert deadlines.struck == [("t", TaskCancelled)]
 
 
 def test_a_cancelled_task_that_ends_in_time_is_not_given_up(deadlines: Watched) -> None:
-    plain, timed = a_task("plain"), a_task("timed")
-    with deadlines.arm(timed, 60):
-        deadlines.strike_now(timed, TaskCancelled)
-        deadlines.strike_now(plain, TaskCancelled)
+    plain, timed = deadlines.begins("plain"), deadlines.begins("timed", 60)
+    deadlines.strike_now(timed, TaskCancelled)
+    deadlines.strike_now(plain, TaskCancelled)
     plain.state = timed.state = CANCELLED
-    assert deadlines.at(GRACE) is None
+    deadlines.at(GRACE)
     assert deadlines.given_up == []
     assert deadline_of(plain) is deadline_of(timed) is None
 
 
 def test_what_does_not_run_any_more_is_not_struck(deadlines: Watched) -> None:
-    task, timed = a_task(), a_task("timed")
-    deadlines.arm(timed, 5)
+    task, timed = deadlines.begins(), deadlines.begins("timed", 5)
     deadlines.runs = False
     assert not deadlines.strike_now(task, TaskCancelled)
     assert not deadlines.strike_now(timed, TaskCancelled)
-    assert deadline_of(task) is None
     deadlines.runs = True
     deadlines.at(5)
     assert deadlines.struck == [("timed", TaskTimeout)], "the timeout holds"
+    timed.state = SUCCEEDED
+    assert not deadlines.strike_now(timed, TaskCancelled)
 
 
 def test_one_that_cannot_be_left_behind_is_not_struck_again_while_it_tidies_up(deadlines: Watched) -> None:
     deadlines.lets_go = False
-    task = a_task()
+    task = deadlines.begins()
     deadlines.strike_now(task, TaskCancelled)
     for second in range(1, 4):
-        deadlines.at(second * GRACE)
+        assert deadlines.at(second * GRACE) == (second + 1) * GRACE
         assert not deadlines.strike_now(task, TaskCancelled)
     assert deadlines.struck == [("t", TaskCancelled)]
+    assert len(deadlines.given_up) == 3
     task.state = CANCELLED
-    assert deadlines.at(10) is None
-    assert deadline_of(task) is None
+    assert deadlines.at(10) == float("inf")
 
 
-def test_ended_attempts_do_not_pile_up(deadlines: Watched) -> None:
-    lasting = [a_task(f"t{number}") for number in range(10)]
-    for task in lasting:
-        deadlines.arm(task, 3600)
-    for _ in range(10 * SWEEP):
-        with deadlines.arm(a_task(), 7200):
-            pass
-    assert len(deadlines._heap) <= SWEEP
-    deadlines.at(3600)
-    assert [task_id for task_id, _ in deadlines.struck] == [task.task_id for task in lasting]
+def test_a_batch_is_its_task_in_hand(deadlines: Watched) -> None:
+    first, second = a_task("a", 5), a_task("b", 5)
+    bundle = SimpleNamespace(task=first, task_id="a")
+    first.begun = START
+    deadlines.expect(5)
+    deadlines.tasks.append(bundle)  # type: ignore[arg-type]
+    deadlines.at(5)
+    assert deadlines.struck == [("a", TaskTimeout)]
+    bundle.task, bundle.task_id, second.begun = second, "b", START + 5
+    assert deadlines.at(6) == 10
+    deadlines.at(10)
+    assert deadlines.struck[1:] == [("b", TaskTimeout)]
 
 
-def test_closing_forgets_all(deadlines: Watched) -> None:
-    task = a_task()
-    deadlines.arm(task, 5)
-    deadlines.close()
-    assert deadline_of(task) is None
-
-
-def test_the_thread_strikes_by_itself() -> None:
+def test_the_thread_strikes_by_itself_and_looks_sooner_for_a_shorter_one() -> None:
     struck = threading.Event()
+    far, near = a_task("far", 3600), a_task("near", 0.01)
+    running: list[Task] = [far]
 
     def strike(task: Task, exception: type[BaseException]) -> bool:
+        assert (task, exception) == (near, TaskTimeout)
         struck.set()
         return True
 
-    deadlines = Deadlines(strike, lambda task: True)
+    deadlines = Deadlines(lambda: running, strike, lambda task: True)
     try:
-        far, near = a_task("far"), a_task("near")
-        with deadlines.arm(far, 3600), deadlines.arm(near, 0.01):
-            assert struck.wait(10)
-            deadline = deadline_of(near)
-            assert deadline is not None
-            assert deadline.struck is TaskTimeout
+        deadlines.expect(3600)
+        begin(far)
+        deadlines.expect(0.01)
+        begin(near)
+        running.append(near)
+        assert struck.wait(60)
+        deadline = deadline_of(near)
+        assert deadline is not None
+        assert deadline.struck is TaskTimeout
     finally:
         deadlines.close()
+    assert deadlines._thread is not None
+    deadlines._thread.join(60)
+    assert not deadlines._thread.is_alive()
