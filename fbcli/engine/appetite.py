@@ -16,6 +16,7 @@ MOST_MESSAGES = 5000
 MOST_BYTES = 64 * 1024 * 1024
 BRISK_SECONDS = 0.001
 """Calls shorter than this are handed over and settled in bulk."""
+AHEAD_SECONDS = 0.003
 WINDOW = 0.05
 """Seconds over which throughput is measured."""
 
@@ -41,6 +42,10 @@ class Appetite:
         if room < goal // 4 and in_hand > 2 * slots:
             return 0  # not worth a round trip yet
         return max(0, min(room, BATCH))
+
+    def ahead(self) -> int:
+        """Return how many calls beyond the slots may be handed over at their time: they start within milliseconds all the same."""
+        return int(self._rate * AHEAD_SECONDS) if self.brisk else 0
 
     def goal(self, slots: int) -> int:
         """Return how many messages to hold."""

@@ -271,7 +271,8 @@ class Intake:
             self._pool.submit(tasks)
 
     def _free(self) -> int:
-        return self._pool.size - self._pool.pending() - self._pool.busy()
+        """Return how many can start at once, or as good as."""
+        return self._pool.size + self.appetite.ahead() - self._pool.pending() - self._pool.busy()
 
     def _start(self, now: float) -> None:
         """Hand over what was held until it could start: batches that are full, and what is paced when its time has come, then

@@ -2,7 +2,8 @@
 
     fb:marks:{:<space>}                  zset    key -> until when it is done ("inf" for ever)
     fb:claims:{:<space>}:owners          zset    owner -> until when its claims live
-    fb:claims:{:<space>}:totals          hash    key -> how many claims are on it, and an owner that had one of them: "2 owner"
+    fb:claims:{:<space>}:totals          hash    key -> "=owner": one claim, and it is the owner's (nearly all are so);
+                                                 or how many claims are on it, and an owner that had one of them: "2 owner"
     fb:claims:{:<space>}:held:<owner>    hash    key -> how many of them are the owner's
 
 Whoever removes an owner subtracts, in the same step, what it held. (The colon: a tag must not be empty.)
@@ -48,9 +49,12 @@ local function write(hash, changes)
   if #gone > 0 then redis.call('HDEL', hash, unpack(gone)) end
 end
 
+local alone = '=' .. owner
 local function parse(total)
-  local count, name = string.match(total or '0 ', '^(%d+) (.*)$')
-  return tonumber(count), name
+  if not total then return 0, '' end
+  local count, name = string.match(total, '^(%d+) (.*)$')
+  if count then return tonumber(count), name end
+  return 1, string.sub(total, 2)
 end
 
 -- Take so many claims off the totals of names.
@@ -65,7 +69,7 @@ end
 """
 
 _FREE = """
-local function free(names)
+local function free_shared(names)
   local before, after, counts = read(held, names), {}, {}
   for _, key in ipairs(names) do
     local count = tonumber(before[key] or 0)
@@ -78,6 +82,17 @@ local function free(names)
   for key in pairs(counts) do freed[#freed + 1] = key end
   subtract(freed, counts)
   write(held, after)
+end
+
+local function free(names)
+  local total, removed, shared = read(totals, names), {}, {}
+  for _, key in ipairs(names) do
+    if total[key] == alone then total[key], removed[key] = false, false
+    elseif total[key] then shared[#shared + 1] = key end
+  end
+  write(totals, removed)
+  write(held, removed)
+  free_shared(shared)
 end
 """
 
@@ -140,14 +155,18 @@ end
 drop(dead, all)
 local limit, names, answers = tonumber(ARGV[3]), {{unpack(ARGV, 4)}}, {{}}
 local ends = redis.call('ZMSCORE', marks, unpack(names))
-local total, mine, new_total, new_mine = read(totals, names), read(held, names), {{}}, {{}}
+local total, new_total, new_mine = read(totals, names), {{}}, {{}}
 for i, key in ipairs(names) do
   if ends[i] and tonumber(ends[i]) > now then answers[i] = 0
+  elseif not total[key] and limit > 0 then
+    total[key], new_total[key], new_mine[key] = alone, alone, 1
+    answers[i] = 1
   else
     local count = parse(total[key])
     if count < limit then
-      total[key], mine[key] = count + 1 .. ' ' .. owner, (mine[key] or 0) + 1
-      new_total[key], new_mine[key] = total[key], mine[key]
+      total[key] = count + 1 .. ' ' .. owner
+      new_total[key] = total[key]
+      new_mine[key] = (new_mine[key] or redis.call('HGET', held, key) or 0) + 1
       answers[i] = 1
     else answers[i] = '' end
   end

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 from fbcli.stores.base import Claim
+
+_GRANTED, _DONE = Claim("granted"), Claim("done")
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS store_owners (
@@ -22,17 +25,18 @@ CREATE INDEX IF NOT EXISTS store_marks_by_expiry ON store_marks (ends) WHERE end
 """
 """Whoever removes an owner removes, in the same transaction, its claims."""
 
-_LOOK = """
-SELECT SUM(count), MIN(owner), EXISTS (
-    SELECT 1 FROM store_marks WHERE space = :space AND key = :key AND (ends IS NULL OR ends > :now)
-) FROM store_claims WHERE space = :space AND key = :key
-"""
+AT_ONCE = 500
+"""How many keys are asked about in one statement."""
+
+_MARKED = "SELECT key FROM store_marks WHERE space = ? AND key IN ({keys}) AND (ends IS NULL OR ends > ?)"
+_CLAIMED = "SELECT key, owner, count FROM store_claims WHERE space = ? AND key IN ({keys})"
+_OWN = "SELECT key, count FROM store_claims WHERE space = ? AND key IN ({keys}) AND owner = ?"
+_LOWER = "UPDATE store_claims SET count = ? WHERE space = ? AND key = ? AND owner = ?"
+_REMOVE = "DELETE FROM store_claims WHERE space = ? AND key IN ({keys}) AND owner = ?"
 _GRANT = """
-INSERT INTO store_claims VALUES (:space, :key, :owner, 1)
+INSERT INTO store_claims VALUES (?, ?, ?, 1)
 ON CONFLICT (space, key, owner) DO UPDATE SET count = count + 1
 """
-_FREE = "UPDATE store_claims SET count = count - 1 WHERE space = ? AND key = ? AND owner = ?"
-_FREED = "DELETE FROM store_claims WHERE space = ? AND key = ? AND owner = ? AND count <= 0"
 _SWEEP_MARKS = """
 DELETE FROM store_marks WHERE (space, key) IN (SELECT space, key FROM store_marks WHERE ends <= ? LIMIT ?)
 """
@@ -44,17 +48,26 @@ def claim(
     """See `Store.claim`."""
     sweep(connection, now, space)
     connection.execute("INSERT OR REPLACE INTO store_owners VALUES (?, ?, ?)", (space, owner, now + lease))
-    answers = []
+    done: set[str] = set()
+    holders: dict[str, str] = {}
+    totals: Counter[str] = Counter()
+    for part, marks in _asked(keys):
+        done.update(key for (key,) in connection.execute(_MARKED.format(keys=marks), (space, *part, now)))
+        for key, holder, count in connection.execute(_CLAIMED.format(keys=marks), (space, *part)):
+            totals[key] += count
+            holders[key] = holder
+    answers, granted = [], []
     for key in keys:
-        row = {"space": space, "key": key, "owner": owner, "now": now}
-        total, holder, done = connection.execute(_LOOK, row).fetchone()
-        if done:
-            answers.append(Claim("done"))
-        elif (total or 0) < limit:
-            connection.execute(_GRANT, row)
-            answers.append(Claim("granted"))
+        if key in done:
+            answers.append(_DONE)
+        elif totals[key] < limit:
+            totals[key] += 1
+            holders[key] = owner
+            granted.append((space, key, owner))
+            answers.append(_GRANTED)
         else:
-            answers.append(Claim("busy", holder or ""))
+            answers.append(Claim("busy", holders.get(key, "")))
+    connection.executemany(_GRANT, granted)
     return answers
 
 
@@ -66,9 +79,13 @@ def keep(connection: sqlite3.Connection, now: float, spaces: Sequence[str], owne
 
 def free(connection: sqlite3.Connection, space: str, keys: Sequence[str], owner: str) -> None:
     """See `Store.free`."""
-    rows = [(space, key, owner) for key in keys]
-    connection.executemany(_FREE, rows)
-    connection.executemany(_FREED, rows)
+    wanted = Counter(keys)
+    for part, marks in _asked(list(wanted)):
+        held = connection.execute(_OWN.format(keys=marks), (space, *part, owner))
+        left = {key: count - wanted[key] for key, count in held}
+        connection.executemany(_LOWER, [(count, space, key, owner) for key, count in left.items() if count > 0])
+        gone = [key for key, count in left.items() if count <= 0]
+        connection.execute(_REMOVE.format(keys=_marks(gone)), (space, *gone, owner))
 
 
 def drop(connection: sqlite3.Connection, owners: Sequence[tuple[str, str]]) -> None:
@@ -108,3 +125,14 @@ def sweep(connection: sqlite3.Connection, now: float, space: str | None = None) 
 def sweep_marks(connection: sqlite3.Connection, now: float, most: int) -> None:
     """Remove up to `most` expired marks."""
     connection.execute(_SWEEP_MARKS, (now, most))
+
+
+def _asked(keys: Sequence[str]) -> Iterator[tuple[Sequence[str], str]]:
+    """Yield keys in parts that one statement can take, each with its placeholders."""
+    for start in range(0, len(keys), AT_ONCE):
+        part = keys[start : start + AT_ONCE]
+        yield part, _marks(part)
+
+
+def _marks(keys: Sequence[str]) -> str:
+    return ",".join("?" * len(keys))
