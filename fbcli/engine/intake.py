@@ -24,6 +24,7 @@ from fbcli.engine.flow import Flow
 from fbcli.engine.lifecycle import interrupted
 from fbcli.engine.reception import Reception
 from fbcli.engine.settler import Settler, release
+from fbcli.engine.solitude import Solitude
 from fbcli.engine.tally import Tally
 from fbcli.errors import Unavailable
 from fbcli.pools.base import Pool
@@ -85,6 +86,7 @@ class Intake:
         self._ready: deque[Any] = deque()
         self._ended: deque[Any] = deque()
         self._reception = reception(self._ended.append)
+        self._solitude = Solitude()
         self._unsettled: list[Task] = []
         self._waiting = False
         self._stirred = False
@@ -217,7 +219,7 @@ class Intake:
         if now < self._retry_at:
             return 0, min(wait, self._retry_at - now)
         limit, unit = 0, self._gatherer.size if self._gatherer else 1
-        if not (self.stopping or self._quiet or self._unsettled or self._reception.stuck):
+        if not (self.stopping or self._quiet or self._unsettled or self._reception.stuck or self._solitude.task):
             limit = self.appetite.room(self.in_hand - self._reception.held, self._pool.size * unit)
         started = self._pool.busy() + self._pool.pending() if self._flow.paces else 0
         room, again = self._flow.fetchable(now, started * unit, unit)
@@ -233,6 +235,8 @@ class Intake:
             wait = min(wait, LEVEL_PERIOD)
         if self._left is not None:
             limit = min(limit, self._left - self.in_hand)
+        if self._solitude.careful:
+            limit = min(limit, 1)
         return max(0, limit), wait
 
     # from the broker to the pool
@@ -240,6 +244,7 @@ class Intake:
     def _receive(self, deliveries: list[Delivery]) -> None:
         self.in_hand += len(deliveries)
         self.appetite.weigh(deliveries)
+        self._solitude.careful = False
         try:
             tasks = self._reception.receive(deliveries)
         except Unavailable as error:
@@ -263,6 +268,9 @@ class Intake:
             self._submit(tasks, now)
 
     def _submit(self, tasks: list[Task], now: float) -> None:
+        if self._reception.suspicious and (others := self._solitude.choose(tasks)) is not None:
+            self._release([*others, *self._unstarted(), *self._reception.take_back()])
+            return
         if self._gatherer is not None:
             self._gatherer.add(tasks, now)
         elif self._flow.paces:
@@ -279,6 +287,9 @@ class Intake:
         only into a free slot, so that it starts then and not later."""
         if self._gatherer is not None:
             self._ready.extend(self._gatherer.ready(now))
+        if self._solitude.waits and self.in_hand == 1:
+            task = self._solitude.begin()
+            self._ready.append(task if self._gatherer is None else Bundle([task]))
         if not self._ready:
             return
         if not self._flow.paces:
@@ -302,13 +313,15 @@ class Intake:
 
     def _return_unstarted(self) -> None:
         """Give back what was fetched and has not started: others may have room for it."""
-        unstarted = self._unstarted() + self._reception.take_back()
+        self._release([*self._unstarted(), *self._reception.take_back(), *self._solitude.take_back()])
+
+    def _release(self, unstarted: list[Task]) -> None:
         if unstarted:
             self._ended.extend(release(task) for task in unstarted)
             self._close(self._clock.monotonic())
 
     def _sift_unstarted(self) -> None:
-        tasks = self._reception.sift(self._unstarted())
+        tasks = self._reception.sift([*self._unstarted(), *self._solitude.take_back()])
         if tasks:
             self._submit(tasks, self._clock.monotonic())
 
@@ -350,6 +363,7 @@ class Intake:
         self._count(batch)
         self._flow.learn(batch, now)
         self._cancel.learn(batch)
+        self._solitude.learn(batch)
         if late:
             self._tally.counts.late += len(late)
             log.warning("%d outcomes came too late: the lease had been lost, and others carry these messages out", len(late))

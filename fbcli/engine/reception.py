@@ -54,6 +54,8 @@ class Reception:
         self._unasked: list[Task] = []
         """Not judged yet, since the store could not be reached."""
         self._ask_at = 0.0
+        self.suspicious = False
+        """Whether there were messages that have been delivered as often as they may be."""
 
     @property
     def held(self) -> int:
@@ -71,6 +73,7 @@ class Reception:
         add, refuse, plan = tasks.append, self._plan.signature.refuse, self._plan
         cap, converts = plan.options.max_deliveries, plan.signature.converts
         special = bool(plan.admissions)
+        self.suspicious &= bool(self.held)
         for delivery in deliveries:
             try:
                 arguments, extra = decode(delivery.body)
@@ -83,10 +86,12 @@ class Reception:
                 if converts:
                     arguments = plan.signature.convert(arguments)
                 task = Task(delivery, task_id, arguments, extra, plan)
-                if delivery.deliveries > cap:
-                    raise BadMessage(
-                        f"delivered {delivery.deliveries - 1} times, and each time its worker died before it was settled"
-                    )
+                if delivery.deliveries >= cap:
+                    if delivery.deliveries > cap:
+                        raise BadMessage(
+                            f"delivered {delivery.deliveries - 1} times, and each time its worker died before it was settled"
+                        )
+                    self.suspicious = True
                 if not extra.keys() <= PLAIN_EXTRA:
                     special |= self._set_apart(task)
                 add(task)

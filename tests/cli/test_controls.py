@@ -71,6 +71,15 @@ def stubborn(n: int = 0) -> None:
     note("end", n)
 
 
+def deadly(n: int = 0, kills: bool = False) -> None:
+    """Ends its whole process, or takes its time."""
+    note("begin", n)
+    if kills:
+        os.kill(os.getpid(), 9)
+    time.sleep(0.3)
+    note("end", n)
+
+
 def hoard(n: int = 0, megabytes: int = 10) -> None:
     note("begin", n)
     kept.append(bytearray(os.urandom(1 << 20) * megabytes))
@@ -486,3 +495,19 @@ def test_config_show_says_where_a_control_comes_from(plain: Shell) -> None:
     assert (rows["max_per_key"]["value"], rows["max_per_key"]["source"]) == ("n=2", 'fb.toml [tasks."jobs:work"]')
     assert rows["window"]["value"] == "22:00-06:00"
     assert rows["qps_scope"]["source"] == "built-in"
+
+
+def test_only_the_message_that_kills_its_workers_is_blamed_for_it(shop: Shell) -> None:
+    shop.ok("push", "jobs:deadly", "n=0", "kills=true")
+    push(shop, "deadly", range(1, 9))
+    options = ("--concurrency", "5", "--prefetch", "5", "--max-deliveries", "3", "--heartbeat", "0.5")
+    for _ in range(3):
+        with Consuming(shop, "jobs:deadly", *options) as consumer:
+            wait_until(lambda consumer=consumer: consumer.process.poll() is not None, "it to be killed by its task")  # type: ignore[misc]
+            assert consumer.process.returncode == -signal.SIGKILL
+    with Consuming(shop, "jobs:deadly", *options) as consumer:
+        consumer.until(lambda: size(shop, "deadly") == Size(0, 0, 0), "all to be settled")
+    assert {note.n for note in notes(shop, "end")} == set(range(1, 9))
+    (letter,) = bodies(shop, "deadly", dead=True)
+    assert letter["n"] == 0
+    assert "its worker died" in letter["extra"]["dead"]["reason"]
