@@ -12,9 +12,23 @@ from collections.abc import Sequence
 from time import monotonic
 
 from fbcli.engine.current import running
-from fbcli.engine.lifecycle import Life, adrive, begin, cut_off, drive, failed, failure_of, interrupted, life, meant, succeed
+from fbcli.engine.lifecycle import (
+    Life,
+    adrive,
+    begin,
+    cut_off,
+    drive,
+    failed,
+    failure_of,
+    interrupted,
+    judge,
+    life,
+    meant,
+    succeed,
+)
 from fbcli.engine.plan import Plan
-from fbcli.task import RELEASED, RUNNING, Task
+from fbcli.errors import TaskCancelled
+from fbcli.task import CANCELLED, RELEASED, RUNNING, Task
 
 log = logging.getLogger("fbcli.task")
 
@@ -22,13 +36,15 @@ log = logging.getLogger("fbcli.task")
 class Bundle:
     """Tasks that are carried out together. To a pool it is one task; `task_id` is that of the task it is working on."""
 
-    __slots__ = ("arguments", "interrupted", "plan", "seconds", "task", "task_id", "tasks", "whole")
+    __slots__ = ("arguments", "interrupted", "plan", "seconds", "task", "task_id", "tasks", "unwanted", "whole")
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         self.tasks = tasks
         self.plan: Plan = tasks[0].plan
         self.interrupted: type[BaseException] | None = None
         self.seconds = 0.0
+        self.unwanted: frozenset[str] = frozenset()
+        """Ids of those of its tasks that have been cancelled."""
         self.all()
 
     def all(self) -> None:
@@ -53,21 +69,23 @@ class Bundle:
         return self.tasks
 
     def given_up(self, error: BaseException | None) -> None:
-        """Note the outcomes when its call is left behind (`error`: as of `interrupted`): of what it was working on. What has an outcome
-        keeps it, and what it would have tried next goes back."""
+        """Note the outcomes when its call is left behind: it ran too long or (`error`) was cancelled. What has an outcome keeps it, and
+        what else it would have tried goes back."""
         for task in self.tasks:
             if task.state != RUNNING:
                 continue
-            if self.whole:
-                task.attempt += 1
-            if self.whole or task is self.task:
-                interrupted(task, error)
+            if task.task_id in self.unwanted:
+                interrupted(task, TaskCancelled())
+            elif error is None and (self.whole or task is self.task):
+                task.attempt += self.whole
+                interrupted(task)
             else:
                 task.state = RELEASED
 
     def __copy__(self) -> Bundle:
         """Return it as it stands, for a call that is left behind and may still change this one."""
         copied = Bundle([copy.copy(task) for task in self.tasks])
+        copied.unwanted = self.unwanted
         if not self.whole:
             copied.only(copied.tasks[[task is self.task for task in self.tasks].index(True)])
         return copied
@@ -93,9 +111,17 @@ def bundle_life(bundle: Bundle) -> Life:
         except BaseException as error:  # noqa: BLE001  whatever a batch raises, its tasks have their say
             failed(bundle.task)
             failure = failure_of(error, plan)
-            log.warning(
-                "a batch of %d failed: %s: %s; trying its messages one by one", len(tasks), failure.error_type, failure.error
-            )
+            if bundle.unwanted:
+                log.info(
+                    "a batch of %d was interrupted, since some of it was cancelled; trying the rest one by one", len(tasks)
+                )
+            else:
+                log.warning(
+                    "a batch of %d failed: %s: %s; trying its messages one by one",
+                    len(tasks),
+                    failure.error_type,
+                    failure.error,
+                )
         else:
             each = value if isinstance(value, list) and len(value) == len(tasks) else [value] * len(tasks)
             for task, own in zip(tasks, each, strict=True):
@@ -103,11 +129,17 @@ def bundle_life(bundle: Bundle) -> Life:
                 succeed(task, own)
             return
     for task in tasks:
-        if task.state == RUNNING:
-            bundle.only(task)
-            yield from life(task)
-            if isinstance(task.value, list) and len(task.value) == 1:
-                task.value = task.value[0]
+        if task.state != RUNNING:
+            continue
+        if task.task_id in bundle.unwanted:
+            judge(task, TaskCancelled())
+            continue
+        bundle.only(task)
+        yield from life(task)
+        if isinstance(task.value, list) and len(task.value) == 1:
+            task.value = task.value[0]
+        if task.state == CANCELLED and bundle.unwanted and task.task_id not in bundle.unwanted:
+            task.state = RELEASED  # the interrupt was meant for the one before
 
 
 def run_bundle(bundle: Bundle) -> None:

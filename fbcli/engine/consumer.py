@@ -21,7 +21,7 @@ from fbcli.controls.breaker import Breaker
 from fbcli.controls.cancel import Cancel
 from fbcli.controls.claims import LEASE_BEATS as CLAIM_BEATS
 from fbcli.controls.pause import Pause
-from fbcli.controls.timeout import Deadlines
+from fbcli.controls.timeout import Deadlines, deadline_of
 from fbcli.controls.window import Window
 from fbcli.engine.bundle import Bundle, Gatherer
 from fbcli.engine.callables import awaitable_call, plain_call
@@ -324,10 +324,18 @@ class Consumer:
         if self._cancel.set(news.cancels) and self._intake is not None:
             self._intake.sift()
         if self._cancel.wanted:
-            for task in self._in_pool():
-                if task.task_id in self._cancel.wanted and type(task) is not Bundle:
-                    self._deadlines.strike_now(task, TaskCancelled)
+            for item in self._in_pool():
+                if self._is_unwanted(item):
+                    self._deadlines.strike_now(item, TaskCancelled)
         self._end_cancels()
+
+    def _is_unwanted(self, item: Any) -> bool:
+        """Whether what a task or bundle is working on has been cancelled."""
+        wanted = self._cancel.wanted
+        if type(item) is not Bundle:
+            return item.task_id in wanted
+        item.unwanted |= wanted.intersection(task.task_id for task in item.tasks)
+        return bool(item.unwanted) if item.whole else item.task_id in item.unwanted
 
     def _end_cancels(self) -> None:
         """Tell the store which requests have been served."""
@@ -378,7 +386,8 @@ class Consumer:
         if abandoned is None:
             return False
         assert self._intake is not None
-        cancelled = task.task_id in self._cancel.wanted
+        deadline = deadline_of(abandoned)
+        cancelled = deadline is not None and deadline.cancelled
         error = TaskCancelled() if cancelled else None
         if type(abandoned) is Bundle:
             abandoned.given_up(error)

@@ -47,6 +47,14 @@ def rows(rows: list) -> list:
     return [row["n"] * 2 for row in rows]
 
 
+def slow_rows(rows: list) -> None:
+    """Takes for ever for several, and no time for one."""
+    note("batch", len(rows))
+    while len(rows) > 1:
+        time.sleep(0.01)
+    note("row", rows[0]["n"])
+
+
 def verdict(n: int = 0, how: str = "") -> str:
     note("begin", n)
     if how == "retry" and current().attempt < 3:
@@ -384,6 +392,19 @@ def test_a_failed_batch_is_tried_one_by_one(shop: Shell) -> None:
     alone = result(shop, "alone")
     assert alone is not None
     assert alone.value == 42, "a batch of one is a batch, too"
+
+
+@pytest.mark.parametrize("mode", ["threads", "process"])
+def test_a_message_of_a_running_batch_can_be_cancelled(shop: Shell, mode: str) -> None:
+    push(shop, "slow_rows", range(4))
+    with Consuming(shop, "jobs:slow_rows", "--batch", "4", "--mode", mode, "--results", "--retries", "0") as consumer:
+        consumer.until(lambda: [note.n for note in notes(shop, "batch")] == [4], "the batch to run")
+        shop.ok("cancel", "t0", "t2")
+        consumer.until(lambda: size(shop, "slow_rows") == Size(0, 0, 0), "all to be settled")
+        assert consumer.stop() == 0
+    assert sorted(note.n for note in notes(shop, "row")) == [1, 3]
+    states = [saved.state for n in range(4) if (saved := result(shop, f"t{n}")) is not None]
+    assert states == ["cancelled", "succeeded", "cancelled", "succeeded"]
 
 
 def test_a_function_with_batches_takes_any_arguments_at_push(plain: Shell) -> None:

@@ -21,7 +21,7 @@ from fbcli.engine.callables import awaitable_call, plain_call
 from fbcli.engine.consumer import Consumer
 from fbcli.engine.plan import Plan
 from fbcli.engine.work import Work
-from fbcli.errors import DeadLetter
+from fbcli.errors import DeadLetter, TaskCancelled
 from fbcli.stores import open_store
 from fbcli.task import CANCELLED, FAILED, RELEASED, RETRY, RUNNING, SUCCEEDED
 from tests.engine.workbench import ids, options, plan, tasks
@@ -228,6 +228,39 @@ class TestLeftBehind:
         left.given_up(None)
         assert [task.state for task in left.tasks] == [SUCCEEDED, RETRY, RELEASED]
         assert [task.attempt for task in left.tasks] == [0, 1, 0]
+
+
+class TestCancelled:
+    def test_those_that_are_not_wanted_any_more_are_left_out(self) -> None:
+        calls: list[str] = []
+
+        def work(rows: Rows) -> None:
+            calls.append(names(rows))
+            if len(rows) > 1:
+                raise TaskCancelled
+
+        bundle = bundle_of(work, "a", "b", "c", retries=0)
+        bundle.unwanted = frozenset("b")
+        run_bundle(bundle)
+        assert calls == ["abc", "a", "c"]
+        assert [task.state for task in bundle.tasks] == [SUCCEEDED, CANCELLED, SUCCEEDED]
+
+    def test_an_interrupt_that_hits_the_next_one_costs_it_nothing(self) -> None:
+        def work(rows: Rows) -> None:
+            if names(rows) != "c":
+                raise TaskCancelled
+
+        bundle = bundle_of(work, "a", "b", "c", retries=0)
+        bundle.unwanted = frozenset("b")
+        run_bundle(bundle)
+        assert [task.state for task in bundle.tasks] == [RELEASED, CANCELLED, SUCCEEDED]
+
+    def test_a_batch_that_does_not_react_goes_back_without_them(self) -> None:
+        left = bundle_of(many, "a", "b", retries=0)
+        left.unwanted = frozenset("b")
+        left.given_up(TaskCancelled())
+        assert [task.state for task in left.tasks] == [RELEASED, CANCELLED]
+        assert [task.attempt for task in left.tasks] == [0, 0]
 
 
 @pytest.fixture
