@@ -28,7 +28,9 @@ class Row(msgspec.Struct, frozen=True):
     queue: str
     address: str
     state: str
-    """starting, running, paused, draining, stopped, or trouble."""
+    """starting, running, paused, closed, tripped, draining, stopped, or trouble."""
+    note: str
+    """Why no work is taken, for a person."""
     trouble: str
     processes: int
     done: int
@@ -182,6 +184,7 @@ def _row(queue: str, lines: Sequence[_Line], elapsed: float) -> Row:
         queue=queue,
         address=" ".join(addresses),
         state="trouble" if trouble else _state(living),
+        note=next((snapshot.note for snapshot in living if snapshot.note), ""),
         trouble=trouble,
         processes=len({worker for line in lines for worker in line.workers}),
         done=total.done,
@@ -207,8 +210,9 @@ def _state(living: Sequence[Snapshot]) -> str:
     states = {snapshot.state for snapshot in living}
     if "draining" in states:
         return "draining"
-    if any(snapshot.paused for snapshot in living):
-        return "paused"
+    shut = states - {"new", "running", "stopped"}
+    if shut:
+        return min(shut)
     return "running" if "running" in states else "starting" if states else "stopped"
 
 

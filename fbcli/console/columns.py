@@ -60,8 +60,8 @@ class Table:
         drawn.append(Text("─" * min(width, sum(widths.values()) + GAP * (len(shown) - 1)), style="dim"))
         for row in every:
             drawn.append(self._line([(column, cells[id(row)][column.heading], column.style(row)) for column in shown], widths))
-            if row.trouble and row is not total:
-                drawn.append(cut(Text(f"  {visible(row.trouble)}", style="red"), width))
+            if (below := row.trouble or row.note) and row is not total:
+                drawn.append(cut(Text(f"  {visible(below)}", style="red" if row.trouble else "yellow"), width))
         return [cut(line, width) for line in drawn]
 
     def _fit(self, rows: Sequence[Row], width: int) -> tuple[list[Column], Mapping[str, int]]:

@@ -26,7 +26,7 @@ REFRESH = 0.25
 HINT = "Ctrl-C stops: finishes what runs, again: now"
 DRAINING = "Stopping: finishing what runs. Ctrl-C: now"
 
-STATES = {"running": "green", "paused": "yellow", "draining": "yellow", "trouble": "bold red"}
+STATES = {"running": "green", "trouble": "bold red"} | dict.fromkeys(("paused", "closed", "tripped", "draining"), "yellow")
 
 
 def _milliseconds(value: float | None) -> str:
@@ -137,7 +137,7 @@ class LiveView:
         width, height = self.console.size
         heading = cut(Text(self._address, style="bold"), max(LEAST_NAME, width // 2))
         heading.append(f" · {duration(int(elapsed))}{self._count(total)} · {self._where}", style="not bold")
-        room = max(1, height - 8 - sum(bool(row.trouble) for row in rows))
+        room = max(1, height - 8 - sum(bool(row.trouble or row.note) for row in rows))
         shown, hidden = rows[:room], rows[room:]
         table = self._table.lines(shown, _if_many(rows, total), width) or [Text("starting", style="dim")]
         if hidden:

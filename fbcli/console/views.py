@@ -111,7 +111,7 @@ def status_line(row: Row) -> str:
     if row.empty_in:
         parts.append(f"empty in {duration(row.empty_in)}")
     if row.state != "running":
-        parts.append(f"{row.state}: {row.trouble}" if row.trouble else row.state)
+        parts.append(": ".join(filter(None, [row.state, row.trouble or row.note])))
     return f"{row.queue}: {', '.join(parts)}"
 
 

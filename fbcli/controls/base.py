@@ -32,8 +32,17 @@ OPEN = Opening(1 << 30)
 """No limit."""
 
 
+class Shut(NamedTuple):
+    """What a closed gate says to people."""
+
+    state: str
+    """One word, as a state of the consumer."""
+    note: str = ""
+    """Until when, or what next."""
+
+
 class Gate(ABC):
-    """Governs the flow of one queue in one process. Called by the intake's thread only."""
+    """Governs the flow of one queue in one process. Called by the intake's thread only, but for `shut`."""
 
     paces = False
     """Whether it governs starts too: then tasks are handed over only at their time and into a free slot."""
@@ -52,6 +61,10 @@ class Gate(ABC):
     def closed(self, now: float) -> bool:
         """Whether nothing may be held at all: what was fetched and has not started goes back."""
         return False
+
+    def shut(self, now: float) -> Shut | None:
+        """What to tell people while no work, or hardly any, is taken; None: it is. From any thread."""
+        return None
 
     def learn(self, tasks: Sequence[Task], now: float) -> None:  # noqa: B027  most gates do not care
         """Take note of outcomes: tasks that have been settled."""

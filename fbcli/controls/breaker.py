@@ -6,8 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 
-from fbcli.clock import SYSTEM, Clock
-from fbcli.controls.base import OPEN, Gate, Opening
+from fbcli.controls.base import OPEN, Gate, Opening, Shut
 from fbcli.options import Threshold
 from fbcli.task import FAILED, RETRY, SUCCEEDED, Task
 
@@ -24,20 +23,13 @@ class Breaker(Gate):
     cancelled, and not `DeadLetter`, which is the function's own verdict on a message.
     """
 
-    def __init__(self, threshold: Threshold, clock: Clock = SYSTEM) -> None:
+    def __init__(self, threshold: Threshold) -> None:
         self._threshold = threshold
-        self._clock = clock
         self._failed: deque[float] = deque(maxlen=threshold.failures)
         """When the last attempts failed (monotonic seconds): so many as may not lie within the time."""
         self._until: float | None = None
         """Up to when the circuit is open (monotonic seconds), and on trial after; None: it is closed."""
         self._on_trial = False
-
-    @property
-    def open_until(self) -> float | None:
-        """When the next call is tried (Unix seconds; in the past while it is being tried); None: all is well."""
-        until = self._until
-        return None if until is None else self._clock.now() + until - self._clock.monotonic()
 
     def fetchable(self, now: float) -> Opening:
         if self._until is None:
@@ -53,6 +45,13 @@ class Breaker(Gate):
             self._on_trial = True
             log.info("trying one call")
         return False
+
+    def shut(self, now: float) -> Shut | None:
+        until = self._until
+        if until is None:
+            return None
+        next_step = f"tries a call in {until - now:.0f} s" if now < until else "trying one call"
+        return Shut("tripped", f"too many calls failed; {next_step}")
 
     def learn(self, tasks: Sequence[Task], now: float) -> None:
         for task in tasks:

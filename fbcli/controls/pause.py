@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fbcli.controls.base import NEVER, OPEN, Gate, Opening
+from fbcli.controls.base import NEVER, OPEN, Gate, Opening, Shut
 
 _CLOSED = Opening(0)
 
@@ -35,3 +35,9 @@ class Pause(Gate):
 
     def closed(self, now: float) -> bool:
         return self.until is not None and now < self.until
+
+    def shut(self, now: float) -> Shut | None:
+        until = self.until
+        if until is None or now >= until:
+            return None
+        return Shut("paused", "" if until == NEVER else f"goes on in {until - now:.0f} s")

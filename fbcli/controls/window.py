@@ -6,7 +6,7 @@ import logging
 from datetime import datetime
 
 from fbcli.clock import SYSTEM, Clock
-from fbcli.controls.base import OPEN, Gate, Opening
+from fbcli.controls.base import OPEN, Gate, Opening, Shut
 from fbcli.windows import Hours, find_zone
 
 log = logging.getLogger("fbcli.consumer")
@@ -37,6 +37,9 @@ class Window(Gate):
         if now >= self._look_at:
             self._look(now)
         return not self._open
+
+    def shut(self, now: float) -> Shut | None:
+        return None if self._open else Shut("closed", f"its hours {self._prospect(self._clock.now())}")
 
     def opens_at(self, at: float) -> float | None:
         """Return when it is open next (Unix seconds): `at` itself when it is open then, None when never."""

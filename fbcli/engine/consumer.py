@@ -79,7 +79,7 @@ class Consumer:
         self._clock = clock
         self._slots = slots_of(work.mode, work.options)
         self._pause = Pause()
-        self._gates: list[Gate] = [self._pause]
+        self._flow = Flow()
         self._cancel = Cancel()
         self._inbox: Inbox
         self._intake: Intake | None = None
@@ -148,7 +148,8 @@ class Consumer:
 
     def snapshot(self) -> Snapshot:
         """Return the state of this moment. From any thread."""
-        intake, now = self._intake, self._clock.monotonic()
+        intake = self._intake
+        shut = self._flow.shut(self._clock.monotonic()) if self.state == "running" else None
         return Snapshot(
             queue=self.work.queue,
             address=self.work.address,
@@ -156,8 +157,8 @@ class Consumer:
             in_flight=0 if intake is None else intake.in_hand,
             running=len(self.running()),
             concurrency=self.concurrency,
-            paused=any(gate.closed(now) for gate in self._gates),
-            state=self.state,
+            state=shut.state if shut else self.state,
+            note=shut.note if shut else "",
             trouble=self.trouble if intake is None else intake.trouble,
             seconds=list(self.tally.seconds),
             unfinished=0 if intake is None else intake.unfinished,
@@ -178,14 +179,13 @@ class Consumer:
 
     def _serve(self) -> None:
         work, options = self.work, self.work.options
-        self._gates = self._standing_gates()
+        gates = self._standing_gates()
         self._pools.check(work)
         inbox = self._open_inbox(options.prefetch or self._slots, options.heartbeat * LEASE_BEATS)
         if inbox is None:
             return
         self._inbox = inbox
         planner = self._planner()
-        flow = Flow()
 
         def reception(ended: Callable[[Any], None]) -> Reception:
             room = max(1, self._slots // 2)
@@ -195,7 +195,7 @@ class Consumer:
             inbox=inbox,
             settler=Settler(work.queue, work.broker, inbox, work.store, self._clock),
             reception=reception,
-            flow=flow,
+            flow=self._flow,
             cancel=self._cancel,
             tally=self.tally,
             prefetch=options.prefetch,
@@ -210,8 +210,8 @@ class Consumer:
             work.queue,
             options,
             slots=self._slots,
-            gates=self._gates,
-            flow=flow,
+            gates=gates,
+            flow=self._flow,
             resize=intake.resize,
             wake=intake.wake,
             store=work.store,
@@ -250,11 +250,11 @@ class Consumer:
     def _standing_gates(self) -> list[Gate]:
         """Return the gates that hold whatever `fb limit` says. Raises `BadSetting`."""
         options = self.work.options
-        gates = self._gates.copy()
+        gates: list[Gate] = [self._pause]
         if options.window or options.not_between:
             gates.append(Window(options.window, options.not_between, options.tz, self._clock))
         if options.breaker is not None:
-            gates.append(Breaker(options.breaker, self._clock))
+            gates.append(Breaker(options.breaker))
         return gates
 
     def _planner(self) -> Planner:
@@ -350,7 +350,8 @@ class Consumer:
         report["running"] = [task.task_id for task in self.running()[:MOST_REPORTED]]
         report["address"] = self.work.address
         report["concurrency"] = self.concurrency
-        report["state"] = self.state
+        shut = self._flow.shut(self._clock.monotonic())
+        report["state"] = shut.state if shut and self.state == "running" else self.state
         if self._steering is not None and self._steering.course is not None:
             report["qps"] = self._steering.course.qps
             report["qps_scope"] = self._steering.course.qps_scope

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fbcli.controls.base import NEVER, Gate, Opening
+from fbcli.controls.base import NEVER, Gate, Opening, Shut
 from fbcli.task import Task
 
 
@@ -33,6 +33,10 @@ class Flow:
     def closed(self, now: float) -> bool:
         """Whether nothing may be held."""
         return any(gate.closed(now) for gate in self._gates)
+
+    def shut(self, now: float) -> Shut | None:
+        """What to tell people while no work is taken; None: it is. From any thread."""
+        return next((shut for gate in self._gates if (shut := gate.shut(now)) is not None), None)
 
     def fetchable(self, now: float, started: int, unit: int = 1) -> Opening:
         """How many messages are worth holding, those held included.

@@ -49,9 +49,10 @@ class Snapshot(msgspec.Struct):
     """Held: running, waiting for a slot, or waiting to be settled."""
     running: int = 0
     concurrency: int = 0
-    paused: bool = False
     state: str = "running"
-    """running, draining, or stopped."""
+    """running, draining, stopped; or why no work is taken: paused, closed (outside its hours), tripped (by its breaker)."""
+    note: str = ""
+    """Until when, or what next, for a person."""
     trouble: str = ""
     """What keeps it from working, for a person; empty when all is well."""
     seconds: list[float] = []

@@ -335,7 +335,7 @@ def test_pause_and_resume(make: Make, settings: Settings) -> None:
     store = settings.open_store()
     store.pause("tests.work")
     consumer = booster.consume()
-    wait_until(lambda: consumer.snapshot().paused, "the consumer to know")
+    wait_until(lambda: consumer.snapshot().state == "paused", "the consumer to know")
     booster.push_many({"x": i} for i in range(5))
     wait_until(lambda: booster.count() == 5, "all to wait in the broker")
     assert seen == []

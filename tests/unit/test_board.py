@@ -145,8 +145,8 @@ def test_totals_never_go_down(updates: list[dict[str, int]]) -> None:
     [
         ([said(state="new")], "starting"),
         ([said(state="new"), said()], "running"),
-        ([said(), said(paused=True)], "paused"),
-        ([said(paused=True), said(state="draining")], "draining"),
+        ([said(), said(state="paused")], "paused"),
+        ([said(state="tripped"), said(state="draining")], "draining"),
         ([said(state="stopped"), said()], "running"),
         ([said(state="stopped")], "stopped"),
         ([said(), said(trouble="no broker")], "trouble"),
@@ -315,7 +315,9 @@ def everything(board: Board, time: Time) -> None:
         now = {
             "1": [
                 said(10**9, "reports.nightly.build_everything_for_all_customers", trouble=trouble, seconds=[7500.0], dropped=3),
-                said(10**6, "队列.任务", failed=12345, retried=99999, paused=True),
+                said(
+                    10**6, "队列.任务", failed=12345, retried=99999, state="closed", note="its hours begin 2024-02-03 22:00:00"
+                ),
                 said(int(time.at) * 1000, "a\x1b[2Jb", in_flight=500, seconds=[0.1]),
             ]
         }

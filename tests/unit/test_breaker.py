@@ -1,4 +1,4 @@
-"""The circuit breaker with a clock of the test's own."""
+"""The circuit breaker, at times that the test makes up."""
 
 from __future__ import annotations
 
@@ -10,19 +10,6 @@ from fbcli.options import Options, Threshold
 from fbcli.task import CANCELLED, DROPPED, FAILED, RELEASED, REQUEUED, RETRY, SUCCEEDED, Failure, Task
 
 MANY = 1000
-
-
-class FakeClock:
-    """Unix time runs a million seconds ahead of monotonic time."""
-
-    def __init__(self) -> None:
-        self.at = 0.0
-
-    def now(self) -> float:
-        return self.at + 1e6
-
-    def monotonic(self) -> float:
-        return self.at
 
 
 def ended(state: int, error: str = "ConnectionError", *, retried: int = 0, attempt: int = 1) -> Task:
@@ -38,14 +25,9 @@ def failing(count: int) -> list[Task]:
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def breaker(clock: FakeClock) -> Breaker:
+def breaker() -> Breaker:
     """Opens at three failures within ten seconds."""
-    return Breaker(Threshold(3, 10.0), clock)
+    return Breaker(Threshold(3, 10.0))
 
 
 def test_the_option() -> None:
@@ -58,15 +40,14 @@ def test_the_option() -> None:
     assert breaker.fetchable(59.9) == (0, pytest.approx(119.9))
 
 
-def test_failures_within_the_time_open_it(breaker: Breaker, clock: FakeClock) -> None:
+def test_failures_within_the_time_open_it(breaker: Breaker) -> None:
     breaker.learn(failing(2), 100.0)
     assert breaker.fetchable(100.0).room > MANY
-    assert breaker.open_until is None
+    assert breaker.shut(100.0) is None
     breaker.learn(failing(1), 110.0)
-    clock.at = 110.0
     assert breaker.closed(110.0), "what is held goes back"
     assert breaker.fetchable(110.0) == (0, 120.0)
-    assert breaker.open_until == 1e6 + 120.0
+    assert breaker.shut(110.0) == ("tripped", "too many calls failed; tries a call in 10 s")
 
 
 def test_failures_that_are_long_ago_do_not(breaker: Breaker) -> None:
@@ -115,9 +96,10 @@ def test_a_trial_that_succeeds_closes_it(breaker: Breaker) -> None:
     assert not breaker.closed(10.0)
     breaker.learn([ended(REQUEUED), ended(FAILED, "DeadLetter")], 11.0)
     assert breaker.fetchable(11.0).room == 1, "still not known"
+    assert breaker.shut(11.0) == ("tripped", "too many calls failed; trying one call")
     breaker.learn([ended(SUCCEEDED)], 12.0)
     assert breaker.fetchable(12.0).room > MANY
-    assert breaker.open_until is None
+    assert breaker.shut(12.0) is None
     breaker.learn(failing(2), 13.0)
     assert not breaker.closed(13.0), "it counts anew"
     breaker.learn(failing(1), 13.0)
@@ -135,7 +117,7 @@ def test_a_trial_that_fails_opens_it_anew(breaker: Breaker, outcome: Task) -> No
 
 
 def test_one_failure_may_be_enough() -> None:
-    breaker = Breaker(Threshold(1, 0.5), FakeClock())
+    breaker = Breaker(Threshold(1, 0.5))
     breaker.learn([ended(SUCCEEDED, retried=1)], 0.0)
     assert breaker.fetchable(0.0) == (0, 0.5)
 

@@ -172,11 +172,14 @@ def test_pause_ends_by_itself_or_by_resume() -> None:
     assert pause.fetchable(0.0).room > 1000
     assert pause.set(10.0, now=0.0)
     assert pause.closed(5.0)
+    assert pause.shut(5.0) == ("paused", "goes on in 5 s")
     assert pause.fetchable(5.0) == (0, 10.0)
     assert pause.fetchable(10.0).room > 1000
     assert not pause.closed(10.0)
+    assert pause.shut(10.0) is None
     pause.set(None, now=20.0)
     assert pause.fetchable(1e9).room == 0
+    assert pause.shut(1e9) == ("paused", "")
     assert not pause.set(None, now=21.0), "said again, it is no news"
     assert pause.lift()
     assert not pause.lift()

@@ -331,11 +331,13 @@ def test_the_gate_goes_by_the_wall_and_answers_in_monotonic_time() -> None:
     gate = Window("9:00-17:00", None, BERLIN, clock)
     assert gate.closed(5000.0)
     assert gate.fetchable(5000.0) == (0, 5030.0)
+    assert gate.shut(5000.0) == ("closed", "its hours begin 2026-06-12 09:00:00 (Europe/Berlin)")
     clock.pass_by(29.9)
     assert gate.closed(clock.ticks)
     clock.pass_by(0.1)
     assert not gate.closed(clock.ticks)
     assert gate.fetchable(clock.ticks).room > 1000
+    assert gate.shut(clock.ticks) is None
     assert gate.opens_at(utc("2026-06-12 15:00")) == utc("2026-06-13 07:00")
 
 
