@@ -53,7 +53,7 @@ class Stage:
         self._live = live and not json and self._out.live
 
     def play(self) -> NoReturn:
-        """Consume until it is over, and end the process. Raises what loading the functions raises."""
+        """Consume until it is over, and end the process. Raises what loading the functions raises, `BadSetting`, `MissingLibrary`."""
         with contextlib.nullcontext() if self._live else patient_stdout():
             code = self._play()
         leave(code)
@@ -70,9 +70,12 @@ class Stage:
                 console=getattr(view, "console", None),
             )
             boosters = [find_booster(address, settings, spec.flags) for address in spec.addresses]
+            pools = Pools(voice_of(spec), heard)
+            for booster in boosters:
+                pools.check(booster.work())
             processes = max(booster.options.processes for booster in boosters)
             surveyor = Surveyor(boosters)
-            staff = self._staff(boosters, spec, processes)
+            staff = self._staff(boosters, spec, pools, processes)
 
             def show() -> None:
                 board.update(staff.snapshots(), surveyor.sizes)
@@ -96,9 +99,9 @@ class Stage:
             return LiveView(", ".join(self._spec.addresses), settings.broker_url, processes=wanted)
         return LineView()
 
-    def _staff(self, boosters: Sequence[Booster[Any, Any]], spec: CrewSpec, processes: int) -> Staff:
+    def _staff(self, boosters: Sequence[Booster[Any, Any]], spec: CrewSpec, pools: Pools, processes: int) -> Staff:
         if processes == 1 and not any(replaces_process(booster.options) for booster in boosters):
-            return Crew(boosters, spec, self._out.object if self._json else None, Pools(voice_of(spec), heard))
+            return Crew(boosters, spec, self._out.object if self._json else None, pools)
         specs = [self._part(boosters, spec, index) for index in range(processes)]
         drain = max(booster.options.drain for booster in boosters)
         endless = not spec.burst and spec.max_tasks is None

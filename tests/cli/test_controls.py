@@ -337,6 +337,16 @@ def test_what_cannot_be_used_is_refused_with_a_sentence(plain: Shell, flag: str,
     assert "Traceback" not in ran.err
 
 
+def test_a_function_that_cannot_run_in_a_mode_is_refused_with_a_sentence(plain: Shell) -> None:
+    for mode in ("gevent", "eventlet"):
+        ran = plain("consume", "jobs:ahold", "--mode", mode)
+        assert ran.code == 2
+        assert ran.err.startswith("fb: jobs:ahold is an `async def`, which needs --mode asyncio")
+    ran = plain("consume", "jobs:rows", "--batch", "5", "--share-pool")
+    assert ran.code == 2
+    assert ran.err.startswith("fb: A function that consumes in batches cannot share its pool.")
+
+
 def test_the_breaker_opens_lets_one_try_and_closes(shop: Shell) -> None:
     shop.write("broken", "")
     push(shop, "flaky", range(40))
