@@ -260,6 +260,10 @@ class Database:
         with self._lock:
             self._drop()
 
+    def __del__(self) -> None:
+        """Close what nobody has closed. Note: since Python 3.13 a connection that is left to itself complains."""
+        self._drop()
+
     def _make_room(self) -> None:
         """On a full disk, give back what the write-ahead log holds (up to 4 MiB before SQLite does that by itself): what it says
         goes into the file, over pages that are there already."""

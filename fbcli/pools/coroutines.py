@@ -101,24 +101,17 @@ class CoroutinePool(Pool):
 
     def interrupt(self, task_id: str, exception: type[BaseException]) -> bool:
         """Cancel the coroutine, with `exception` noted in `task.interrupted` for whoever catches the cancellation."""
-        runner = self._runner_of(task_id)
-        if runner is None:
-            return False
-        task = self._current.get(runner)
-        self._loop.call_soon_threadsafe(self._cancel, runner, task, exception)
-        return True
+        for runner, task in self._current.copy().items():
+            if task.task_id == task_id:
+                self._loop.call_soon_threadsafe(self._cancel, runner, task, exception)
+                return True
+        return False
 
     def _cancel(self, runner: asyncio.Task[None], task: Any, exception: type[BaseException]) -> None:
         current = self._current.get(runner)
         if current is not None and current is task:
             current.interrupted = exception
             runner.cancel()
-
-    def _runner_of(self, task_id: str) -> asyncio.Task[None] | None:
-        for runner, task in self._current.copy().items():
-            if task.task_id == task_id:
-                return runner
-        return None
 
     def abandon(self, task_id: str) -> Any | None:
         """None: a coroutine that swallows its cancellation, or blocks the loop, cannot be left behind alone."""
