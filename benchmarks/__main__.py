@@ -19,6 +19,7 @@ from benchmarks import (
     push_redis,
     push_sqlite,
     startup,
+    steering,
 )
 from benchmarks.figures import Benchmark
 from benchmarks.machine import facts, load
@@ -39,6 +40,7 @@ SUBJECTS = (
     pacing,
     fleet,
     delays,
+    steering,
     idle,
     startup,
     peers,

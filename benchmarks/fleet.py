@@ -6,8 +6,8 @@ import subprocess
 import time
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 
+from benchmarks import marks
 from benchmarks.figures import OURS, Benchmark, Figure, Target
 from benchmarks.messages import fill, queue_of
 from benchmarks.place import Place, end, fb_command
@@ -22,13 +22,10 @@ def paced(place: Place, kind: str, *, turmoil: bool) -> Mapping[str, float]:
     the time, and one is killed (kill -9) after another third."""
     url, seconds = place.fresh(kind), place.scaled(int(SECONDS), 5)
     fill(url, queue_of(ADDRESS), int(QPS * (seconds + 10)), {"path": str(place.folder / "marks")})
-    marks = place.folder / "marks"
-    marks.unlink(missing_ok=True)
-    marks.touch()
+    noted = marks.fresh(place.folder / "marks")
     fleet = [_consumer(place, url) for _ in range(4)]
     try:
-        _wait_for(marks, QPS)
-        begun = _times(marks)[-1]
+        begun = marks.wait_for(noted, QPS)[-1]
         while (gone := time.time() - begun) < seconds:
             if turmoil and len(fleet) == 4 and gone > seconds / 3:
                 fleet.append(_consumer(place, url))
@@ -38,7 +35,7 @@ def paced(place: Place, kind: str, *, turmoil: bool) -> Mapping[str, float]:
     finally:
         for process in fleet:
             end(process)
-    times = [at for at in _times(marks) if begun <= at < begun + seconds]
+    times = [at for at in marks.times(noted) if begun <= at < begun + seconds]
     return {"rate": len(times) / seconds, "busiest": _busiest(times) / QPS}
 
 
@@ -46,18 +43,6 @@ def _consumer(place: Place, url: str) -> subprocess.Popen[bytes]:
     words = ("consume", ADDRESS, "--qps", QPS, "--qps-scope", "cluster", "--broker", url, "--store", url)
     with (place.folder / "fleet.log").open("ab") as log:
         return place.start(fb_command(), *map(str, words), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-
-
-def _wait_for(marks: Path, count: int) -> None:
-    deadline = time.monotonic() + 30
-    while len(_times(marks)) < count:
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"only {len(_times(marks))} starts in 30 s")
-        time.sleep(0.05)
-
-
-def _times(marks: Path) -> list[float]:
-    return sorted(map(float, marks.read_text().split()))
 
 
 def _busiest(times: list[float]) -> int:

@@ -58,6 +58,13 @@ def mark(path: str) -> None:
     os.close(descriptor)
 
 
+def rest(path: str) -> None:
+    """Note the time of its start, and wait to be interrupted."""
+    mark(path)
+    for _ in range(6000):
+        time.sleep(0.01)
+
+
 def stamp(sent: float, out: str | None = None) -> None:
     """Note how long after `sent` it started (monotonic seconds, the same for all processes of a host); write all to `out`."""
     delays.append(monotonic() - sent)
