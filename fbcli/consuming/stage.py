@@ -25,6 +25,7 @@ from fbcli.engine.conductor import Conductor, Staff
 from fbcli.engine.pooling import Pools
 from fbcli.engine.services import Service
 from fbcli.engine.supervisor import Supervisor, python_command
+from fbcli.errors import Unavailable
 from fbcli.logs import configure, replay
 from fbcli.settings import Settings, load
 
@@ -41,6 +42,12 @@ class Surveyor(Service):
 
     def beat(self) -> None:
         self.sizes = {queue.name: queue.size() for queue in self._queues}
+
+    def retire(self) -> None:
+        """Look for the last time: the summary shall say what is left."""
+        if not self._troubled:
+            with contextlib.suppress(Unavailable):
+                self.beat()
 
 
 class Stage:
@@ -86,6 +93,8 @@ class Stage:
                 code = Conductor(staff, show=show).conduct()
             finally:
                 surveyor.stop()
+            surveyor.retire()
+            show()
             view.final(board)
         return code
 

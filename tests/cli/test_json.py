@@ -189,6 +189,7 @@ def test_every_event_and_nothing_else(fb: Shell, request: pytest.FixtureRequest,
     assert summary["event"] == "summary"
     counted = {name: summary["total"][name] for name in ("succeeded", "failed", "dropped", "requeued", "done")}
     assert counted == {"succeeded": 2, "failed": 2, "dropped": 1, "requeued": 1, "done": 5}
+    assert (summary["total"]["backlog"], summary["total"]["delayed"]) == (0, 0), "as it is at the end"
     for text in ("imported", "plain 1", "forged", "by descriptor", "by a child", "to stderr"):
         assert text in ran.err
 
