@@ -68,6 +68,14 @@ class Bundle:
                 interrupted(task)
         return self.tasks
 
+    def cut_off(self, error: BaseException) -> None:
+        """Note the outcomes when an interrupt hit outside of the function. What was not meant by it goes back."""
+        for task in self.tasks:
+            if task.state == RUNNING and isinstance(error, TaskCancelled) and task.task_id not in self.unwanted:
+                task.state = RELEASED
+            else:
+                cut_off(task, error)
+
     def given_up(self, error: BaseException | None) -> None:
         """Note the outcomes when its call is left behind: it ran too long or (`error`) was cancelled. What has an outcome keeps it, and
         what else it would have tried goes back."""
@@ -149,7 +157,7 @@ def run_bundle(bundle: Bundle) -> None:
     try:
         drive(bundle_life(bundle), bundle)
     except BaseException as error:  # noqa: BLE001  an interrupt that hit between two attempts
-        _cut_off(bundle, error)
+        bundle.cut_off(error)
     _time(bundle, begun)
     running.reset(token)
 
@@ -161,14 +169,9 @@ async def arun_bundle(bundle: Bundle) -> None:
     try:
         await adrive(bundle_life(bundle), bundle)
     except BaseException as error:  # noqa: BLE001  an interrupt that hit between two attempts
-        _cut_off(bundle, meant(error, bundle))
+        bundle.cut_off(meant(error, bundle))
     _time(bundle, begun)
     running.reset(token)
-
-
-def _cut_off(bundle: Bundle, error: BaseException) -> None:
-    for task in bundle.tasks:
-        cut_off(task, error)
 
 
 def _time(bundle: Bundle, begun: float) -> None:

@@ -105,8 +105,8 @@ def failure_of(error: BaseException, plan: Plan) -> Failure:
     if isinstance(told, RemoteError) and told.traceback:  # it was raised in a child process
         return Failure(told.error_type, str(told), told.traceback)
     text = str(error)
-    if isinstance(error, TaskTimeout) and not error.args:
-        text = f"ran longer than its timeout of {plan.options.timeout:g} s"
+    if isinstance(error, TaskTimeout) and not error.args and plan.timeout is not None:
+        text = f"ran longer than its timeout of {plan.timeout:g} s"
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if not frame.filename.startswith(_OWN)]
     lines = "".join(traceback.format_list(own)).splitlines()[-TRACEBACK_LINES:]

@@ -219,8 +219,10 @@ class TaskTranslator:
         return meant
 
     def cut_off(self, task: Any, error: BaseException) -> None:
-        for each in task.tasks if type(task) is Bundle else (task,):
-            cut_off(each, error)
+        if type(task) is Bundle:
+            task.cut_off(error)
+        else:
+            cut_off(task, error)
 
     def ran(self, task: Any, seconds: float) -> None:
         task.seconds = seconds

@@ -21,7 +21,7 @@ from fbcli.engine.callables import awaitable_call, plain_call
 from fbcli.engine.consumer import Consumer
 from fbcli.engine.plan import Plan
 from fbcli.engine.work import Work
-from fbcli.errors import DeadLetter, TaskCancelled
+from fbcli.errors import DeadLetter, TaskCancelled, TaskTimeout
 from fbcli.stores import open_store
 from fbcli.task import CANCELLED, FAILED, RELEASED, RETRY, RUNNING, SUCCEEDED
 from tests.engine.workbench import ids, options, plan, tasks
@@ -254,6 +254,16 @@ class TestCancelled:
         bundle.unwanted = frozenset("b")
         run_bundle(bundle)
         assert [task.state for task in bundle.tasks] == [RELEASED, CANCELLED, SUCCEEDED]
+
+    def test_an_interrupt_between_two_calls_ends_only_them(self) -> None:
+        bundle = bundle_of(many, "a", "b", "c", retries=0)
+        bundle.tasks[0].state = SUCCEEDED
+        bundle.unwanted = frozenset("b")
+        bundle.cut_off(TaskCancelled())
+        assert [task.state for task in bundle.tasks] == [SUCCEEDED, CANCELLED, RELEASED]
+        late = bundle_of(many, "a", "b", retries=0, timeout=1)
+        late.cut_off(TaskTimeout())
+        assert [task.state for task in late.tasks] == [FAILED, FAILED]
 
     def test_a_batch_that_does_not_react_goes_back_without_them(self) -> None:
         left = bundle_of(many, "a", "b", retries=0)

@@ -17,7 +17,7 @@ from fbcli.address import Address
 from fbcli.booster import Booster
 from fbcli.broker import Outgoing
 from fbcli.engine.consumer import Consumer
-from fbcli.errors import DeadLetter, Requeue, Retry, TaskFailed, Unavailable
+from fbcli.errors import DeadLetter, Requeue, Retry, TaskCancelled, TaskFailed, TaskTimeout, Unavailable
 from fbcli.message import decode
 from fbcli.settings import Settings, load
 from tests.servers import wait_until
@@ -103,6 +103,19 @@ def test_async_function_in_threads(make: Make) -> None:
     booster = make(work, mode="threads", concurrency=2)
     booster.push_many({"x": i} for i in range(20))
     assert drain(booster).tally.counts.succeeded == 20
+
+
+def test_a_function_may_raise_what_fb_interrupts_with(make: Make) -> None:
+    def work(x: int) -> None:
+        raise TaskTimeout if x else TaskCancelled
+
+    booster = make(work, retries=0)
+    booster.push(0)
+    booster.push(1)
+    counts = drain(booster).tally.counts
+    assert (counts.failed, counts.cancelled) == (1, 1)
+    (letter,) = dead_letters(booster)
+    assert letter["extra"]["dead"]["error_type"] == "TaskTimeout"
 
 
 def test_retries_then_dead_letter_with_its_reason(make: Make) -> None:
