@@ -69,10 +69,15 @@ def _is_name(text: str, settings: Settings) -> bool:
 
 
 def nearby(queue: Queue) -> str:
-    """Return `" Did you mean 'x'?"` when another queue of the same broker has nearly this name, else an empty text."""
+    """Return `" Did you mean 'x'?"` when another queue of the same broker has nearly this name, else an empty text. Queues of one
+    module have much of their names in common: there it is the function that must be alike."""
     if not queue.broker.capabilities.queues:
         return ""
-    return did_you_mean(queue.name, {name.removesuffix(DEAD_SUFFIX) for name in queue.broker.queues()} - {queue.name})
+    names = {name.removesuffix(DEAD_SUFFIX) for name in queue.broker.queues()} - {queue.name}
+    module, dot, function = queue.name.rpartition(".")
+    beside = module + dot
+    likely = [name for name in names if not name.startswith(beside) or did_you_mean(function, [name.removeprefix(beside)])]
+    return did_you_mean(queue.name, sorted(likely))
 
 
 def unknown(queue: Queue) -> str:

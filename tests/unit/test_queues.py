@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fbcli.broker import Outgoing
 from fbcli.errors import AddressNotFound, Unsupported, UsageError
 from fbcli.finding import find_queue, nearby, obstacles, overview
 from fbcli.settings import Settings
@@ -163,6 +164,14 @@ def test_a_broker_that_cannot_list_is_asked_for_names_only(filled: Settings, mon
         overview(filled)
     assert [row.ready for row in overview(filled, ["busy"])] == [2]
     assert nearby(find_queue("bussy", filled)) == ""
+
+
+def test_queues_of_one_module_are_not_alike_for_that(filled: Settings) -> None:
+    filled.open_broker().publish("mymod.fails", [Outgoing(b"{}")])
+    filled.open_broker().publish("mymod.fetch_all", [Outgoing(b"{}")])
+    assert nearby(find_queue("mymod.task", filled)) == ""
+    assert nearby(find_queue("mymod.fetchall", filled)) == " Did you mean 'mymod.fetch_all'?"
+    assert nearby(find_queue("mymood.fails", filled)) == " Did you mean 'mymod.fails'?"
 
 
 def test_hints(filled: Settings) -> None:
