@@ -250,7 +250,7 @@ class StoreContract(ClaimsContract, SteeringContract):
         self._waits(waiters[0])
         store.save_results([a_result()], 1)
         assert all(waiter.result(timeout=10) for waiter in waiters)
-        wait_until(lambda: store.result("t") is None, "the result to expire", timeout=3)
+        wait_until(lambda: store.result("t") is None, "the result to expire")
 
     @staticmethod
     def _waits(waiter: Future[Any], seconds: float = 0.1) -> None:

@@ -447,7 +447,7 @@ def test_rate_is_paced_and_counts_starts_not_ends(make: Make) -> None:
     drain(booster)
     assert len(started) == 50
     gaps = [b - a for a, b in itertools.pairwise(started)]
-    assert sum(gaps) / len(gaps) == pytest.approx(0.02, rel=0.2)
+    assert 0.016 < sum(gaps) / len(gaps) < 0.08, "no faster; and each does not wait for the one before, which takes 0.1 s"
 
 
 def test_positional_only_and_converted_arguments(make: Make) -> None:
