@@ -54,9 +54,16 @@ def main() -> int:
         for benchmark in every:
             print(f"{benchmark.name:28} {', '.join(benchmark.sides)}")
         return 0
-    chosen = [each for each in every if not options.only or any(each.name.startswith(name) for name in options.only)]
+    chosen = [
+        each
+        for each in every
+        if not options.only or any(each.name.startswith(name) for name in options.only)
+    ]
     if not chosen:
-        print(f"No benchmark begins with {' or '.join(options.only)}; --list shows them.", file=sys.stderr)
+        print(
+            f"No benchmark begins with {' or '.join(options.only)}; --list shows them.",
+            file=sys.stderr,
+        )
         return 2
     try:
         place = Place(quick=options.quick)
@@ -66,7 +73,9 @@ def main() -> int:
     with place:
         known = facts(place.folder, peers.PYTHON)
         results = [measure(benchmark, place, options.rounds, _tell) for benchmark in chosen]
-    known["load"] += f", {load():.2f} after; on a busy machine processor time and best/best say more than medians"
+    known["load"] += (
+        f", {load():.2f} after; on a busy machine processor time and best/best say more than medians"
+    )
     show(known, results)
     if options.json:
         write_json(options.json, known, results)
@@ -79,10 +88,20 @@ def _tell(line: str) -> None:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="benchmarks whose name begins so")
-    parser.add_argument("--rounds", type=int, default=5, help="how often each side is run (default 5)")
-    parser.add_argument("--quick", action="store_true", help="fewer messages, at most 2 rounds: to see that it works")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every value of every round there")
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="NAME", help="benchmarks whose name begins so"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="how often each side is run (default 5)"
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="fewer messages, at most 2 rounds: to see that it works",
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write every value of every round there"
+    )
     parser.add_argument("--list", action="store_true", help="list the benchmarks and their sides")
     return parser.parse_args()
 

@@ -48,12 +48,19 @@ def _filled(place: Place, address: str = TRIVIAL, times: int = 1) -> tuple[str, 
 
 def floor(place: Place, decoder: str = "msgspec", processes: int = 1) -> Mapping[str, float]:
     url, count = _filled(place, times=LONGER)
-    return draining.rate(place, "benchmarks.consume_redis:bare", count, *[{"url": url, "decoder": decoder}] * processes)
+    return draining.rate(
+        place,
+        "benchmarks.consume_redis:bare",
+        count,
+        *[{"url": url, "decoder": decoder}] * processes,
+    )
 
 
 def inbox(place: Place) -> Mapping[str, float]:
     url, count = _filled(place, times=LONGER)
-    return draining.rate(place, "benchmarks.draining:inbox", count, {"url": url, "queue": QUEUE, "batch": 500})
+    return draining.rate(
+        place, "benchmarks.draining:inbox", count, {"url": url, "queue": QUEUE, "batch": 500}
+    )
 
 
 def ours(place: Place, address: str = TRIVIAL, **options: Any) -> Mapping[str, float]:
@@ -84,7 +91,12 @@ BENCHMARKS = [
             "fb consume --burst": command,
         },
         (
-            Figure("rate", "throughput", "tasks/s", {OURS: at_least(0.30), "fb, 8 threads": at_least(0.25)}),
+            Figure(
+                "rate",
+                "throughput",
+                "tasks/s",
+                {OURS: at_least(0.30), "fb, 8 threads": at_least(0.25)},
+            ),
             CPU,
             Figure("start", "start and end on an empty queue", "s", best=min),
         ),

@@ -48,7 +48,9 @@ def bare(go: Go, path: str, synchronous: str) -> dict[str, float]:
             del arguments["extra"]
             trivial(**arguments)
         connection.execute("BEGIN IMMEDIATE")
-        connection.executemany("DELETE FROM message WHERE id = ?", [(number,) for number, _ in claimed])
+        connection.executemany(
+            "DELETE FROM message WHERE id = ?", [(number,) for number, _ in claimed]
+        )
         connection.execute("COMMIT")
         count += len(claimed)
 
@@ -74,7 +76,12 @@ def _filled(place: Place, address: str = TRIVIAL) -> tuple[str, int]:
 
 def inbox(place: Place) -> Mapping[str, float]:
     url, count = _filled(place)
-    return draining.rate(place, "benchmarks.draining:inbox", count, {"url": url, "queue": queue_of(TRIVIAL), "batch": 500})
+    return draining.rate(
+        place,
+        "benchmarks.draining:inbox",
+        count,
+        {"url": url, "queue": queue_of(TRIVIAL), "batch": 500},
+    )
 
 
 def ours(place: Place, address: str = TRIVIAL, **options: Any) -> Mapping[str, float]:

@@ -45,7 +45,9 @@ POOLS: Mapping[str, Mapping[str, Any]] = {
 def _emptying(kind: str, options: Mapping[str, Any]) -> Side:
     def side(place: Place) -> Mapping[str, float]:
         url, count = place.fresh(kind), place.scaled(COUNT)
-        address = "benchmarks.tasks:rows" if "batch" in options else str(options.get("address", TRIVIAL))
+        address = (
+            "benchmarks.tasks:rows" if "batch" in options else str(options.get("address", TRIVIAL))
+        )
         fill(url, queue_of(address), count)
         chosen = {name: value for name, value in options.items() if name != "address"}
         return draining.by_consumer(place, url, count, address, **chosen)
@@ -53,8 +55,13 @@ def _emptying(kind: str, options: Mapping[str, Any]) -> Side:
     return side
 
 
-def _sides(kind: str, each: Mapping[str, Mapping[str, Any]]) -> dict[str, Callable[[Place], Mapping[str, float]]]:
-    return {OURS: _emptying(kind, {}), **{name: _emptying(kind, options) for name, options in each.items()}}
+def _sides(
+    kind: str, each: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Callable[[Place], Mapping[str, float]]]:
+    return {
+        OURS: _emptying(kind, {}),
+        **{name: _emptying(kind, options) for name, options in each.items()},
+    }
 
 
 BENCHMARKS = [
@@ -65,7 +72,12 @@ BENCHMARKS = [
             "dedupe and max per key claim each message in the store before its call, results saves each after it.",
             _sides(kind, CONTROLS),
             (
-                Figure("rate", "throughput", "tasks/s", {name: at_least(0.85) for name in CONTROLS if name not in PACED}),
+                Figure(
+                    "rate",
+                    "throughput",
+                    "tasks/s",
+                    {name: at_least(0.85) for name in CONTROLS if name not in PACED},
+                ),
                 Figure("cpu", "processor time per task", "µs", best=min),
             ),
             rounds=3,
@@ -77,7 +89,10 @@ BENCHMARKS = [
         f"{COUNT:,} trivial calls, filled before; first side: threads. In process, gevent and eventlet the processor time is that of "
         "the engine's own process.",
         _sides("redis", POOLS),
-        (Figure("rate", "throughput", "tasks/s"), Figure("cpu", "processor time per task", "µs", best=min)),
+        (
+            Figure("rate", "throughput", "tasks/s"),
+            Figure("cpu", "processor time per task", "µs", best=min),
+        ),
         rounds=3,
     ),
 ]

@@ -42,7 +42,9 @@ def lateness(go: Go, url: str, count: int, spread: float) -> dict[str, float]:
     watch.cancel()
     late = sorted(delay * 1000 for delay in tasks.delays)
     if len(late) != count or late[0] < -20:
-        raise RuntimeError(f"{len(late)} of {count} calls were made, the first {late[0]:.0f} ms after its time")
+        raise RuntimeError(
+            f"{len(late)} of {count} calls were made, the first {late[0]:.0f} ms after its time"
+        )
     return {"p50": late[count // 2], "p99": late[int(count * 0.99) - 1], "most": late[-1]}
 
 
@@ -56,10 +58,19 @@ BENCHMARKS = [
         f"delay.{kind}",
         f"{COUNT:,} messages published {LEAD:g} s before the first is due, {queue_of(ADDRESS)}; lateness by the wall clock in the "
         "function. 'at once': all due at the same moment.",
-        {OURS: partial(measured, kind=kind, spread=10.0), "fb, at once": partial(measured, kind=kind, spread=0.0)},
+        {
+            OURS: partial(measured, kind=kind, spread=10.0),
+            "fb, at once": partial(measured, kind=kind, spread=0.0),
+        },
         (
             Figure("p50", "half start within", "ms", best=min),
-            Figure("p99", "99 % start within", "ms", {OURS: Target(high=200), "fb, at once": Target(high=200)}, min),
+            Figure(
+                "p99",
+                "99 % start within",
+                "ms",
+                {OURS: Target(high=200), "fb, at once": Target(high=200)},
+                min,
+            ),
             Figure("most", "latest", "ms", best=min),
         ),
         rounds=2,

@@ -40,9 +40,22 @@ def paced(place: Place, kind: str, *, turmoil: bool) -> Mapping[str, float]:
 
 
 def _consumer(place: Place, url: str) -> subprocess.Popen[bytes]:
-    words = ("consume", ADDRESS, "--qps", QPS, "--qps-scope", "cluster", "--broker", url, "--store", url)
+    words = (
+        "consume",
+        ADDRESS,
+        "--qps",
+        QPS,
+        "--qps-scope",
+        "cluster",
+        "--broker",
+        url,
+        "--store",
+        url,
+    )
     with (place.folder / "fleet.log").open("ab") as log:
-        return place.start(fb_command(), *map(str, words), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        return place.start(
+            fb_command(), *map(str, words), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
 
 
 def _busiest(times: list[float]) -> int:
@@ -64,9 +77,18 @@ BENCHMARKS = [
             "fb, join and kill": partial(paced, kind=kind, turmoil=True),
         },
         (
-            Figure("rate", "starts of the fleet", "/s", dict.fromkeys((OURS, "fb, join and kill"), Target(198, 202))),
             Figure(
-                "busiest", "busiest second", "of the rate", dict.fromkeys((OURS, "fb, join and kill"), Target(high=1.05)), min
+                "rate",
+                "starts of the fleet",
+                "/s",
+                dict.fromkeys((OURS, "fb, join and kill"), Target(198, 202)),
+            ),
+            Figure(
+                "busiest",
+                "busiest second",
+                "of the rate",
+                dict.fromkeys((OURS, "fb, join and kill"), Target(high=1.05)),
+                min,
             ),
         ),
         rounds=2,

@@ -33,7 +33,11 @@ def watched(place: Place, process: subprocess.Popen[bytes]) -> Mapping[str, floa
         if process.poll() is not None:
             raise RuntimeError(f"it ended with {process.returncode}")
         rollup = (proc / "smaps_rollup").read_text()
-        return {"cpu": used / seconds * 100, "rss": _megabytes(rollup, "Rss"), "pss": _megabytes(rollup, "Pss")}
+        return {
+            "cpu": used / seconds * 100,
+            "rss": _megabytes(rollup, "Rss"),
+            "pss": _megabytes(rollup, "Pss"),
+        }
     finally:
         end(process)
 
@@ -57,7 +61,9 @@ def consumer(place: Place, kind: str) -> Mapping[str, float]:
 
 
 def interpreter(place: Place, imports: str) -> Mapping[str, float]:
-    return watched(place, place.start(sys.executable, "-c", f"{imports}; import time; time.sleep(60)"))
+    return watched(
+        place, place.start(sys.executable, "-c", f"{imports}; import time; time.sleep(60)")
+    )
 
 
 BENCHMARKS = [
@@ -65,7 +71,10 @@ BENCHMARKS = [
         f"idle.{kind}",
         f"`fb consume`, no terminal, empty queue, watched for {SECONDS:g} s, {SETTLE:g} s after its start. "
         f"floor: an interpreter that has imported {imports} and sleeps.",
-        {FLOOR: partial(interpreter, imports=f"import {imports}"), OURS: partial(consumer, kind=kind)},
+        {
+            FLOOR: partial(interpreter, imports=f"import {imports}"),
+            OURS: partial(consumer, kind=kind),
+        },
         (
             Figure("rss", "resident memory", "MB", {OURS: Target(high=45)}, min),
             Figure("pss", "its share of it (PSS)", "MB", best=min),

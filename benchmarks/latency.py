@@ -52,7 +52,9 @@ def push_ours(go: Go, url: str, count: int, out: str) -> dict[str, float]:
     return _push(go, lambda arguments: booster.push(**arguments), count, out)
 
 
-def _push(go: Go, push: Callable[[dict[str, Any]], object], count: int, out: str) -> dict[str, float]:
+def _push(
+    go: Go, push: Callable[[dict[str, Any]], object], count: int, out: str
+) -> dict[str, float]:
     """Push `count` messages, the last of which makes the consumer write down all delays; return those (milliseconds)."""
     go()
     push({"sent": monotonic()})
@@ -74,19 +76,32 @@ def _push(go: Go, push: Callable[[dict[str, Any]], object], count: int, out: str
 def floor(place: Place) -> Mapping[str, float]:
     url = place.redis()
     program = f"from benchmarks.latency import echo; echo({url!r})"
-    return _measured(place, url, place.start(sys.executable, "-c", program), "benchmarks.latency:push_raw")
+    return _measured(
+        place, url, place.start(sys.executable, "-c", program), "benchmarks.latency:push_raw"
+    )
 
 
 def ours(place: Place, kind: str) -> Mapping[str, float]:
     url = place.fresh(kind)
     with (place.folder / "consume.log").open("wb") as log:
         consumer = place.start(
-            fb_command(), "consume", ADDRESS, "--broker", url, "--store", url, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            fb_command(),
+            "consume",
+            ADDRESS,
+            "--broker",
+            url,
+            "--store",
+            url,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
         )
     return _measured(place, url, consumer, "benchmarks.latency:push_ours")
 
 
-def _measured(place: Place, url: str, consumer: subprocess.Popen[bytes], target: str) -> Mapping[str, float]:
+def _measured(
+    place: Place, url: str, consumer: subprocess.Popen[bytes], target: str
+) -> Mapping[str, float]:
     out = place.folder / "delays.json"
     try:
         return place.run(target, url=url, count=place.scaled(COUNT, 150), out=str(out))

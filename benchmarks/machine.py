@@ -23,7 +23,9 @@ def facts(folder: Path, peers: str) -> dict[str, str]:
         "system": f"{platform.system()} {platform.release()}",
         "load": f"{load():.2f} before",
         "Python": f"{platform.python_implementation()} {platform.python_version()}, {sys.executable}",
-        "libraries": ", ".join(f"{name} {found}" for name in LIBRARIES if (found := _version(name))),
+        "libraries": ", ".join(
+            f"{name} {found}" for name in LIBRARIES if (found := _version(name))
+        ),
         "peers": f"{peers}: {_versions_in(peers) or 'none installed'}",
         "servers": f"{_redis()}; SQLite {sqlite3.sqlite_version}",
         "disk": f"{folder}: fdatasync of 4 KiB takes {_fsync(folder):.2f} ms (median)",
@@ -40,7 +42,9 @@ def load() -> float:
 def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+        return next(
+            line.partition(":")[2].strip() for line in lines if line.startswith("model name")
+        )
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
 
@@ -59,13 +63,21 @@ def _version(name: str) -> str:
 def _versions_in(python: str) -> str:
     """Ask another interpreter what it has installed."""
     listing = "import importlib.metadata as m; print(*(f'{d.name}=={d.version}' for d in m.distributions()))"
-    said = subprocess.run([python, "-c", listing], capture_output=True, text=True, check=False).stdout
+    said = subprocess.run(
+        [python, "-c", listing], capture_output=True, text=True, check=False
+    ).stdout
     found = dict(each.lower().split("==") for each in said.split())
-    return ", ".join(f"{name} {found[name]}" for name in PEERS if name in found) if PEERS[0] in found else ""
+    return (
+        ", ".join(f"{name} {found[name]}" for name in PEERS if name in found)
+        if PEERS[0] in found
+        else ""
+    )
 
 
 def _redis() -> str:
-    words = subprocess.run(["redis-server", "--version"], capture_output=True, text=True, check=False).stdout.split()
+    words = subprocess.run(
+        ["redis-server", "--version"], capture_output=True, text=True, check=False
+    ).stdout.split()
     return " ".join(["Redis", *(word[2:] for word in words if word.startswith("v="))])
 
 

@@ -30,7 +30,10 @@ def ours(place: Place, kind: str, address: str, mode: str) -> Mapping[str, float
     measured = place.run("benchmarks.naps:sleepers", url=url, address=address, options=options)
     if measured["count"] != COUNT:
         raise RuntimeError(f"{measured['count']} of {COUNT} calls were made")
-    return {"calls": measured["last"] - measured["first"], "process": measured["ended"] - measured["begun"]}
+    return {
+        "calls": measured["last"] - measured["first"],
+        "process": measured["ended"] - measured["begun"],
+    }
 
 
 UNDER = {OURS: Target(high=1.1)}

@@ -31,7 +31,10 @@ def ticks(go: Go, url: str, qps: float) -> dict[str, float]:
 
 
 def paced(place: Place, kind: str, qps: float, seconds: float) -> Mapping[str, float]:
-    url, count = place.fresh(kind), round(qps * (seconds if not place.quick else max(seconds / 4, 3 / qps))) + 1
+    url, count = (
+        place.fresh(kind),
+        round(qps * (seconds if not place.quick else max(seconds / 4, 3 / qps))) + 1,
+    )
     fill(url, queue_of(ADDRESS), count, {"number": 1})
     measured = place.run("benchmarks.pacing:ticks", url=url, qps=qps)
     if measured.pop("count") != count:
@@ -39,8 +42,14 @@ def paced(place: Place, kind: str, qps: float, seconds: float) -> Mapping[str, f
     return measured
 
 
-def _benchmark(kind: str, qps: float, seconds: float, tolerance: float | None, deviation: float | None) -> Benchmark:
-    targets = {} if tolerance is None else {OURS: Target(low=qps * (1 - tolerance), high=qps * (1 + tolerance))}
+def _benchmark(
+    kind: str, qps: float, seconds: float, tolerance: float | None, deviation: float | None
+) -> Benchmark:
+    targets = (
+        {}
+        if tolerance is None
+        else {OURS: Target(low=qps * (1 - tolerance), high=qps * (1 + tolerance))}
+    )
     steady = {} if deviation is None else {OURS: Target(high=deviation)}
     return Benchmark(
         f"pacing.{kind}.{qps:g}",

@@ -68,13 +68,23 @@ class Place:
         """Call `target` (`module:function`) in a fresh process; return what it returned."""
         return self.run_together(target, [arguments])[0]
 
-    def run_together(self, target: str, each: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
+    def run_together(
+        self, target: str, each: Sequence[Mapping[str, Any]]
+    ) -> list[dict[str, float]]:
         """Call `target` in as many processes at once as there are sets of arguments; none begins before all are ready."""
         outs = [self.folder / f"out{next(self._numbers)}.json" for _ in each]
         log = self.folder / "child.log"
         with log.open("wb") as errors:
             children = [
-                self.start(sys.executable, "-m", "benchmarks.child", out, target, json.dumps(arguments), stderr=errors)
+                self.start(
+                    sys.executable,
+                    "-m",
+                    "benchmarks.child",
+                    out,
+                    target,
+                    json.dumps(arguments),
+                    stderr=errors,
+                )
                 for out, arguments in zip(outs, each, strict=True)
             ]
             try:
@@ -129,12 +139,19 @@ class Place:
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             words = " ".join(map(str, command))
-            raise RuntimeError(f"{words} ended with {process.returncode}:\n{log.read_text()[-3000:]}")
+            raise RuntimeError(
+                f"{words} ended with {process.returncode}:\n{log.read_text()[-3000:]}"
+            )
         return Took(seconds, used.ru_utime + used.ru_stime)
 
     def environment(self) -> dict[str, str]:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("FB_")}
-        return {**clean, "PYTHONPATH": str(ROOT), "XDG_CONFIG_HOME": str(self.folder), "NO_COLOR": "1"}
+        return {
+            **clean,
+            "PYTHONPATH": str(ROOT),
+            "XDG_CONFIG_HOME": str(self.folder),
+            "NO_COLOR": "1",
+        }
 
 
 def end(process: subprocess.Popen[bytes], timeout: float = 15.0) -> None:

@@ -49,7 +49,10 @@ def variadic(go: Go, url: str, count: int) -> dict[str, float]:
     go()
     begun, cpu_begun = monotonic(), cpu()
     for start in range(0, count, AT_ONCE):
-        client.rpush(QUEUE, *[json.dumps(call(number)) for number in range(start, min(count, start + AT_ONCE))])
+        client.rpush(
+            QUEUE,
+            *[json.dumps(call(number)) for number in range(start, min(count, start + AT_ONCE))],
+        )
     return spent(begun, cpu_begun, count)
 
 
@@ -61,7 +64,10 @@ BENCHMARKS = [
     Benchmark(
         "push.redis.one",
         f"{SINGLES:,} pushes, each confirmed before the next. floor: redis-py client.lpush(queue, json.dumps(…)).",
-        {FLOOR: _side("benchmarks.push_redis:lpush", SINGLES), OURS: _side("benchmarks.pushing:push", SINGLES)},
+        {
+            FLOOR: _side("benchmarks.push_redis:lpush", SINGLES),
+            OURS: _side("benchmarks.pushing:push", SINGLES),
+        },
         (Figure("rate", "one by one", "messages/s", {OURS: at_least(0.9)}), CPU),
     ),
     Benchmark(
@@ -74,7 +80,9 @@ BENCHMARKS = [
             "fb push -": lambda place: by_command(place, "redis", MANY),
         },
         (
-            Figure("rate", "in bulk", "messages/s", {OURS: at_least(0.25), "fb push -": at_least(0.25)}),
+            Figure(
+                "rate", "in bulk", "messages/s", {OURS: at_least(0.25), "fb push -": at_least(0.25)}
+            ),
             CPU,
             Figure("start", "fb push - of one line", "s"),
         ),

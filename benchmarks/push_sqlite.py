@@ -59,7 +59,10 @@ BENCHMARKS = [
     Benchmark(
         "push.sqlite.one",
         f"{SINGLES:,} pushes, each on the disk before the next. floor: BEGIN, INSERT, COMMIT; WAL, synchronous=FULL, one index.",
-        {FLOOR: _side("benchmarks.push_sqlite:insert", SINGLES), OURS: _side("benchmarks.pushing:push", SINGLES)},
+        {
+            FLOOR: _side("benchmarks.push_sqlite:insert", SINGLES),
+            OURS: _side("benchmarks.pushing:push", SINGLES),
+        },
         (Figure("rate", "one by one", "messages/s", {OURS: at_least(0.9)}), CPU),
     ),
     Benchmark(
@@ -71,7 +74,9 @@ BENCHMARKS = [
             "fb push -": lambda place: by_command(place, "sqlite", MANY),
         },
         (
-            Figure("rate", "in bulk", "messages/s", {OURS: at_least(0.25), "fb push -": at_least(0.25)}),
+            Figure(
+                "rate", "in bulk", "messages/s", {OURS: at_least(0.25), "fb push -": at_least(0.25)}
+            ),
             CPU,
             Figure("start", "fb push - of one line", "s"),
         ),

@@ -26,7 +26,11 @@ CPU = Figure("cpu", "processor time per message", "µs", best=min)
 
 
 def call(number: int) -> dict[str, Any]:
-    return {"x": number, "y": 2, "extra": {"task_id": f"{number:036d}", "publish_time": time.time()}}
+    return {
+        "x": number,
+        "y": 2,
+        "extra": {"task_id": f"{number:036d}", "publish_time": time.time()},
+    }
 
 
 def push(go: Go, url: str, count: int) -> dict[str, float]:
@@ -66,7 +70,9 @@ def by_command(place: Place, kind: str, full: int) -> Mapping[str, float]:
     count, url = place.scaled(full), place.fresh(kind)
     words = ("push", TRIVIAL, "-", "--broker", url, "--store", url)
     one = place.fb(*words, stdin=b'{"x": 0}\n').seconds
-    many = place.fb(*words, stdin=b"".join(b'{"x": %d, "y": 2}\n' % number for number in range(count))).seconds
+    many = place.fb(
+        *words, stdin=b"".join(b'{"x": %d, "y": 2}\n' % number for number in range(count))
+    ).seconds
     broker = open_broker(url)
     size = broker.size(QUEUE)
     broker.close()

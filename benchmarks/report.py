@@ -36,11 +36,23 @@ def show(facts: Mapping[str, str], results: Sequence[Measured]) -> None:
         table.add_section()
     console.print(table)
     for measured in results:
-        console.print(f"{measured.benchmark.name}: {measured.benchmark.settings}", style="dim", highlight=False, markup=False)
+        console.print(
+            f"{measured.benchmark.name}: {measured.benchmark.settings}",
+            style="dim",
+            highlight=False,
+            markup=False,
+        )
         for side, why in measured.missing.items():
-            console.print(f"{measured.benchmark.name}, {side}: not measured: {why}", highlight=False, markup=False)
+            console.print(
+                f"{measured.benchmark.name}, {side}: not measured: {why}",
+                highlight=False,
+                markup=False,
+            )
     missed = [name for measured in results for name in missed_in(measured)]
-    console.print(f"{len(missed)} targets missed: {', '.join(missed)}" if missed else "All targets met.", highlight=False)
+    console.print(
+        f"{len(missed)} targets missed: {', '.join(missed)}" if missed else "All targets met.",
+        highlight=False,
+    )
 
 
 def missed_in(measured: Measured) -> list[str]:
@@ -55,7 +67,12 @@ def missed_in(measured: Measured) -> list[str]:
 
 def write_json(path: Path, facts: Mapping[str, str], results: Sequence[Measured]) -> None:
     """Write every value of every round, and what was made of them."""
-    path.write_text(json.dumps({"facts": dict(facts), "benchmarks": [_as_data(measured) for measured in results]}, indent=1))
+    path.write_text(
+        json.dumps(
+            {"facts": dict(facts), "benchmarks": [_as_data(measured) for measured in results]},
+            indent=1,
+        )
+    )
 
 
 def _rows(measured: Measured) -> list[tuple[str, ...]]:
@@ -64,9 +81,15 @@ def _rows(measured: Measured) -> list[tuple[str, ...]]:
     for figure in measured.benchmark.figures:
         for side in measured.benchmark.sides:
             median = measured.median(side, figure.key) if side in measured.values else None
-            if median is None or (side == base and len(measured.values) > 1 and side not in figure.targets):
+            if median is None or (
+                side == base and len(measured.values) > 1 and side not in figure.targets
+            ):
                 continue
-            base_median = measured.median(base, figure.key) if base in measured.values and base != side else None
+            base_median = (
+                measured.median(base, figure.key)
+                if base in measured.values and base != side
+                else None
+            )
             rows.append(
                 (
                     f"{measured.benchmark.name}: {figure.title}",
@@ -81,7 +104,11 @@ def _rows(measured: Measured) -> list[tuple[str, ...]]:
 
 
 def _ratio(measured: Measured, side: str, figure: Figure) -> tuple[str, str, str]:
-    ratio, ratios, best = measured.ratio(side, figure.key), measured.ratios(side, figure.key), measured.best_ratio(side, figure)
+    ratio, ratios, best = (
+        measured.ratio(side, figure.key),
+        measured.ratios(side, figure.key),
+        measured.best_ratio(side, figure),
+    )
     if ratio is None or best is None:
         values = measured.of(side, figure.key)
         return "", f"{_number(min(values))}–{_number(max(values))}" if len(values) > 1 else "", ""
@@ -120,7 +147,9 @@ def _as_data(measured: Measured) -> dict[str, Any]:
                 "ratio": measured.ratio(side, figure.key),
                 "ratios": measured.ratios(side, figure.key),
                 "best_ratio": measured.best_ratio(side, figure),
-                "target": figure.targets[side].text(figure.unit) if side in figure.targets else None,
+                "target": figure.targets[side].text(figure.unit)
+                if side in figure.targets
+                else None,
                 "met": measured.verdict(side, figure),
             }
             for figure in measured.benchmark.figures

@@ -32,7 +32,11 @@ class Measured:
         base = next(iter(self.benchmark.sides))
         if base == side or base not in self.values or side not in self.values:
             return []
-        return [mine / its for mine, its in zip(self.of(side, key), self.of(base, key), strict=False) if its]
+        return [
+            mine / its
+            for mine, its in zip(self.of(side, key), self.of(base, key), strict=False)
+            if its
+        ]
 
     def ratio(self, side: str, key: str) -> float | None:
         ratios = self.ratios(side, key)
@@ -54,7 +58,9 @@ class Measured:
         return target.met(median, self.ratio(side, figure.key))
 
 
-def measure(benchmark: Benchmark, place: Place, rounds: int, tell: Callable[[str], None]) -> Measured:
+def measure(
+    benchmark: Benchmark, place: Place, rounds: int, tell: Callable[[str], None]
+) -> Measured:
     """Run all sides, round after round. A side that fails is told and left out from then on."""
     measured = Measured(benchmark)
     count = rounds if benchmark.rounds is None else benchmark.rounds

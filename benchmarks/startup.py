@@ -58,14 +58,20 @@ BENCHMARKS = [
     Benchmark(
         "start.push.sqlite",
         f"`fb push {LIGHT} x=1`, on the disk when it returns. floor: an interpreter that imports typer, pydantic, sqlite3.",
-        {FLOOR: partial(bare, program="import typer, pydantic, sqlite3"), OURS: partial(pushed, urls={}, kind="sqlite")},
+        {
+            FLOOR: partial(bare, program="import typer, pydantic, sqlite3"),
+            OURS: partial(pushed, urls={}, kind="sqlite"),
+        },
         _under(200),
         rounds=RUNS,
     ),
     Benchmark(
         "start.push.redis",
         "the same to Redis. floor: an interpreter that imports typer, pydantic, redis.",
-        {FLOOR: partial(bare, program="import typer, pydantic, redis"), OURS: partial(pushed, urls={}, kind="redis")},
+        {
+            FLOOR: partial(bare, program="import typer, pydantic, redis"),
+            OURS: partial(pushed, urls={}, kind="redis"),
+        },
         _under(300),
         rounds=RUNS,
     ),

@@ -31,7 +31,11 @@ BETWEEN = 0.25
 
 def limited(place: Place, kind: str) -> Mapping[str, float]:
     """Change the rate up and down; return how long it took until starts came at the new one (milliseconds)."""
-    url, address, noted = place.fresh(kind), "benchmarks.tasks:mark", marks.fresh(place.folder / "marks")
+    url, address, noted = (
+        place.fresh(kind),
+        "benchmarks.tasks:mark",
+        marks.fresh(place.folder / "marks"),
+    )
     fill(url, queue_of(address), 100 * FAST, {"path": str(noted)})
     taken: list[float] = []
     with _consumer(place, url, address, "--qps", str(SLOW)), closing(open_store(url)) as store:
@@ -53,7 +57,9 @@ def _changed_at(noted: Path, asked: float, *, faster: bool) -> float:
         since = [at for at in marks.times(noted) if at >= asked - BETWEEN]
         gaps = [(earlier, later) for earlier, later in itertools.pairwise(since) if later > asked]
         if faster:
-            if (quick := next((later for earlier, later in gaps if later - earlier < BETWEEN), None)) is not None:
+            if (
+                quick := next((later for earlier, later in gaps if later - earlier < BETWEEN), None)
+            ) is not None:
                 return quick
         elif since and time.time() - since[-1] > BETWEEN:
             return max(asked, since[-1])
@@ -62,7 +68,11 @@ def _changed_at(noted: Path, asked: float, *, faster: bool) -> float:
 
 def cancelled(place: Place, kind: str) -> Mapping[str, float]:
     """Cancel running calls; return how long it took until their outcome was there (milliseconds)."""
-    url, address, noted = place.fresh(kind), "benchmarks.tasks:rest", marks.fresh(place.folder / "marks")
+    url, address, noted = (
+        place.fresh(kind),
+        "benchmarks.tasks:rest",
+        marks.fresh(place.folder / "marks"),
+    )
     taken: list[float] = []
     booster = find_booster(address, load(Path.cwd(), env=os.environ, broker=url, store=url))
     with _consumer(place, url, address, "--results"):
@@ -82,7 +92,16 @@ def cancelled(place: Place, kind: str) -> Mapping[str, float]:
 def _consumer(place: Place, url: str, *words: str) -> Iterator[None]:
     with (place.folder / "steering.log").open("ab") as log:
         process = place.start(
-            fb_command(), "consume", *words, "--broker", url, "--store", url, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            fb_command(),
+            "consume",
+            *words,
+            "--broker",
+            url,
+            "--store",
+            url,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
         )
     try:
         yield

@@ -2,10 +2,10 @@
 
 SCHEMES = {
     "memory": "fbcli.brokers.memory:MemoryBroker",
-    "sqlite": "fbcli.brokers.sqlite:SqliteBroker",
-    "redis": "fbcli.brokers.redis:RedisBroker",
-    "rediss": "fbcli.brokers.redis:RedisBroker",
-    "redis+sentinel": "fbcli.brokers.redis:RedisBroker",
-    "redis+cluster": "fbcli.brokers.redis:RedisBroker",
-    "redis+list": "fbcli.brokers.redis_list:RedisListBroker",
+    "sqlite": "fbcli.brokers.sqlite.broker:SqliteBroker",
+    "redis": "fbcli.brokers.redis.broker:RedisBroker",
+    "rediss": "fbcli.brokers.redis.broker:RedisBroker",
+    "redis+sentinel": "fbcli.brokers.redis.broker:RedisBroker",
+    "redis+cluster": "fbcli.brokers.redis.broker:RedisBroker",
+    "redis+list": "fbcli.brokers.redis.plain_list:RedisListBroker",
 }

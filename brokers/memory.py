@@ -38,7 +38,7 @@ class _Message:
 
 
 @dataclass(eq=False)
-class _Claim:
+class _Handle:
     """The handle of a delivery: a message in somebody's hands."""
 
     message: _Message
@@ -47,7 +47,7 @@ class _Claim:
 
 
 @dataclass
-class _Line:
+class _MemoryQueue:
     """One queue: what is ready, what waits for its time, and who is to be told. Used holding the broker's lock."""
 
     ready: list[tuple[int, int, _Message]] = field(default_factory=list)
@@ -103,7 +103,7 @@ class MemoryBroker(Broker):
     def __init__(self, url: str) -> None:
         super().__init__(url)
         self.lock = threading.RLock()
-        self.lines: defaultdict[str, _Line] = defaultdict(_Line)
+        self.lines: defaultdict[str, _MemoryQueue] = defaultdict(_MemoryQueue)
         self._numbers = itertools.count(1)
 
     def publish(self, queue: str, messages: Sequence[Outgoing]) -> None:
@@ -111,7 +111,12 @@ class MemoryBroker(Broker):
         with self.lock:
             line = self.lines[queue]
             for message in messages:
-                line.add(_Message(next(self._numbers), message.body, message.priority, message.not_before), now)
+                line.add(
+                    _Message(
+                        next(self._numbers), message.body, message.priority, message.not_before
+                    ),
+                    now,
+                )
             line.tell()
 
     def open(self, queue: str, *, consumer_id: str, prefetch: int, lease: float) -> Inbox:
@@ -124,7 +129,9 @@ class MemoryBroker(Broker):
     def size(self, queue: str) -> Size | None:
         with self.lock:
             line = self._look(queue)
-            return Size(len(line.ready), sum(len(inbox.held) for inbox in line.inboxes), len(line.waiting))
+            return Size(
+                len(line.ready), sum(len(inbox.held) for inbox in line.inboxes), len(line.waiting)
+            )
 
     def purge(self, queue: str) -> int:
         with self.lock:
@@ -141,14 +148,22 @@ class MemoryBroker(Broker):
 
     def queues(self) -> list[str]:
         with self.lock:
-            held = {name for name, line in self.lines.items() if any(inbox.held for inbox in line.inboxes)}
-            return sorted(held | {name for name, line in self.lines.items() if line.ready or line.waiting})
+            held = {
+                name
+                for name, line in self.lines.items()
+                if any(inbox.held for inbox in line.inboxes)
+            }
+            return sorted(
+                held | {name for name, line in self.lines.items() if line.ready or line.waiting}
+            )
 
     def delayed(self, queue: str, n: int) -> list[Delayed]:
         with self.lock:
             waiting = self._look(queue).waiting.values()
             soonest = heapq.nsmallest(n, waiting, key=lambda message: (message.due, message.number))
-            return [Delayed(message.due or 0.0, message.body, message.number) for message in soonest]
+            return [
+                Delayed(message.due or 0.0, message.body, message.number) for message in soonest
+            ]
 
     def undelay(self, queue: str, handles: Sequence[Any]) -> int:
         with self.lock:
@@ -158,9 +173,9 @@ class MemoryBroker(Broker):
     def close(self) -> None:
         """Nothing is open."""
 
-    def _look(self, queue: str) -> _Line:
+    def _look(self, queue: str) -> _MemoryQueue:
         """Return the queue with what is due made ready; an empty one, known to nobody, when there is none."""
-        line = self.lines.get(queue) or _Line()
+        line = self.lines.get(queue) or _MemoryQueue()
         line.ripen(time.time())
         return line
 
@@ -177,7 +192,7 @@ class MemoryInbox(Inbox):
         self.lapsed = False
         """The lease was lost; the next fetch or heartbeat begins another."""
         self.alarm = Alarm()
-        self.held: dict[int, _Claim] = {}
+        self.held: dict[int, _Handle] = {}
 
     def fetch(self, limit: int, wait: float) -> list[Delivery]:
         deadline = time.monotonic() + wait
@@ -189,14 +204,19 @@ class MemoryInbox(Inbox):
                 next_due = line.ripen(time.time())
                 if self.lapsed and limit:
                     self.lapsed, self.beat = False, time.monotonic()
-                batch = [self._hold(heapq.heappop(line.ready)[2]) for _ in range(min(limit, len(line.ready)))]
+                batch = [
+                    self._hold(heapq.heappop(line.ready)[2])
+                    for _ in range(min(limit, len(line.ready)))
+                ]
             left = deadline - time.monotonic()
             if batch or self.alarm.was_woken() or left <= 0:
                 return batch
-            self.alarm.wait(left if next_due is None else min(left, max(0.0005, next_due - time.time())))
+            self.alarm.wait(
+                left if next_due is None else min(left, max(0.0005, next_due - time.time()))
+            )
 
     def _hold(self, message: _Message) -> Delivery:
-        claim = self.held[message.number] = _Claim(message)
+        claim = self.held[message.number] = _Handle(message)
         return Delivery(message.body, claim, message.lost + 1, message.priority)
 
     def settle(self, settlements: Sequence[Settlement]) -> Sequence[Settlement]:
@@ -205,7 +225,7 @@ class MemoryInbox(Inbox):
 
     def _settle(self, settlement: Settlement) -> bool:
         """Return False when it comes too late."""
-        claim: _Claim = settlement.delivery.handle
+        claim: _Handle = settlement.delivery.handle
         if claim.settled:
             return True
         message = claim.message
@@ -224,7 +244,9 @@ class MemoryInbox(Inbox):
             line.add(message, now)
             line.tell()
         else:
-            self._broker.publish(dead_queue(self._queue), [Outgoing(message.body, message.priority)])
+            self._broker.publish(
+                dead_queue(self._queue), [Outgoing(message.body, message.priority)]
+            )
         return True
 
     def wake(self) -> None:
@@ -233,7 +255,11 @@ class MemoryInbox(Inbox):
     def keep_alive(self) -> int:
         with self._broker.lock:
             self.lapsed, self.beat = False, (now := time.monotonic())
-            dead = [inbox for inbox in self._broker.lines[self._queue].inboxes if inbox.beat + inbox._lease < now]
+            dead = [
+                inbox
+                for inbox in self._broker.lines[self._queue].inboxes
+                if inbox.beat + inbox._lease < now
+            ]
             for inbox in dead:
                 inbox.lapsed = True
             return sum(inbox.give_back(lost=1) for inbox in dead)

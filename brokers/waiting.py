@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Literal
 
-from .file_ear import Ear
+from fbcli.platform.file_watch import FileWatch
 
 Heard = Literal["bell", "write", "nothing"]
 
@@ -16,13 +16,13 @@ class Alarm:
     A reason is noted before the bell rings, and the bell is silenced before the reasons are looked at: none is missed.
     """
 
-    __slots__ = ("__weakref__", "_bell", "_ear", "_news", "_woken")
+    __slots__ = ("__weakref__", "_bell", "_file_watch", "_news", "_woken")
 
     def __init__(self) -> None:
         self._bell = threading.Lock()
         """Held while it is silent. Waiting so costs half of what an `Event` does, and a consumer that polls waits often."""
         self._bell.acquire()
-        self._ear: Ear | None = None
+        self._file_watch: FileWatch | None = None
         """With which somebody waits now."""
         self._news = False
         self._woken = False
@@ -42,23 +42,23 @@ class Alarm:
             self._bell.release()
         except RuntimeError:
             pass  # it rings already
-        ear = self._ear
-        if ear is not None:
-            ear.ring()
+        watch = self._file_watch
+        if watch is not None:
+            watch.ring()
 
     def wait(self, seconds: float) -> bool:
         """Wait for either, at most so long; return whether there was one. Accurate to a tenth of a millisecond or so."""
         return self._bell.acquire(timeout=min(max(0.0, seconds), 3600.0))
 
-    def listen(self, ear: Ear, seconds: float) -> Heard:
-        """Wait for either, or for a write to the file of `ear`, at most so long."""
-        self._ear = ear
+    def listen(self, watch: FileWatch, seconds: float) -> Heard:
+        """Wait for either, or for a write to the file of `watch`, at most so long."""
+        self._file_watch = watch
         try:
             if self._bell.acquire(blocking=False):
                 return "bell"
-            written = ear.wait(seconds)
+            written = watch.wait(seconds)
         finally:
-            self._ear = None
+            self._file_watch = None
         if self._bell.acquire(blocking=False):
             return "bell"
         return "write" if written else "nothing"

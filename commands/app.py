@@ -15,7 +15,7 @@ from fbcli import __version__
 from fbcli.errors import ExitCode, did_you_mean
 
 
-class Entry(NamedTuple):
+class CommandEntry(NamedTuple):
     """What `fb --help` shows of a subcommand."""
 
     group: str
@@ -23,28 +23,42 @@ class Entry(NamedTuple):
 
 
 COMMANDS = {
-    "push": Entry("Work", "Publish a call of a function: one, many from a file, or a series."),
-    "call": Entry("Work", "Push a call and wait for its result."),
-    "consume": Entry("Work", "Run what was pushed to the queues of these functions."),
-    "run": Entry("Work", "Call a function here and now, without any queue."),
-    "queues": Entry("Queues", "List queues and how much they hold."),
-    "peek": Entry("Queues", "Show the next messages of a queue without taking them."),
-    "clear": Entry("Queues", "Remove all messages of a queue, ready and delayed."),
-    "pause": Entry("Queues", "Stop all consumers of a queue from taking more; what runs goes on."),
-    "resume": Entry("Queues", "End a pause: the consumers of a queue go on."),
-    "limit": Entry("Queues", "Change rate and concurrency of live consumers, or show what is in force."),
-    "wait": Entry("Queues", "Wait until queues are empty and nothing of them is running."),
-    "dead": Entry("Queues", "List, show, edit, replay and clear dead letters: messages that failed for good."),
-    "delayed": Entry("Queues", "List and cancel messages that wait for their time."),
-    "results": Entry("Tasks", "List the newest results."),
-    "show": Entry("Tasks", "Show how tasks stand: running or ended, what they returned, or why they failed."),
-    "cancel": Entry("Tasks", "Cancel tasks: queued ones never start, running ones are interrupted."),
-    "init": Entry("Set-up", "Write an fb.toml to start from."),
-    "config": Entry("Set-up", "Show settings and where they come from; check them."),
-    "brokers": Entry("Set-up", "List brokers and what each can do."),
-    "chaos": Entry("Set-up", "Try whether a broker, as its server is set up, loses anything."),
-    "completion": Entry("Set-up", "Print the completion script of your shell."),
-    "version": Entry("Set-up", "Print the version of fbcli and of Python."),
+    "push": CommandEntry(
+        "Work", "Publish a call of a function: one, many from a file, or a series."
+    ),
+    "call": CommandEntry("Work", "Push a call and wait for its result."),
+    "consume": CommandEntry("Work", "Run what was pushed to the queues of these functions."),
+    "run": CommandEntry("Work", "Call a function here and now, without any queue."),
+    "queues": CommandEntry("Queues", "List queues and how much they hold."),
+    "peek": CommandEntry("Queues", "Show the next messages of a queue without taking them."),
+    "clear": CommandEntry("Queues", "Remove all messages of a queue, ready and delayed."),
+    "pause": CommandEntry(
+        "Queues", "Stop all consumers of a queue from taking more; what runs goes on."
+    ),
+    "resume": CommandEntry("Queues", "End a pause: the consumers of a queue go on."),
+    "limit": CommandEntry(
+        "Queues", "Change rate and concurrency of live consumers, or show what is in force."
+    ),
+    "wait": CommandEntry("Queues", "Wait until queues are empty and nothing of them is running."),
+    "dead": CommandEntry(
+        "Queues", "List, show, edit, replay and clear dead letters: messages that failed for good."
+    ),
+    "delayed": CommandEntry("Queues", "List and cancel messages that wait for their time."),
+    "results": CommandEntry("Tasks", "List the newest results."),
+    "show": CommandEntry(
+        "Tasks", "Show how tasks stand: running or ended, what they returned, or why they failed."
+    ),
+    "cancel": CommandEntry(
+        "Tasks", "Cancel tasks: queued ones never start, running ones are interrupted."
+    ),
+    "init": CommandEntry("Set-up", "Write an fb.toml to start from."),
+    "config": CommandEntry("Set-up", "Show settings and where they come from; check them."),
+    "brokers": CommandEntry("Set-up", "List brokers and what each can do."),
+    "chaos": CommandEntry(
+        "Set-up", "Try whether a broker, as its server is set up, loses anything."
+    ),
+    "completion": CommandEntry("Set-up", "Print the completion script of your shell."),
+    "version": CommandEntry("Set-up", "Print the version of fbcli and of Python."),
 }
 """`fb --help` is shown from this table and imports no subcommand; `fb NAME` imports `commands/NAME.py` alone."""
 
@@ -114,7 +128,13 @@ def _version(asked: bool) -> None:
 @app.callback()
 def fb(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version of fbcli and of Python.")
+        bool,
+        typer.Option(
+            "--version",
+            callback=_version,
+            is_eager=True,
+            help="Print the version of fbcli and of Python.",
+        ),
     ] = False,
 ) -> None:
     """Turn any Python function into a distributed, rate-controlled, never-lost task.
@@ -131,7 +151,7 @@ ClickUsageError: Any = typer.BadParameter.__mro__[1]
 
 
 def main() -> None:
-    """Entry point of the installed `fb`."""
+    """CommandEntry point of the installed `fb`."""
     if sys.argv[1:2] == [COMPLETE]:
         importlib.import_module("fbcli.commands.complete").main(sys.argv[2:])
     else:
@@ -141,7 +161,9 @@ def main() -> None:
 def run() -> int:
     """Run the command line; return the exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that lacks a character must not end a command
+        sys.stdout.reconfigure(
+            errors="backslashreplace"
+        )  # a terminal that lacks a character must not end a command
     try:
         code = app(prog_name="fb", standalone_mode=False)
         return code if isinstance(code, int) else ExitCode.OK
@@ -149,7 +171,11 @@ def run() -> int:
         if type(error).__name__ == "NoArgsIsHelpError":  # it has shown the help
             return ExitCode.USAGE
         typed = " ".join(["fb", *(word for word in sys.argv[1:2] if word in COMMANDS)])
-        return int(_failure().report_usage(_sentence(error), error.ctx.command_path if error.ctx else typed))
+        return int(
+            _failure().report_usage(
+                _sentence(error), error.ctx.command_path if error.ctx else typed
+            )
+        )
     except typer.Abort:
         return ExitCode.INTERRUPTED
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  whatever it is, it is told in a sentence
@@ -164,8 +190,14 @@ def _failure() -> Any:
 
 def _sentence(error: Any) -> str:
     if type(error).__name__ == "NoSuchOption":
-        close = did_you_mean(error.option_name, [name for option in error.ctx.command.params for name in option.opts])
-        hint = " Arguments of the function are written without dashes: x=1." if error.ctx.command.name in CALLING else ""
+        close = did_you_mean(
+            error.option_name, [name for option in error.ctx.command.params for name in option.opts]
+        )
+        hint = (
+            " Arguments of the function are written without dashes: x=1."
+            if error.ctx.command.name in CALLING
+            else ""
+        )
         return f"there is no option {error.option_name}.{close or hint}"
     text: str = error.format_message()
     return text[:1].lower() + text[1:]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from fbcli.console.output import Output, aligned
-from fbcli.project.catalogue import Entry, catalogue
+from fbcli.project.catalogue import BrokerEntry, catalogue
 
-from .flags import JsonFlag, new_app
+from ._flags.place import JsonFlag, new_app
 
 app = new_app()
 
@@ -54,17 +54,30 @@ def brokers(json: JsonFlag = False) -> None:
     rows = [("broker", *ABILITIES.values()), *map(_row, entries)]
     out.text(aligned(rows, [False] * len(rows[0]), gap=1))
     for entry in entries:
-        out.text(f"\n{'  '.join(f'{scheme}://' for scheme in entry.schemes)}\n    {entry.summary or entry.problem}")
+        out.text(
+            f"\n{'  '.join(f'{scheme}://' for scheme in entry.schemes)}\n    {entry.summary or entry.problem}"
+        )
         if entry.capabilities:
-            out.text(f"    Shared within a {entry.capabilities.reach}. Client library: {_library(entry)}.")
+            out.text(
+                f"    Shared within a {entry.capabilities.reach}. Client library: {_library(entry)}."
+            )
     out.text("")
     out.text(aligned([*LEGEND.items()], (False, False)))
 
 
-def _row(entry: Entry) -> tuple[str, ...]:
+def _row(entry: BrokerEntry) -> tuple[str, ...]:
     can = entry.capabilities
-    return (entry.schemes[0], *(("yes" if getattr(can, name) else "-") if can else "?" for name in ABILITIES))
+    return (
+        entry.schemes[0],
+        *(("yes" if getattr(can, name) else "-") if can else "?" for name in ABILITIES),
+    )
 
 
-def _library(entry: Entry) -> str:
-    return "none needed" if entry.install is None else "installed" if entry.installed else f"missing; {entry.install}"
+def _library(entry: BrokerEntry) -> str:
+    return (
+        "none needed"
+        if entry.install is None
+        else "installed"
+        if entry.installed
+        else f"missing; {entry.install}"
+    )

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
+from fbcli.arguments.shell import parse_pairs
 from fbcli.console.output import Output
 from fbcli.pushing.calling import call as call_and_wait
-from fbcli.tokens import parse_pairs
 
-from .call_flags import (
+from ._flags.call import (
     ExpiresFlag,
     IdFlag,
     PriorityFlag,
@@ -21,7 +21,15 @@ from .call_flags import (
     given,
     target,
 )
-from .flags import BrokerFlag, ContextFlag, JsonFlag, StoreFlag, new_app, seconds_of, settings_of
+from ._flags.place import (
+    BrokerFlag,
+    ContextFlag,
+    JsonFlag,
+    StoreFlag,
+    new_app,
+    seconds_of,
+    settings_of,
+)
 
 app = new_app()
 
@@ -64,5 +72,11 @@ def call(
     out = Output(json=json)
     seconds = None if wait == "forever" else seconds_of(wait, "--wait")
     goal = target(words, queue, settings_of(context, broker, store))
-    options = given(priority=priority, timeout=timeout, retries=retries, expires=expires, task_id=id)
-    out.value(call_and_wait(goal.booster, parse_pairs(goal.tokens, goal.signature), wait=seconds, **options))
+    options = given(
+        priority=priority, timeout=timeout, retries=retries, expires=expires, task_id=id
+    )
+    out.value(
+        call_and_wait(
+            goal.booster, parse_pairs(goal.tokens, goal.signature), wait=seconds, **options
+        )
+    )

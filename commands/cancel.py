@@ -9,10 +9,10 @@ import typer
 
 from fbcli.console.output import Output, visible
 from fbcli.errors import FbError, PartlyDone, UsageError
-from fbcli.result.cancelling import Outcome
-from fbcli.result.cancelling import cancel as cancel_tasks
+from fbcli.results.cancelling import Outcome
+from fbcli.results.cancelling import cancel as cancel_tasks
 
-from .flags import BrokerFlag, ContextFlag, JsonFlag, StoreFlag, new_app, settings_of
+from ._flags.place import BrokerFlag, ContextFlag, JsonFlag, StoreFlag, new_app, settings_of
 
 app = new_app()
 
@@ -30,10 +30,16 @@ SAID = {
 @app.command(no_args_is_help=True)
 def cancel(
     task_ids: Annotated[
-        list[str], typer.Argument(metavar="TASK_ID", help="As `fb push` prints it; -: ids from stdin, one a line.")
+        list[str],
+        typer.Argument(
+            metavar="TASK_ID", help="As `fb push` prints it; -: ids from stdin, one a line."
+        ),
     ],
     no_wait: Annotated[
-        bool, typer.Option("--no-wait", envvar="FB_CANCEL_NO_WAIT", help="Do not find out what became of them.")
+        bool,
+        typer.Option(
+            "--no-wait", envvar="FB_CANCEL_NO_WAIT", help="Do not find out what became of them."
+        ),
     ] = False,
     json: JsonFlag = False,
     broker: BrokerFlag = None,
@@ -52,7 +58,9 @@ def cancel(
     """
     out = Output(json=json)
     ids = _ids(out, task_ids)
-    outcomes = cancel_tasks(settings_of(context, broker, store).open_store(), ids, wait=0.0 if no_wait else WAIT)
+    outcomes = cancel_tasks(
+        settings_of(context, broker, store).open_store(), ids, wait=0.0 if no_wait else WAIT
+    )
     for outcome in outcomes:
         if json:
             out.object(outcome)
@@ -60,7 +68,11 @@ def cancel(
             out.text(f"{visible(outcome.task_id)}  {_said(outcome)}")
     late = sum(outcome.became == "ended_before" for outcome in outcomes)
     if late == len(outcomes):
-        raise FbError("Nothing was cancelled: it had ended before." if late == 1 else f"All {late:,} tasks had ended before.")
+        raise FbError(
+            "Nothing was cancelled: it had ended before."
+            if late == 1
+            else f"All {late:,} tasks had ended before."
+        )
     if late:
         raise PartlyDone(f"{late:,} of {len(outcomes):,} tasks had ended before.")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fbcli.console.messages import amount
 from fbcli.console.output import Output
-from fbcli.finding import find_queue, nearby
+from fbcli.queues.lookup import find_queue, nearby
 
-from .flags import (
+from ._flags.place import (
     BrokerFlag,
     ContextFlag,
     DryRunFlag,

@@ -26,8 +26,12 @@ def main(arguments: Sequence[str]) -> None:
     try:
         current, *words = arguments
         out = Output()
-        for candidate in complete([_unquoted(word) for word in words], _unquoted(current.removeprefix("--current="))):
-            out.text(f"{candidate.text}\t{visible(candidate.help)}" if candidate.help else candidate.text)
+        for candidate in complete(
+            [_unquoted(word) for word in words], _unquoted(current.removeprefix("--current="))
+        ):
+            out.text(
+                f"{candidate.text}\t{visible(candidate.help)}" if candidate.help else candidate.text
+            )
     except Exception:
         if os.environ.get("FB_DEBUG"):
             raise
@@ -45,7 +49,9 @@ def complete(words: Sequence[str], current: str) -> list[Candidate]:
     inner: dict[str, Any] = getattr(command, "commands", {})
     if inner:
         if not rest:
-            return _starting([*(Candidate(name, _sentence(each)) for name, each in inner.items()), HELP], current)
+            return _starting(
+                [*(Candidate(name, _sentence(each)) for name, each in inner.items()), HELP], current
+            )
         if rest[0] not in inner:
             return []
         command, path, rest = inner[rest[0]], tuple(words[:2]), rest[1:]
@@ -59,7 +65,7 @@ def complete(words: Sequence[str], current: str) -> list[Candidate]:
     return candidates(kind, asked) if kind else []
 
 
-class _Line(NamedTuple):
+class _Words(NamedTuple):
     """The words of a command, told apart."""
 
     words: list[str]
@@ -70,9 +76,13 @@ class _Line(NamedTuple):
     """Whether `--` has ended the options."""
 
 
-def _read(command: Any, words: Sequence[str]) -> _Line:
-    known = {name: option for option in _given_by(command, "option") for name in (*option.opts, *option.secondary_opts)}
-    line = _Line([], {}, None, False)
+def _read(command: Any, words: Sequence[str]) -> _Words:
+    known = {
+        name: option
+        for option in _given_by(command, "option")
+        for name in (*option.opts, *option.secondary_opts)
+    }
+    line = _Words([], {}, None, False)
     for word in words:
         name, equals, value = word.partition("=")
         if line.open is not None:
@@ -95,12 +105,19 @@ def _options(command: Any, asked: Asked) -> list[Candidate]:
     name, equals, value = asked.current.partition("=")
     if equals:
         option = next((each for each in options if name in each.opts and _takes_value(each)), None)
-        found = [] if option is None else candidates(_kind(option), Asked(value, asked.command, asked.words, asked.options))
-        return [each if each is FILES else Candidate(f"{name}={each.text}", each.help) for each in found]
+        found = (
+            []
+            if option is None
+            else candidates(_kind(option), Asked(value, asked.command, asked.words, asked.options))
+        )
+        return [
+            each if each is FILES else Candidate(f"{name}={each.text}", each.help) for each in found
+        ]
     offered = [
         Candidate(_longest(names), _sentence(option))
         for option in options
-        if not getattr(option, "hidden", False) and (option.opts[0] not in asked.options or getattr(option, "multiple", False))
+        if not getattr(option, "hidden", False)
+        and (option.opts[0] not in asked.options or getattr(option, "multiple", False))
         for names in (option.opts, option.secondary_opts)
         if names
     ]

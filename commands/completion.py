@@ -10,14 +10,16 @@ from fbcli.console.output import Output
 from fbcli.console.shells import SCRIPTS
 from fbcli.errors import UsageError, did_you_mean
 
-from .flags import new_app
+from ._flags.place import new_app
 
 app = new_app()
 
 
 @app.command(no_args_is_help=True)
 def completion(
-    shell: Annotated[str, typer.Argument(metavar="|".join(SCRIPTS), help="Which shell the script is for.")],
+    shell: Annotated[
+        str, typer.Argument(metavar="|".join(SCRIPTS), help="Which shell the script is for.")
+    ],
 ) -> None:
     """Print the completion script of your shell.
 
@@ -31,5 +33,7 @@ def completion(
     and broker URLs; without importing your code.
     """
     if shell not in SCRIPTS:
-        raise UsageError(f"There is no script for {shell!r}.{did_you_mean(shell, SCRIPTS)} Shells: {', '.join(SCRIPTS)}.")
+        raise UsageError(
+            f"There is no script for {shell!r}.{did_you_mean(shell, SCRIPTS)} Shells: {', '.join(SCRIPTS)}."
+        )
     Output().text(SCRIPTS[shell].rstrip("\n"))

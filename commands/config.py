@@ -10,8 +10,8 @@ from fbcli.console.output import Output
 from fbcli.project.checkup import checkup, verdict
 from fbcli.project.inspection import rows_of
 
-from .call_flags import imported
-from .flags import BrokerFlag, ContextFlag, JsonFlag, StoreFlag, new_app, settings_of
+from ._flags.call import imported
+from ._flags.place import BrokerFlag, ContextFlag, JsonFlag, StoreFlag, new_app, settings_of
 
 app = new_app("Show settings and where they come from; check them.")
 
@@ -19,7 +19,10 @@ app = new_app("Show settings and where they come from; check them.")
 @app.command()
 def show(
     address: Annotated[
-        str | None, typer.Argument(metavar="ADDRESS", help="Show the options of this function, too.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="ADDRESS", help="Show the options of this function, too.", show_default=False
+        ),
     ] = None,
     json: JsonFlag = False,
     broker: BrokerFlag = None,
@@ -61,5 +64,8 @@ def check(
     """
     out = Output(json=json)
     findings = list(checkup(settings_of(context, broker, store)))
-    out.table(("check", "ok", "detail"), [(finding.check, finding.ok, finding.detail) for finding in findings])
+    out.table(
+        ("check", "ok", "detail"),
+        [(finding.check, finding.ok, finding.detail) for finding in findings],
+    )
     raise typer.Exit(verdict(findings))

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from fbcli.consuming.crew import CrewSpec
-from fbcli.consuming.stage import Stage
+from fbcli.consuming.group import GroupSpec
+from fbcli.consuming.run import ConsumeRun
 
-from .flags import BrokerFlag, ContextFlag, JsonFlag, StoreFlag, new_app
-from .option_flags import given, with_option_flags
+from ._flags.options import given, with_option_flags
+from ._flags.place import BrokerFlag, ContextFlag, JsonFlag, StoreFlag, new_app
 
 app = new_app()
 
@@ -20,31 +20,72 @@ app = new_app()
 @with_option_flags
 def consume(
     addresses: Annotated[
-        list[str], typer.Argument(metavar="ADDRESS…", help="Functions to run, like mymod:task or jobs/crawl.py:fetch.")
+        list[str],
+        typer.Argument(
+            metavar="ADDRESS…", help="Functions to run, like mymod:task or jobs/crawl.py:fetch."
+        ),
     ],
     burst: Annotated[
-        bool, typer.Option("--burst", envvar="FB_BURST", help="End when the queue is empty (what is delayed stays).")
+        bool,
+        typer.Option(
+            "--burst",
+            envvar="FB_BURST",
+            help="End when the queue is empty (what is delayed stays).",
+        ),
     ] = False,
     max_tasks: Annotated[
-        int | None, typer.Option("--max-tasks", envvar="FB_MAX_TASKS", min=1, help="End after so many tasks (in each process).")
+        int | None,
+        typer.Option(
+            "--max-tasks",
+            envvar="FB_MAX_TASKS",
+            min=1,
+            help="End after so many tasks (in each process).",
+        ),
     ] = None,
     json: JsonFlag = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", envvar="FB_VERBOSE", help="A log line for each task, also beside the live table.")
+        bool,
+        typer.Option(
+            "--verbose",
+            "-v",
+            envvar="FB_VERBOSE",
+            help="A log line for each task, also beside the live table.",
+        ),
     ] = False,
     plain: Annotated[
-        bool, typer.Option("--plain", envvar="FB_PLAIN", help="No live table: log lines, as where there is no terminal.")
+        bool,
+        typer.Option(
+            "--plain",
+            envvar="FB_PLAIN",
+            help="No live table: log lines, as where there is no terminal.",
+        ),
     ] = False,
     log_level: Annotated[
         str,
-        typer.Option("--log-level", envvar="FB_LOG_LEVEL", help="DEBUG, INFO, WARNING or ERROR.", rich_help_panel="Logging"),
+        typer.Option(
+            "--log-level",
+            envvar="FB_LOG_LEVEL",
+            help="DEBUG, INFO, WARNING or ERROR.",
+            rich_help_panel="Logging",
+        ),
     ] = "INFO",
     log_file: Annotated[
         Path | None,
-        typer.Option("--log-file", envvar="FB_LOG_FILE", help="Log to this rotating file as well.", rich_help_panel="Logging"),
+        typer.Option(
+            "--log-file",
+            envvar="FB_LOG_FILE",
+            help="Log to this rotating file as well.",
+            rich_help_panel="Logging",
+        ),
     ] = None,
     log_json: Annotated[
-        bool, typer.Option("--log-json", envvar="FB_LOG_JSON", help="Log lines as JSON objects.", rich_help_panel="Logging")
+        bool,
+        typer.Option(
+            "--log-json",
+            envvar="FB_LOG_JSON",
+            help="Log lines as JSON objects.",
+            rich_help_panel="Logging",
+        ),
     ] = False,
     broker: BrokerFlag = None,
     store: StoreFlag = None,
@@ -63,7 +104,7 @@ def consume(
     A second one stops now. Exit code: 0 all that ran was finished; 130 or 143 something was given back unfinished; with --burst or
     --max-tasks 8 when some calls failed for good, 1 when all did.
     """
-    spec = CrewSpec(
+    spec = GroupSpec(
         addresses=addresses,
         flags=given(options),
         context=context,
@@ -77,4 +118,4 @@ def consume(
         log_file=str(log_file) if log_file else None,
         log_json=log_json,
     )
-    Stage(spec, json=json, live=not plain).play()
+    ConsumeRun(spec, json=json, live=not plain).play()

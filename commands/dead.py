@@ -6,18 +6,18 @@ from typing import Annotated
 
 import typer
 
+from fbcli.arguments.shell import parse_pairs
 from fbcli.clock import SYSTEM
 from fbcli.console.editor import discard, edit
 from fbcli.console.messages import amount, arguments, lines, summary
 from fbcli.console.output import Output, visible
 from fbcli.console.times import ago
 from fbcli.errors import BadMessage, UsageError
-from fbcli.finding import find_queue, nearby
 from fbcli.queues.dead import DeadLetters, Letter, changed, editable, edited
+from fbcli.queues.lookup import find_queue, nearby
 from fbcli.queues.queue import EVERYTHING, Done
-from fbcli.tokens import parse_pairs
 
-from .flags import (
+from ._flags.place import (
     BrokerFlag,
     ContextFlag,
     DryRunFlag,
@@ -45,13 +45,20 @@ app = new_app(
 )
 
 TaskArgument = Annotated[str, typer.Argument(metavar="TASK_ID", help="As `fb dead ls` shows it.")]
-TasksArgument = Annotated[list[str] | None, typer.Argument(metavar="TASK_ID", help="As `fb dead ls` shows them.")]
+TasksArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="TASK_ID", help="As `fb dead ls` shows them.")
+]
 
 
 @app.command("ls")
 def list_(
     queue: QueueArgument,
-    limit: Annotated[int, typer.Option("--limit", "-n", envvar="FB_LIMIT", metavar="N", min=1, help="How many at most.")] = 20,
+    limit: Annotated[
+        int,
+        typer.Option(
+            "--limit", "-n", envvar="FB_LIMIT", metavar="N", min=1, help="How many at most."
+        ),
+    ] = 20,
     json: JsonFlag = False,
     broker: BrokerFlag = None,
     store: StoreFlag = None,
@@ -75,16 +82,28 @@ def list_(
     out.table(
         ("task_id", "died", "error", "reason", "attempts", "arguments"),
         [
-            [each.task_id, ago(each.died, now), each.told("error_type"), each.reason, each.attempts, arguments(each)]
+            [
+                each.task_id,
+                ago(each.died, now),
+                each.told("error_type"),
+                each.reason,
+                each.attempts,
+                arguments(each),
+            ]
             for each in found
         ],
-        empty=(f"{letters.queue.name} has no dead letters.{'' if held else nearby(letters.queue)}", "fb queues"),
+        empty=(
+            f"{letters.queue.name} has no dead letters.{'' if held else nearby(letters.queue)}",
+            "fb queues",
+        ),
     )
     total = letters.count()
     if total is not None and total > len(found):
         out.say(f"{len(found):,} of {amount(total, 'dead letter')}; -n shows more.")
     if held:
-        out.say(f"{amount(held, 'more dead letter')} held by another `fb dead`, or by one that was killed: try again soon.")
+        out.say(
+            f"{amount(held, 'more dead letter')} held by another `fb dead`, or by one that was killed: try again soon."
+        )
 
 
 @app.command()
@@ -116,12 +135,19 @@ def edit_(
     queue: QueueArgument,
     task_id: TaskArgument,
     pairs: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME=VALUE", help="Arguments to change, written as for `fb push`.")
+        list[str] | None,
+        typer.Argument(metavar="NAME=VALUE", help="Arguments to change, written as for `fb push`."),
     ] = None,
     unset: Annotated[
-        list[str] | None, typer.Option("--unset", envvar="FB_UNSET", metavar="NAME", help="Remove this argument (repeatable).")
+        list[str] | None,
+        typer.Option(
+            "--unset", envvar="FB_UNSET", metavar="NAME", help="Remove this argument (repeatable)."
+        ),
     ] = None,
-    replay: Annotated[bool, typer.Option("--replay", envvar="FB_REPLAY", help="Put it back into the queue at once.")] = False,
+    replay: Annotated[
+        bool,
+        typer.Option("--replay", envvar="FB_REPLAY", help="Put it back into the queue at once."),
+    ] = False,
     json: JsonFlag = False,
     broker: BrokerFlag = None,
     store: StoreFlag = None,
@@ -144,16 +170,23 @@ def edit_(
         out.object(new.json)
     else:
         again = f"`fb dead replay {letters.queue.name} {task_id}` runs it again"
-        out.say(visible(f"{task_id} {'is back in the queue' if replay else f'was changed; {again}'}."))
+        out.say(
+            visible(f"{task_id} {'is back in the queue' if replay else f'was changed; {again}'}.")
+        )
 
 
 @app.command()
 def replay(
     queue: QueueArgument,
     task_ids: TasksArgument = None,
-    all: Annotated[bool, typer.Option("--all", "-a", envvar="FB_REPLAY_ALL", help="All that are there now.")] = False,
+    all: Annotated[
+        bool, typer.Option("--all", "-a", envvar="FB_REPLAY_ALL", help="All that are there now.")
+    ] = False,
     limit: Annotated[
-        int | None, typer.Option("--limit", envvar="FB_REPLAY_LIMIT", metavar="N", min=1, help="The N oldest only.")
+        int | None,
+        typer.Option(
+            "--limit", envvar="FB_REPLAY_LIMIT", metavar="N", min=1, help="The N oldest only."
+        ),
     ] = None,
     yes: YesFlag = False,
     dry_run: DryRunFlag = False,
@@ -184,7 +217,11 @@ def replay(
         out.say(f"Would put {amount(count, 'dead letter')} back into {letters.queue.name}.")
     else:
         if not task_ids:
-            out.confirm(f"Put {amount(count, 'dead letter')} back into {letters.queue.name}?", yes=yes, no_input=no_input)
+            out.confirm(
+                f"Put {amount(count, 'dead letter')} back into {letters.queue.name}?",
+                yes=yes,
+                no_input=no_input,
+            )
         with out.progress("replaying", count) as advance:
             done = letters.replay(task_ids, EVERYTHING if limit is None else limit, advance)
         count = done.count
@@ -221,7 +258,11 @@ def clear(
     elif dry_run:
         out.say(f"Would remove {amount(count, 'dead letter')} of {letters.queue.name}.")
     else:
-        out.confirm(f"Remove {amount(count, 'dead letter')} of {letters.queue.name} for good?", yes=yes, no_input=no_input)
+        out.confirm(
+            f"Remove {amount(count, 'dead letter')} of {letters.queue.name} for good?",
+            yes=yes,
+            no_input=no_input,
+        )
         done = letters.clear(task_ids)
         count = done.count
         out.say(f"Removed {amount(count, 'dead letter')} of {letters.queue.name}.")
@@ -237,7 +278,12 @@ def _letters(queue: str, context: str | None, broker: str | None, store: str | N
 def _edited_by_hand(out: Output, letter: Letter) -> bytes:
     """Return the body as a person has changed it. Raises `UsageError` when it was left as it was, or is no message now."""
     before = editable(letter)
-    text, file = edit(out, before, name="message.json", instead="Give the changes instead: fb dead edit QUEUE TASK_ID x=2")
+    text, file = edit(
+        out,
+        before,
+        name="message.json",
+        instead="Give the changes instead: fb dead edit QUEUE TASK_ID x=2",
+    )
     try:
         body = edited(letter, text)
     except BadMessage as error:

@@ -11,11 +11,11 @@ from fbcli.console.messages import amount, arguments
 from fbcli.console.output import Output
 from fbcli.console.times import due
 from fbcli.errors import UsageError
-from fbcli.finding import find_queue, nearby
 from fbcli.queues.envelope import Envelope
+from fbcli.queues.lookup import find_queue, nearby
 from fbcli.queues.queue import Done
 
-from .flags import (
+from ._flags.place import (
     BrokerFlag,
     ContextFlag,
     DryRunFlag,
@@ -44,7 +44,12 @@ app = new_app(
 @app.command("ls")
 def list_(
     queue: QueueArgument,
-    limit: Annotated[int, typer.Option("--limit", "-n", envvar="FB_LIMIT", metavar="N", min=1, help="How many at most.")] = 20,
+    limit: Annotated[
+        int,
+        typer.Option(
+            "--limit", "-n", envvar="FB_LIMIT", metavar="N", min=1, help="How many at most."
+        ),
+    ] = 20,
     json: JsonFlag = False,
     broker: BrokerFlag = None,
     store: StoreFlag = None,
@@ -61,13 +66,21 @@ def list_(
     waiting = [(message, Envelope(message.body)) for message in found.delayed(limit)]
     if json:
         for message, envelope in waiting:
-            out.object({"task_id": envelope.task_id, "due": message.due, "arguments": envelope.arguments})
+            out.object(
+                {"task_id": envelope.task_id, "due": message.due, "arguments": envelope.arguments}
+            )
         return
     now = SYSTEM.now()
     out.table(
         ("task_id", "due", "arguments"),
-        [[envelope.task_id, due(message.due, now), arguments(envelope)] for message, envelope in waiting],
-        empty=(f"{found.name} has nothing that waits for its time.{nearby(found)}", f"fb push {queue} --delay 10m …"),
+        [
+            [envelope.task_id, due(message.due, now), arguments(envelope)]
+            for message, envelope in waiting
+        ],
+        empty=(
+            f"{found.name} has nothing that waits for its time.{nearby(found)}",
+            f"fb push {queue} --delay 10m …",
+        ),
     )
     size = found.size()
     if size is not None and size.delayed is not None and size.delayed > len(waiting):
@@ -77,8 +90,13 @@ def list_(
 @app.command()
 def cancel(
     queue: QueueArgument,
-    task_ids: Annotated[list[str] | None, typer.Argument(metavar="TASK_ID", help="As `fb delayed ls` shows them.")] = None,
-    all: Annotated[bool, typer.Option("--all", "-a", envvar="FB_CANCEL_ALL", help="All that wait in this queue.")] = False,
+    task_ids: Annotated[
+        list[str] | None, typer.Argument(metavar="TASK_ID", help="As `fb delayed ls` shows them.")
+    ] = None,
+    all: Annotated[
+        bool,
+        typer.Option("--all", "-a", envvar="FB_CANCEL_ALL", help="All that wait in this queue."),
+    ] = False,
     yes: YesFlag = False,
     dry_run: DryRunFlag = False,
     no_input: NoInputFlag = False,
@@ -103,7 +121,11 @@ def cancel(
     elif dry_run:
         out.say(f"Would cancel {amount(count, 'delayed message')} of {found.name}.")
     else:
-        out.confirm(f"Cancel {amount(count, 'delayed message')} of {found.name} for good?", yes=yes, no_input=no_input)
+        out.confirm(
+            f"Cancel {amount(count, 'delayed message')} of {found.name} for good?",
+            yes=yes,
+            no_input=no_input,
+        )
         done = found.cancel_delayed(task_ids)
         count = done.count
         out.say(f"Cancelled {amount(count, 'delayed message')} of {found.name}.")

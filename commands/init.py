@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from fbcli.connection import mask
+from fbcli.address.outline import find_addresses
+from fbcli.clients.loading import mask
 from fbcli.console.output import Output
-from fbcli.outline import find_addresses
 from fbcli.project.starter import write_starter
 
-from .flags import JsonFlag, new_app
+from ._flags.place import JsonFlag, new_app
 
 app = new_app()
 
@@ -22,11 +22,18 @@ def init(
     broker: Annotated[
         str | None,
         typer.Option(
-            "--broker", "-b", envvar="FB_INIT_BROKER", metavar="URL", help="Where the queues are; else an SQLite file."
+            "--broker",
+            "-b",
+            envvar="FB_INIT_BROKER",
+            metavar="URL",
+            help="Where the queues are; else an SQLite file.",
         ),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", "-f", envvar="FB_INIT_FORCE", help="Replace the fb.toml that is there.")
+        bool,
+        typer.Option(
+            "--force", "-f", envvar="FB_INIT_FORCE", help="Replace the fb.toml that is there."
+        ),
     ] = False,
     json: JsonFlag = False,
 ) -> None:
@@ -48,5 +55,9 @@ def init(
     out.say(f"{path} is written.")
     if broker and mask(broker) != broker and "${" not in broker:
         out.say("It holds a password: write ${NAME} in its place, and put it into the environment.")
-    address = next((found for found in find_addresses(folder) if not found.endswith((":", "/"))), "mymod:task")
-    out.say(f"Next:\n  fb push {address} NAME=VALUE   publish a call\n  fb consume {address}           run what comes")
+    address = next(
+        (found for found in find_addresses(folder) if not found.endswith((":", "/"))), "mymod:task"
+    )
+    out.say(
+        f"Next:\n  fb push {address} NAME=VALUE   publish a call\n  fb consume {address}           run what comes"
+    )

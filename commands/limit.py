@@ -10,22 +10,38 @@ import typer
 from fbcli.console.limits import COLUMNS, cells, described, plain
 from fbcli.console.output import Output
 from fbcli.errors import UsageError, did_you_mean
-from fbcli.finding import find_queue, unknown
 from fbcli.options import Options
 from fbcli.queues.limits import change, limited
+from fbcli.queues.lookup import find_queue, unknown
 from fbcli.queues.queue import Queue
 
-from .flags import QUEUE_HELP, BrokerFlag, ContextFlag, JsonFlag, StoreFlag, new_app, settings_of
+from ._flags.place import (
+    QUEUE_HELP,
+    BrokerFlag,
+    ContextFlag,
+    JsonFlag,
+    StoreFlag,
+    new_app,
+    settings_of,
+)
 
 app = new_app()
 
 
 @app.command()
 def limit(
-    queues: Annotated[list[str] | None, typer.Argument(metavar="QUEUE", help=f"{QUEUE_HELP} Without any: all limits.")] = None,
+    queues: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="QUEUE", help=f"{QUEUE_HELP} Without any: all limits."),
+    ] = None,
     qps: Annotated[
         str | None,
-        typer.Option("--qps", envvar="FB_LIMIT_QPS", metavar="NUMBER", help="Starts a second: 3, 0.1; none: no limit."),
+        typer.Option(
+            "--qps",
+            envvar="FB_LIMIT_QPS",
+            metavar="NUMBER",
+            help="Starts a second: 3, 0.1; none: no limit.",
+        ),
     ] = None,
     qps_scope: Annotated[
         str | None,
@@ -46,7 +62,10 @@ def limit(
         ),
     ] = None,
     reset: Annotated[
-        bool, typer.Option("--reset", envvar="FB_LIMIT_RESET", help="Back to what the consumers were started with.")
+        bool,
+        typer.Option(
+            "--reset", envvar="FB_LIMIT_RESET", help="Back to what the consumers were started with."
+        ),
     ] = False,
     json: JsonFlag = False,
     broker: BrokerFlag = None,
@@ -77,7 +96,11 @@ def limit(
         _set(out, found, changes)
     elif reset:
         _reset(out, found)
-    rows = limited(settings.open_store(), [queue.name for queue in found]) if json or not (changes or reset) else []
+    rows = (
+        limited(settings.open_store(), [queue.name for queue in found])
+        if json or not (changes or reset)
+        else []
+    )
     if json:
         for row in rows:
             out.object(plain(row))
@@ -93,8 +116,14 @@ def _set(out: Output, queues: Sequence[Queue], changes: dict[str, Any]) -> None:
         if out.json:
             continue
         consumers = limited(store, [queue.name])[0].consumers
-        when = "Live consumers take it up within 2 s" if consumers else "It has no consumer now; it holds for those that start"
-        out.say(f"{queue.name}: {described(limits)}. {when}; `fb limit {queue.name} --reset` ends that.{unknown(queue)}")
+        when = (
+            "Live consumers take it up within 2 s"
+            if consumers
+            else "It has no consumer now; it holds for those that start"
+        )
+        out.say(
+            f"{queue.name}: {described(limits)}. {when}; `fb limit {queue.name} --reset` ends that.{unknown(queue)}"
+        )
 
 
 def _reset(out: Output, queues: Sequence[Queue]) -> None:

@@ -8,9 +8,18 @@ import typer
 
 from fbcli.console.output import Output
 from fbcli.console.times import span
-from fbcli.finding import find_queue, unknown
+from fbcli.queues.lookup import find_queue, unknown
 
-from .flags import BrokerFlag, ContextFlag, JsonFlag, QueuesArgument, StoreFlag, new_app, seconds_of, settings_of
+from ._flags.place import (
+    BrokerFlag,
+    ContextFlag,
+    JsonFlag,
+    QueuesArgument,
+    StoreFlag,
+    new_app,
+    seconds_of,
+    settings_of,
+)
 
 app = new_app()
 
@@ -20,7 +29,12 @@ def pause(
     queues: QueuesArgument,
     duration: Annotated[
         str | None,
-        typer.Option("--for", envvar="FB_FOR", metavar="DURATION", help="End the pause by itself after 90s, 10m, 1h30m."),
+        typer.Option(
+            "--for",
+            envvar="FB_FOR",
+            metavar="DURATION",
+            help="End the pause by itself after 90s, 10m, 1h30m.",
+        ),
     ] = None,
     json: JsonFlag = False,
     broker: BrokerFlag = None,
@@ -44,4 +58,6 @@ def pause(
             out.object({"queue": queue.name, "paused": True, "resumes_in": seconds})
         else:
             end = "" if seconds is None else f" for {span(seconds)}"
-            out.say(f"{queue.name} is paused{end}; `fb resume {queue.name}` ends that.{unknown(queue)}")
+            out.say(
+                f"{queue.name} is paused{end}; `fb resume {queue.name}` ends that.{unknown(queue)}"
+            )

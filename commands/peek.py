@@ -10,9 +10,17 @@ from fbcli.clock import SYSTEM
 from fbcli.console.messages import arguments, options
 from fbcli.console.output import Output
 from fbcli.console.times import ago
-from fbcli.finding import find_queue, nearby
+from fbcli.queues.lookup import find_queue, nearby
 
-from .flags import BrokerFlag, ContextFlag, JsonFlag, QueueArgument, StoreFlag, new_app, settings_of
+from ._flags.place import (
+    BrokerFlag,
+    ContextFlag,
+    JsonFlag,
+    QueueArgument,
+    StoreFlag,
+    new_app,
+    settings_of,
+)
 
 app = new_app()
 
@@ -20,7 +28,12 @@ app = new_app()
 @app.command()
 def peek(
     queue: QueueArgument,
-    limit: Annotated[int, typer.Option("--limit", "-n", envvar="FB_LIMIT", metavar="N", min=1, help="How many at most.")] = 10,
+    limit: Annotated[
+        int,
+        typer.Option(
+            "--limit", "-n", envvar="FB_LIMIT", metavar="N", min=1, help="How many at most."
+        ),
+    ] = 10,
     json: JsonFlag = False,
     broker: BrokerFlag = None,
     store: StoreFlag = None,
@@ -44,6 +57,9 @@ def peek(
     now = SYSTEM.now()
     out.table(
         ("task_id", "published", "arguments", "options"),
-        [[each.task_id, ago(each.published, now), arguments(each), options(each)] for each in messages],
+        [
+            [each.task_id, ago(each.published, now), arguments(each), options(each)]
+            for each in messages
+        ],
         empty=(f"{found.name} has nothing ready.{nearby(found)}", "fb queues"),
     )

@@ -10,14 +10,14 @@ from typing import Annotated
 
 import typer
 
+from fbcli.arguments.records import FORMATS, Pipe, Record, count_lines, open_file, scan_records
+from fbcli.arguments.shell import Template, parse_pairs
 from fbcli.console.output import Output
 from fbcli.console.pushing import Pushing
 from fbcli.errors import UsageError, did_you_mean
 from fbcli.pushing.feed import Feed
-from fbcli.pushing.records import FORMATS, Pipe, Record, count_lines, open_file, scan_records
-from fbcli.tokens import Template, parse_pairs
 
-from .call_flags import (
+from ._flags.call import (
     ExpiresFlag,
     IdFlag,
     PriorityFlag,
@@ -28,7 +28,15 @@ from .call_flags import (
     given,
     target,
 )
-from .flags import BrokerFlag, ContextFlag, DryRunFlag, JsonFlag, StoreFlag, new_app, settings_of
+from ._flags.place import (
+    BrokerFlag,
+    ContextFlag,
+    DryRunFlag,
+    JsonFlag,
+    StoreFlag,
+    new_app,
+    settings_of,
+)
 
 app = new_app()
 
@@ -81,7 +89,12 @@ def push(
     ] = None,
     ids: Annotated[
         bool,
-        typer.Option("--ids", envvar="FB_PUSH_IDS", help="Print the task id of each message.", rich_help_panel=MANY),
+        typer.Option(
+            "--ids",
+            envvar="FB_PUSH_IDS",
+            help="Print the task id of each message.",
+            rich_help_panel=MANY,
+        ),
     ] = False,
     delay: Annotated[
         str | None,
@@ -109,7 +122,12 @@ def push(
     expires: ExpiresFlag = None,
     result: Annotated[
         bool,
-        typer.Option("--result", envvar="FB_PUSH_RESULT", help="Save what it returns.", rich_help_panel="Message"),
+        typer.Option(
+            "--result",
+            envvar="FB_PUSH_RESULT",
+            help="Save what it returns.",
+            rich_help_panel="Message",
+        ),
     ] = False,
     unique: Annotated[
         bool,
@@ -174,7 +192,9 @@ def push(
     if count and (piped or source):
         raise UsageError("Give --count or records, not both.")
     if format and format not in FORMATS:
-        raise UsageError(f"There is no format {format!r}.{did_you_mean(format, FORMATS)} Formats are {', '.join(FORMATS)}.")
+        raise UsageError(
+            f"There is no format {format!r}.{did_you_mean(format, FORMATS)} Formats are {', '.join(FORMATS)}."
+        )
     if piped or source:
         common = parse_pairs(tokens, goal.signature)
         scan = partial(scan_records, format=format, signature=goal.signature)  # type: ignore[arg-type]
@@ -183,7 +203,12 @@ def push(
         elif source:
             total = count_lines(source) if out.live else None
             with open_file(source) as file:
-                pushing.many(lambda feed: scan(file, name=str(source)), common=common, skip_bad=skip_bad, total=total)
+                pushing.many(
+                    lambda feed: scan(file, name=str(source)),
+                    common=common,
+                    skip_bad=skip_bad,
+                    total=total,
+                )
     elif count:
         template = Template(tokens, goal.signature)
         pushing.many(lambda feed: _series(template, count), total=count)

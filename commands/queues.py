@@ -8,9 +8,17 @@ import typer
 
 from fbcli.console.output import Output
 from fbcli.console.times import span
-from fbcli.finding import Overview, overview
+from fbcli.queues.lookup import Overview, overview
 
-from .flags import QUEUE_HELP, BrokerFlag, ContextFlag, JsonFlag, StoreFlag, new_app, settings_of
+from ._flags.place import (
+    QUEUE_HELP,
+    BrokerFlag,
+    ContextFlag,
+    JsonFlag,
+    StoreFlag,
+    new_app,
+    settings_of,
+)
 
 app = new_app()
 
@@ -19,10 +27,17 @@ COLUMNS = ("queue", "ready", "in_flight", "delayed", "dead", "consumers", "pause
 
 @app.command()
 def queues(
-    names: Annotated[list[str] | None, typer.Argument(metavar="QUEUE", help=f"{QUEUE_HELP} Default: all.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="QUEUE", help=f"{QUEUE_HELP} Default: all.")
+    ] = None,
     all: Annotated[
         bool,
-        typer.Option("--all", "-a", envvar="FB_QUEUES_ALL", help="Those of [tasks] in fb.toml, too, also when they are empty."),
+        typer.Option(
+            "--all",
+            "-a",
+            envvar="FB_QUEUES_ALL",
+            help="Those of [tasks] in fb.toml, too, also when they are empty.",
+        ),
     ] = False,
     json: JsonFlag = False,
     broker: BrokerFlag = None,
@@ -45,7 +60,9 @@ def queues(
             out.object(row)
     else:
         empty = ("No queue holds anything.", "fb push mymod:task x=1", "fb consume mymod:task")
-        out.table(COLUMNS, [[*_counts(row), row.consumers, _pause(row)] for row in rows], empty=empty)
+        out.table(
+            COLUMNS, [[*_counts(row), row.consumers, _pause(row)] for row in rows], empty=empty
+        )
 
 
 def _counts(row: Overview) -> list[str | int | None]:

@@ -10,10 +10,18 @@ import typer
 from fbcli.clock import SYSTEM
 from fbcli.console.output import Output
 from fbcli.console.results import COLUMNS, cells, plain
-from fbcli.finding import find_queue, nearby
+from fbcli.queues.lookup import find_queue, nearby
 from fbcli.stores.base import Result, Store
 
-from .flags import QUEUE_HELP, BrokerFlag, ContextFlag, JsonFlag, StoreFlag, new_app, settings_of
+from ._flags.place import (
+    QUEUE_HELP,
+    BrokerFlag,
+    ContextFlag,
+    JsonFlag,
+    StoreFlag,
+    new_app,
+    settings_of,
+)
 
 app = new_app()
 
@@ -23,9 +31,18 @@ DEPTH = (100, 1_000, 10_000)
 
 @app.command()
 def results(
-    queue: Annotated[str | None, typer.Argument(metavar="QUEUE", help=f"{QUEUE_HELP} Default: all.")] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", envvar="FB_LIMIT", metavar="N", min=1, help="How many at most.")] = 20,
-    failed: Annotated[bool, typer.Option("--failed", envvar="FB_FAILED", help="Only those of tasks that failed.")] = False,
+    queue: Annotated[
+        str | None, typer.Argument(metavar="QUEUE", help=f"{QUEUE_HELP} Default: all.")
+    ] = None,
+    limit: Annotated[
+        int,
+        typer.Option(
+            "--limit", "-n", envvar="FB_LIMIT", metavar="N", min=1, help="How many at most."
+        ),
+    ] = 20,
+    failed: Annotated[
+        bool, typer.Option("--failed", envvar="FB_FAILED", help="Only those of tasks that failed.")
+    ] = False,
     json: JsonFlag = False,
     broker: BrokerFlag = None,
     store: StoreFlag = None,
@@ -44,7 +61,9 @@ def results(
     out = Output(json=json)
     settings = settings_of(context, broker, store)
     found = None if queue is None else find_queue(queue, settings)
-    newest = _newest(settings.open_store(), None if found is None else found.name, limit, failed=failed)
+    newest = _newest(
+        settings.open_store(), None if found is None else found.name, limit, failed=failed
+    )
     if json:
         for result in newest:
             out.object(plain(result))

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from fbcli.console.output import Output
 from fbcli.errors import did_you_mean
-from fbcli.finding import find_queue
+from fbcli.queues.lookup import find_queue
 
-from .flags import BrokerFlag, ContextFlag, JsonFlag, QueuesArgument, StoreFlag, new_app, settings_of
+from ._flags.place import (
+    BrokerFlag,
+    ContextFlag,
+    JsonFlag,
+    QueuesArgument,
+    StoreFlag,
+    new_app,
+    settings_of,
+)
 
 app = new_app()
 

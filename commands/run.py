@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import sys
 
+from fbcli.arguments.shell import parse_pairs
 from fbcli.console.output import Output
 from fbcli.pushing.calling import run as run_here
-from fbcli.tokens import parse_pairs
 
-from .call_flags import WordsArgument, target
-from .flags import ContextFlag, JsonFlag, new_app, settings_of
+from ._flags.call import WordsArgument, target
+from ._flags.place import ContextFlag, JsonFlag, new_app, settings_of
 
 app = new_app()
 

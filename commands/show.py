@@ -8,12 +8,12 @@ import typer
 
 from fbcli.clock import SYSTEM
 from fbcli.console.output import Output, visible
-from fbcli.console.results import lines, standing
+from fbcli.console.results import lines, status
 from fbcli.errors import PartlyDone, TaskNotFound, did_you_mean
-from fbcli.result.standing import standings
+from fbcli.results.status import statuses
 from fbcli.stores.base import Store
 
-from .flags import BrokerFlag, ContextFlag, JsonFlag, StoreFlag, new_app, settings_of
+from ._flags.place import BrokerFlag, ContextFlag, JsonFlag, StoreFlag, new_app, settings_of
 
 app = new_app()
 
@@ -23,7 +23,9 @@ RECENT = 200
 
 @app.command(no_args_is_help=True)
 def show(
-    task_ids: Annotated[list[str], typer.Argument(metavar="TASK_ID", help="As `fb push` prints it.")],
+    task_ids: Annotated[
+        list[str], typer.Argument(metavar="TASK_ID", help="As `fb push` prints it.")
+    ],
     json: JsonFlag = False,
     broker: BrokerFlag = None,
     store: StoreFlag = None,
@@ -41,12 +43,12 @@ def show(
     """
     out = Output(json=json)
     shared = settings_of(context, broker, store).open_store()
-    found, cancels, now = standings(shared, task_ids), shared.cancels(), SYSTEM.now()
+    found, cancels, now = statuses(shared, task_ids), shared.cancels(), SYSTEM.now()
     known = [each for each in found if each.known or each.task_id in cancels]
     for number, each in enumerate(known):
         asked = each.result is None and each.task_id in cancels
         if json:
-            out.object(standing(each, cancel_asked=asked))
+            out.object(status(each, cancel_asked=asked))
             continue
         if number:
             out.text("")

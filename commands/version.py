@@ -7,7 +7,7 @@ import platform
 from fbcli import __version__
 from fbcli.console.output import Output
 
-from .flags import JsonFlag, new_app
+from ._flags.place import JsonFlag, new_app
 
 app = new_app()
 

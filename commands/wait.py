@@ -12,10 +12,19 @@ from fbcli.console.output import Output
 from fbcli.console.status import Status
 from fbcli.console.times import span
 from fbcli.errors import TimedOut
-from fbcli.finding import find_queue, obstacles
 from fbcli.queues.drain import Backlog, Drain
+from fbcli.queues.lookup import find_queue, obstacles
 
-from .flags import BrokerFlag, ContextFlag, JsonFlag, QueuesArgument, StoreFlag, new_app, seconds_of, settings_of
+from ._flags.place import (
+    BrokerFlag,
+    ContextFlag,
+    JsonFlag,
+    QueuesArgument,
+    StoreFlag,
+    new_app,
+    seconds_of,
+    settings_of,
+)
 
 app = new_app()
 
@@ -25,10 +34,21 @@ def wait(
     queues: QueuesArgument,
     timeout: Annotated[
         str | None,
-        typer.Option("--timeout", "-t", envvar="FB_WAIT_TIMEOUT", metavar="DURATION", help="Wait 90s, 5m, … at most."),
+        typer.Option(
+            "--timeout",
+            "-t",
+            envvar="FB_WAIT_TIMEOUT",
+            metavar="DURATION",
+            help="Wait 90s, 5m, … at most.",
+        ),
     ] = None,
     delayed: Annotated[
-        bool, typer.Option("--delayed", envvar="FB_DELAYED", help="Wait for delayed messages and later retries, too.")
+        bool,
+        typer.Option(
+            "--delayed",
+            envvar="FB_DELAYED",
+            help="Wait for delayed messages and later retries, too.",
+        ),
     ] = False,
     json: JsonFlag = False,
     broker: BrokerFlag = None,
@@ -47,20 +67,39 @@ def wait(
     out = Output(json=json)
     limit = None if timeout is None else seconds_of(timeout, "--timeout")
     settings = settings_of(context, broker, store)
-    lines = list({queue.name: queue for queue in (find_queue(text, settings) for text in queues)}.values())
+    lines = list(
+        {queue.name: queue for queue in (find_queue(text, settings) for text in queues)}.values()
+    )
     begun = SYSTEM.monotonic()
     with Status(out) as status:
         for sentence in obstacles(lines):
             out.say(sentence)
-        drained, backlog = Drain(lines, SYSTEM, delayed=delayed).wait(limit, lambda reading: status.show(_line(reading)))
+        drained, backlog = Drain(lines, SYSTEM, delayed=delayed).wait(
+            limit, lambda reading: status.show(_line(reading))
+        )
     seconds = SYSTEM.monotonic() - begun
     names = ", ".join(queue.name for queue in lines)
     if json:
-        counts = {"ready": backlog.ready, "in_flight": backlog.in_flight, "delayed": backlog.delayed}
-        out.object({"queues": [queue.name for queue in lines], "drained": drained, **counts, "seconds": round(seconds, 3)})
+        counts = {
+            "ready": backlog.ready,
+            "in_flight": backlog.in_flight,
+            "delayed": backlog.delayed,
+        }
+        out.object(
+            {
+                "queues": [queue.name for queue in lines],
+                "drained": drained,
+                **counts,
+                "seconds": round(seconds, 3),
+            }
+        )
     if not drained:
         raise TimedOut(f"{names}: after {span(seconds)} there are still {_counts(backlog)}.")
-    rest = f" {amount(backlog.delayed, 'delayed message')} left; --delayed waits for them, too." if backlog.delayed else ""
+    rest = (
+        f" {amount(backlog.delayed, 'delayed message')} left; --delayed waits for them, too."
+        if backlog.delayed
+        else ""
+    )
     if not json:
         out.say(f"{names}: drained after {span(seconds)}.{rest}")
 

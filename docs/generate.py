@@ -63,14 +63,24 @@ def _section(path: str, command: Any) -> Iterator[str]:
         yield "".join(f"- [`fb {path} {name}`](#fb-{path}-{name})\n" for name in inner) + "\n"
         return
     arguments = [each for each in command.params if each.param_type_name == "argument"]
-    options = [each for each in command.params if each.param_type_name == "option" and not getattr(each, "hidden", False)]
+    options = [
+        each
+        for each in command.params
+        if each.param_type_name == "option" and not getattr(each, "hidden", False)
+    ]
     if arguments:
         yield "| Argument | |\n|---|---|\n"
-        yield "".join(f"| `{_cell(_placeholder(each))}` | {_cell(each.help)} |\n" for each in arguments) + "\n"
+        yield (
+            "".join(
+                f"| `{_cell(_placeholder(each))}` | {_cell(each.help)} |\n" for each in arguments
+            )
+            + "\n"
+        )
     if options:
         yield "| Option | | Default | Variable |\n|---|---|---|---|\n"
         kinds = {
-            name: str(each.annotation) for name, each in inspect.signature(command.callback, eval_str=True).parameters.items()
+            name: str(each.annotation)
+            for name, each in inspect.signature(command.callback, eval_str=True).parameters.items()
         }
         yield "".join(map(partial(_row, kinds=kinds), options)) + "\n"
 
@@ -90,8 +100,15 @@ def _placeholder(argument: Any) -> str:
 
 
 def _row(option: Any, *, kinds: Mapping[str, str]) -> str:
-    names = sorted([*option.opts, *option.secondary_opts], key=lambda name: (len(name) == 2, name.startswith("--no-")))
-    value = "" if getattr(option, "is_flag", False) else f" {option.metavar or _value(kinds[option.name])}"
+    names = sorted(
+        [*option.opts, *option.secondary_opts],
+        key=lambda name: (len(name) == 2, name.startswith("--no-")),
+    )
+    value = (
+        ""
+        if getattr(option, "is_flag", False)
+        else f" {option.metavar or _value(kinds[option.name])}"
+    )
     text, _, default = option.help.replace("\\[", "[").partition(" [default: ")
     default = default.rstrip("]") or _default(option)
     flags = ", ".join(f"`{name}{_cell(value) if name == names[0] else ''}`" for name in names)
@@ -100,7 +117,14 @@ def _row(option: Any, *, kinds: Mapping[str, str]) -> str:
 
 def _value(kind: str) -> str:
     """Return what stands for a value of this type."""
-    return next((word for part, word in (("int", "N"), ("float", "NUMBER"), ("Path", "FILE")) if part in kind), "TEXT")
+    return next(
+        (
+            word
+            for part, word in (("int", "N"), ("float", "NUMBER"), ("Path", "FILE"))
+            if part in kind
+        ),
+        "TEXT",
+    )
 
 
 def _default(option: Any) -> str:

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fbcli.booster import Booster, boost
-    from fbcli.broker import Broker, Capabilities, Delivery, Inbox, Outgoing, Settlement, register_broker
+    from fbcli.broker import (
+        Broker,
+        Capabilities,
+        Delivery,
+        Inbox,
+        Outgoing,
+        Settlement,
+        register_broker,
+    )
     from fbcli.engine.current import CurrentTask, carry, current
     from fbcli.errors import (
         DeadLetter,
@@ -24,14 +32,22 @@ if TYPE_CHECKING:
         Unavailable,
     )
     from fbcli.options import Options, TaskOptions
-    from fbcli.result import AsyncResult, agather, as_completed, await_all, gather, wait_all
+    from fbcli.results import AsyncResult, agather, as_completed, await_all, gather, wait_all
     from fbcli.stores.base import Result
 
 __version__ = "0.1.0"
 
 _HOME = {
     "fbcli.booster": ("Booster", "boost"),
-    "fbcli.broker": ("Broker", "Capabilities", "Delivery", "Inbox", "Outgoing", "Settlement", "register_broker"),
+    "fbcli.broker": (
+        "Broker",
+        "Capabilities",
+        "Delivery",
+        "Inbox",
+        "Outgoing",
+        "Settlement",
+        "register_broker",
+    ),
     "fbcli.engine.current": ("CurrentTask", "carry", "current"),
     "fbcli.errors": (
         "DeadLetter",
@@ -45,7 +61,7 @@ _HOME = {
         "Unavailable",
     ),
     "fbcli.options": ("Options", "TaskOptions"),
-    "fbcli.result": ("AsyncResult", "agather", "as_completed", "await_all", "gather", "wait_all"),
+    "fbcli.results": ("AsyncResult", "agather", "as_completed", "await_all", "gather", "wait_all"),
     "fbcli.stores.base": ("Result",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from pydantic import ValidationError
 
-from fbcli.address import Address, address_of
-from fbcli.address import load as load_address
-from fbcli.arguments import Signature
+from fbcli.address.address import Address, address_of
+from fbcli.address.address import load as load_address
+from fbcli.arguments.signature import Signature
 from fbcli.broker import Outgoing
 from fbcli.clock import SYSTEM
 from fbcli.errors import BadArguments, BadSetting, Refused, Unsupported, UsageError
@@ -28,9 +28,9 @@ from fbcli.message import decode, encode, new_task_id
 from fbcli.options import Options, TaskOptions, explain, parse_duration, parse_moment
 from fbcli.queues.queue import Queue
 from fbcli.queues.unique import publish_unique
-from fbcli.result import AsyncResult, in_thread
-from fbcli.sameness import key_of
+from fbcli.results import AsyncResult, in_thread
 from fbcli.settings import Origin, Settings, load
+from fbcli.stores.keys import key_of
 
 if TYPE_CHECKING:
     from fbcli.engine.consumer import Consumer
@@ -79,10 +79,14 @@ class Booster(Generic[P, R]):
     def __repr__(self) -> str:
         return f"<Booster {self.address.text}>"
 
-    def bound(self, *, address: Address | None = None, settings: Settings, flags: Mapping[str, Any]) -> Booster[P, R]:
+    def bound(
+        self, *, address: Address | None = None, settings: Settings, flags: Mapping[str, Any]
+    ) -> Booster[P, R]:
         """Return the same function under other settings; what `@boost` says stays."""
         where = address or self._address
-        return Booster(self.function, address=where, settings=settings, flags=flags, **self.decorated)
+        return Booster(
+            self.function, address=where, settings=settings, flags=flags, **self.decorated
+        )
 
     # what it is
 
@@ -132,7 +136,9 @@ class Booster(Generic[P, R]):
         Raises `BadArguments` when the function does not accept them, `BadMessage` when they cannot travel, `Unavailable`.
         """
         task_id = new_task_id()
-        body = encode(self.signature.bind(args, kwargs), {"task_id": task_id, "publish_time": _now()})
+        body = encode(
+            self.signature.bind(args, kwargs), {"task_id": task_id, "publish_time": _now()}
+        )
         self.queue.publish((Outgoing(body, self.options.priority),))
         return AsyncResult(task_id, self.settings.open_store)
 
@@ -161,7 +167,10 @@ class Booster(Generic[P, R]):
             if "extra" in call:
                 return self.message(call)
             arguments = self.signature.bind((), call)
-        return Outgoing(encode(arguments, {"task_id": new_task_id(), "publish_time": _now()}), self.options.priority)
+        return Outgoing(
+            encode(arguments, {"task_id": new_task_id(), "publish_time": _now()}),
+            self.options.priority,
+        )
 
     def publish(
         self,
@@ -180,7 +189,9 @@ class Booster(Generic[P, R]):
         (`retries=0, timeout=5, expires=60, priority=9, result=True`), hold for this message alone. `arguments` may have a key
         `extra` with the same, as it travels. It is not changed. `unique`: raises `Refused` when the same call is queued or running.
         """
-        message = self.message(arguments, task_id=task_id, delay=delay, at=at, unique=unique, options=options, **single)
+        message = self.message(
+            arguments, task_id=task_id, delay=delay, at=at, unique=unique, options=options, **single
+        )
         if not unique:
             self.queue.publish((message,))
         elif publish_unique(self.queue, (message,)).repeated:
@@ -250,10 +261,20 @@ class Booster(Generic[P, R]):
         """
         from fbcli.engine.consumer import Consumer  # noqa: PLC0415  publishers need no engine
 
-        booster = self.bound(settings=self.settings, flags={**self._flags, **options}) if options else self
+        booster = (
+            self.bound(settings=self.settings, flags={**self._flags, **options})
+            if options
+            else self
+        )
         if booster.options.processes > 1:
-            raise BadSetting("consume() consumes in this process; start several with `fb consume ADDRESS --processes N`.")
-        if booster.options.max_memory is not None and booster.options.mode not in ("process", "gevent", "eventlet"):
+            raise BadSetting(
+                "consume() consumes in this process; start several with `fb consume ADDRESS --processes N`."
+            )
+        if booster.options.max_memory is not None and booster.options.mode not in (
+            "process",
+            "gevent",
+            "eventlet",
+        ):
             raise BadSetting(
                 "max_memory replaces a process: `fb consume ADDRESS --max-memory SIZE` does that, consume() cannot."
             )
@@ -277,7 +298,9 @@ class Booster(Generic[P, R]):
         return await in_thread(self.clear)
 
 
-def find_booster(text: str, settings: Settings, flags: Mapping[str, Any] | None = None) -> Booster[Any, Any]:
+def find_booster(
+    text: str, settings: Settings, flags: Mapping[str, Any] | None = None
+) -> Booster[Any, Any]:
     """Return the booster at an address: the one that `@boost` made there, or a new one around a plain function.
 
     Raises `UsageError` for a text that is no address, `AddressNotFound` when nothing fit is there.
@@ -289,9 +312,16 @@ def find_booster(text: str, settings: Settings, flags: Mapping[str, Any] | None 
     return Booster(found, address=address, settings=settings, flags=flags)
 
 
-def named_booster(queue: str, settings: Settings, flags: Mapping[str, Any] | None = None) -> Booster[Any, Any]:
+def named_booster(
+    queue: str, settings: Settings, flags: Mapping[str, Any] | None = None
+) -> Booster[Any, Any]:
     """Return a booster that publishes to a queue by its name; its function is not known here, so any arguments are taken."""
-    return Booster(_unknown, address=Address(queue, "", ""), settings=settings, flags={**(flags or {}), "queue": queue})
+    return Booster(
+        _unknown,
+        address=Address(queue, "", ""),
+        settings=settings,
+        flags={**(flags or {}), "queue": queue},
+    )
 
 
 def _unknown(**arguments: Any) -> None:
@@ -315,7 +345,9 @@ def compose(
     `unique`: what tells a message of which there is to be only one; its own `dedupe_key` goes before.
     """
     if given is not None and not isinstance(given, Mapping):
-        raise BadArguments("'extra' is reserved for a message's own options, and must be an object.")
+        raise BadArguments(
+            "'extra' is reserved for a message's own options, and must be an object."
+        )
     extra = {**(given or {}), **_checked(options, single or {})}
     extra["task_id"] = str(task_id or extra.get("task_id") or new_task_id())
     extra.setdefault("publish_time", _now())
@@ -324,17 +356,23 @@ def compose(
     if unique is not None:
         extra["unique"] = extra.get("dedupe_key", unique)
     if given:
-        _checked(None, {name: value for name, value in extra.items() if name in TaskOptions.model_fields})
+        _checked(
+            None, {name: value for name, value in extra.items() if name in TaskOptions.model_fields}
+        )
     priority = extra.get("priority", priority)
     if priority and not queue.broker.capabilities.priority:
         scheme = queue.broker.url.partition("://")[0]
-        raise Unsupported(f"{scheme}:// knows no priority. `fb brokers` shows what each broker can.")
+        raise Unsupported(
+            f"{scheme}:// knows no priority. `fb brokers` shows what each broker can."
+        )
     return Outgoing(encode(arguments, extra), priority, extra.get("delay_until"))
 
 
 def repeated(queue: Queue) -> Refused:
     """Return the error of a unique message whose like is there."""
-    return Refused(f"The same call is already queued or running in {queue.name}, and unique was asked for: nothing was pushed.")
+    return Refused(
+        f"The same call is already queued or running in {queue.name}, and unique was asked for: nothing was pushed."
+    )
 
 
 def _checked(options: TaskOptions | None, single: Mapping[str, Any]) -> dict[str, Any]:

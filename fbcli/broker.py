@@ -237,7 +237,9 @@ def open_broker(url: str) -> Broker:
     """Return a new broker for `url`. Raises as `find_broker` does, and `UsageError` for a URL that makes no sense to it."""
     scheme, separator, _ = url.partition("://")
     if not separator:
-        raise UsageError(f"{url!r} is not a broker URL; write it like sqlite:///queue.db or redis://127.0.0.1:6379/0")
+        raise UsageError(
+            f"{url!r} is not a broker URL; write it like sqlite:///queue.db or redis://127.0.0.1:6379/0"
+        )
     return find_broker(scheme)(url)
 
 

@@ -15,14 +15,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fbcli.address.outline import find_addresses, parameter_names
 from fbcli.broker import DEAD_SUFFIX, schemes
+from fbcli.clients.sqlite import path_of
 from fbcli.errors import FbError
-from fbcli.finding import find_queue
-from fbcli.outline import find_addresses, parameter_names
 from fbcli.queues.dead import DeadLetters
-from fbcli.result.standing import runs_of
+from fbcli.queues.lookup import find_queue
+from fbcli.results.status import runs_of
 from fbcli.settings import Settings, load
-from fbcli.sqlite_file import path_of
 from fbcli.stores import SCHEMES as STORES
 
 PATIENCE = 0.25
@@ -86,7 +86,8 @@ def candidates(kind: str, asked: Asked) -> list[Candidate]:
     return [
         candidate
         for candidate in dict.fromkeys(found)
-        if candidate is FILES or (candidate.text.startswith(asked.current) and _SAFE.fullmatch(candidate.text))
+        if candidate is FILES
+        or (candidate.text.startswith(asked.current) and _SAFE.fullmatch(candidate.text))
     ]
 
 
@@ -103,7 +104,11 @@ def _queues(asked: Asked) -> Iterable[Candidate]:
 
     def listed() -> list[str]:
         names = _reachable(asked.settings).open_broker().queues()
-        return [name.removesuffix(DEAD_SUFFIX) for name in names if not dead or name.endswith(DEAD_SUFFIX)]
+        return [
+            name.removesuffix(DEAD_SUFFIX)
+            for name in names
+            if not dead or name.endswith(DEAD_SUFFIX)
+        ]
 
     names = [name for name in _patiently(asked, listed) if name.startswith(asked.current)][:MOST]
     return [*map(Candidate, names), *(() if names else _addresses(asked))]
@@ -115,7 +120,10 @@ def _task_ids(asked: Asked) -> Iterable[Candidate]:
             store = _reachable(asked.settings).open_store()
             ended = () if asked.command[0] == "cancel" else store.results(limit=MOST)
             running = [Candidate(task_id, "running") for task_id in runs_of(store.workers())]
-            return [*running, *(Candidate(result.task_id, f"{result.state} {result.queue}") for result in ended)]
+            return [
+                *running,
+                *(Candidate(result.task_id, f"{result.state} {result.queue}") for result in ended),
+            ]
         if not asked.words:
             return []
         queue = find_queue(asked.words[0], _reachable(asked.settings), importing=False)
@@ -123,10 +131,15 @@ def _task_ids(asked: Asked) -> Iterable[Candidate]:
             return [Candidate(message.task_id) for message in queue.delayed(MOST)]
         if asked.command[0] == "dead":
             letters = DeadLetters.of(queue).letters(MOST)
-            return [Candidate(letter.task_id, f"{letter.told('error_type')} {letter.reason}") for letter in letters]
+            return [
+                Candidate(letter.task_id, f"{letter.told('error_type')} {letter.reason}")
+                for letter in letters
+            ]
         return []
 
-    return [candidate for candidate in _patiently(asked, listed) if candidate.text not in asked.words]
+    return [
+        candidate for candidate in _patiently(asked, listed) if candidate.text not in asked.words
+    ]
 
 
 def _arguments(asked: Asked) -> Iterable[Candidate]:
@@ -136,7 +149,11 @@ def _arguments(asked: Asked) -> Iterable[Candidate]:
     address = next((word for word in asked.words if ":" in word and "=" not in word), "")
     given = {re.split(":?=", word)[0] for word in asked.words}
     return [
-        Candidate(f"{name}=", annotation + (f" = {default}" if annotation and default else f"={default}" if default else ""))
+        Candidate(
+            f"{name}=",
+            annotation
+            + (f" = {default}" if annotation and default else f"={default}" if default else ""),
+        )
         for name, annotation, default in parameter_names(asked.root, address)
         if name not in given
     ]

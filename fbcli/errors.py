@@ -135,7 +135,9 @@ class WorkerLost(Exception):
 class RemoteError(Exception):
     """What a function has raised in a child process, as the child tells of it; the error itself stays there."""
 
-    def __init__(self, text: str, *, error_type: str, lineage: tuple[str, ...] = (), traceback: str = "") -> None:
+    def __init__(
+        self, text: str, *, error_type: str, lineage: tuple[str, ...] = (), traceback: str = ""
+    ) -> None:
         super().__init__(text)
         self.error_type = error_type
         """The name of its class."""

@@ -94,7 +94,9 @@ def _to_json(value: object) -> object:
         return dump(mode="json")
     if isinstance(value, Mapping):
         return dict(value)
-    if isinstance(value, Sequence) and not isinstance(value, list | tuple):  # those come here as keys of a dict
+    if isinstance(value, Sequence) and not isinstance(
+        value, list | tuple
+    ):  # those come here as keys of a dict
         return list(value)
     if hasattr(value, "__index__"):  # a number of NumPy, say
         return operator.index(value)
@@ -108,7 +110,9 @@ def _refuse_nan(arguments: Mapping[str, Any]) -> None:
             value = rest.pop()
             if isinstance(value, float):
                 if not isfinite(value):
-                    raise BadMessage(f"Argument {name!r} holds {value}, which JSON cannot hold. Pass None or text.")
+                    raise BadMessage(
+                        f"Argument {name!r} holds {value}, which JSON cannot hold. Pass None or text."
+                    )
             elif isinstance(value, dict):
                 rest.extend(value.values())
             elif isinstance(value, list | tuple | set | frozenset):

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from fbcli.errors import BadSetting, did_you_mean
-from fbcli.windows import check_window, check_zone
+from fbcli.values.windows import check_window, check_zone
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)")
@@ -51,9 +51,13 @@ def parse_moment(text: str, *, now: float) -> float:
         moment = today.replace(hour=hour, minute=minute, second=second, microsecond=0)
         return (moment if moment > today else moment + timedelta(days=1)).timestamp()
     try:
-        return datetime.fromisoformat(text.removesuffix("Z") + "+00:00" if text.endswith("Z") else text).timestamp()
+        return datetime.fromisoformat(
+            text.removesuffix("Z") + "+00:00" if text.endswith("Z") else text
+        ).timestamp()
     except ValueError:
-        raise ValueError(f"{text!r} is not a time; write 18:00, '2026-12-24 18:00', or ISO 8601") from None
+        raise ValueError(
+            f"{text!r} is not a time; write 18:00, '2026-12-24 18:00', or ISO 8601"
+        ) from None
 
 
 Seconds = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
@@ -91,7 +95,11 @@ Bytes = Annotated[int, BeforeValidator(parse_size), Field(ge=1)]
 
 def split_names(value: object) -> object:
     """Return the parts of "a, b"; what is no text passes through."""
-    return tuple(part for part in re.split(r"[,\s]+", value) if part) if isinstance(value, str) else value
+    return (
+        tuple(part for part in re.split(r"[,\s]+", value) if part)
+        if isinstance(value, str)
+        else value
+    )
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(split_names)]
@@ -103,7 +111,9 @@ def number_or_auto(value: object) -> object:
     return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
-Concurrency = Annotated[Annotated[int, Field(ge=1, le=100_000)] | Literal["auto"], BeforeValidator(number_or_auto)]
+Concurrency = Annotated[
+    Annotated[int, Field(ge=1, le=100_000)] | Literal["auto"], BeforeValidator(number_or_auto)
+]
 
 
 class PerKey(NamedTuple):
@@ -122,7 +132,9 @@ def parse_per_key(value: object) -> object:
         return value
     name, _, number = value.partition("=")
     if not name.strip().isidentifier() or not number.strip().isdecimal() or int(number) < 1:
-        raise ValueError(f"{value!r} names no limit; write an argument and how many at once, like customer_id=2")
+        raise ValueError(
+            f"{value!r} names no limit; write an argument and how many at once, like customer_id=2"
+        )
     return PerKey(name.strip(), int(number))
 
 
@@ -165,85 +177,157 @@ class Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    queue: str | None = _option(None, "Queue", "Queue name; by default module.function of the address.")
-    broker: str | None = _option(None, "Queue", "Broker URL of this function, where it is not that of the context.")
-    priority: int = _option(0, "Queue", "Priority of its messages: 0 (ordinary) to 9 (first).", ge=0, le=9)
+    queue: str | None = _option(
+        None, "Queue", "Queue name; by default module.function of the address."
+    )
+    broker: str | None = _option(
+        None, "Queue", "Broker URL of this function, where it is not that of the context."
+    )
+    priority: int = _option(
+        0, "Queue", "Priority of its messages: 0 (ordinary) to 9 (first).", ge=0, le=9
+    )
 
-    mode: Mode = _option("auto", "Running", "How calls run side by side; auto: asyncio for 'async def', else threads.")
+    mode: Mode = _option(
+        "auto",
+        "Running",
+        "How calls run side by side; auto: asyncio for 'async def', else threads.",
+    )
     concurrency: Concurrency | None = _option(
         None,
         "Running",
         "Most calls at once in a process; by default 16 threads, 100 coroutines, a child process for each core; "
         "auto: it finds its own level.",
     )
-    share_pool: bool = _option(False, "Running", "Share one pool of that many slots with the other functions of the process.")
+    share_pool: bool = _option(
+        False,
+        "Running",
+        "Share one pool of that many slots with the other functions of the process.",
+    )
     processes: int = _option(
-        1, "Running", "How many processes; each has its own concurrency, and rate unless --qps-scope cluster.", ge=1, le=1000
+        1,
+        "Running",
+        "How many processes; each has its own concurrency, and rate unless --qps-scope cluster.",
+        ge=1,
+        le=1000,
     )
     prefetch: int | None = _option(
-        None, "Running", "Most messages held at once; by default about half a second of work.", ge=1, le=100_000
+        None,
+        "Running",
+        "Most messages held at once; by default about half a second of work.",
+        ge=1,
+        le=100_000,
     )
-    drain: Seconds = _option(25.0, "Running", "On a stop, how long running calls may take to finish (seconds).")
+    drain: Seconds = _option(
+        25.0, "Running", "On a stop, how long running calls may take to finish (seconds)."
+    )
     heartbeat: Seconds = _option(
-        5.0, "Running", "Seconds between heartbeats; a dead consumer's tasks are back within three.", ge=0.1
+        5.0,
+        "Running",
+        "Seconds between heartbeats; a dead consumer's tasks are back within three.",
+        ge=0.1,
     )
     max_memory: Bytes | None = _option(
         None,
         "Running",
         "A process that holds more than this (500MB) drains and is replaced; with modes process, gevent and eventlet: the child.",
     )
-    tasks_per_child: int | None = _option(None, "Running", "With mode process: a child is replaced after so many calls.", ge=1)
+    tasks_per_child: int | None = _option(
+        None, "Running", "With mode process: a child is replaced after so many calls.", ge=1
+    )
     watchdog: Seconds = _option(
-        60.0, "Running", "Exit when nothing can be fetched for so long though the queue is not empty (seconds); 0: never."
+        60.0,
+        "Running",
+        "Exit when nothing can be fetched for so long though the queue is not empty (seconds); 0: never.",
     )
     batch: int | None = _option(
-        None, "Running", "Call the function with a list of the arguments of up to so many messages.", ge=1, le=10_000
+        None,
+        "Running",
+        "Call the function with a list of the arguments of up to so many messages.",
+        ge=1,
+        le=10_000,
     )
-    batch_wait: Seconds = _option(0.5, "Running", "How long a batch waits to become full (seconds).")
+    batch_wait: Seconds = _option(
+        0.5, "Running", "How long a batch waits to become full (seconds)."
+    )
 
     qps: float | None = _option(
-        None, "Rate", "Starts per second, evenly paced: 5, 0.02, 200; see --qps-scope.", ge=0.001, le=100_000
+        None,
+        "Rate",
+        "Starts per second, evenly paced: 5, 0.02, 200; see --qps-scope.",
+        ge=0.001,
+        le=100_000,
     )
     qps_scope: Literal["process", "cluster"] = _option(
-        "process", "Rate", "Whether qps holds for each process, or for all processes and hosts together."
+        "process",
+        "Rate",
+        "Whether qps holds for each process, or for all processes and hosts together.",
     )
     qps_group: str | None = _option(
-        None, "Rate", "Share one qps with all functions of this group, on all hosts.", min_length=1, max_length=200
+        None,
+        "Rate",
+        "Share one qps with all functions of this group, on all hosts.",
+        min_length=1,
+        max_length=200,
     )
     max_per_key: PerKeyLimit | None = _option(
-        None, "Rate", "Most calls at once for each value of an argument, on all hosts: customer_id=2."
+        None,
+        "Rate",
+        "Most calls at once for each value of an argument, on all hosts: customer_id=2.",
     )
     breaker: FailureThreshold | None = _option(
         None, "Rate", "Stop taking work after so many failures within a time, for that time: 5/60s."
     )
     window: Windows | None = _option(
-        None, "Time", "Run only within: 22:00-06:00, 'mon-fri 9:00-17:00', or cron '* 9-17 * * 1-5'; several separated by ';'."
+        None,
+        "Time",
+        "Run only within: 22:00-06:00, 'mon-fri 9:00-17:00', or cron '* 9-17 * * 1-5'; several separated by ';'.",
     )
     not_between: Windows | None = _option(None, "Time", "Do not run within; written like --window.")
-    tz: Zone | None = _option(None, "Time", "Time zone of the windows, like Europe/Berlin; by default that of the machine.")
+    tz: Zone | None = _option(
+        None,
+        "Time",
+        "Time zone of the windows, like Europe/Berlin; by default that of the machine.",
+    )
 
-    dedupe: bool = _option(False, "Dedupe", "Drop a message whose call has succeeded before, or wait while it runs.")
-    dedupe_key: Names | None = _option(None, "Dedupe", "The arguments that tell calls apart, like user_id; by default all.")
+    dedupe: bool = _option(
+        False, "Dedupe", "Drop a message whose call has succeeded before, or wait while it runs."
+    )
+    dedupe_key: Names | None = _option(
+        None, "Dedupe", "The arguments that tell calls apart, like user_id; by default all."
+    )
     dedupe_ttl: Seconds | None = _option(
         None, "Dedupe", "How long a success is remembered (seconds); by default for ever.", gt=0
     )
 
     retries: int = _option(3, "Failure", "How often a failed call is tried again.", ge=0)
     backoff: Seconds = _option(
-        0.0, "Failure", "Seconds before the first retry, doubled for each further one, with jitter; 0: at once."
+        0.0,
+        "Failure",
+        "Seconds before the first retry, doubled for each further one, with jitter; 0: at once.",
     )
-    backoff_max: Seconds = _option(600.0, "Failure", "Longest wait between retries (seconds); a larger backoff wins.")
+    backoff_max: Seconds = _option(
+        600.0, "Failure", "Longest wait between retries (seconds); a larger backoff wins."
+    )
     retry_on: Names | None = _option(
         None,
         "Failure",
         "Retry these exceptions (and their subclasses) only: ConnectionError,requests.Timeout; Timeout: a call that ran too long.",
     )
-    timeout: Seconds | None = _option(None, "Failure", "Seconds after which a call is interrupted and has failed.", gt=0)
-    max_deliveries: int = _option(
-        10, "Failure", "A message that was lost with its worker this often goes to the dead letters.", ge=1
+    timeout: Seconds | None = _option(
+        None, "Failure", "Seconds after which a call is interrupted and has failed.", gt=0
     )
-    dead: bool = _option(True, "Failure", "Keep what failed for good in the queue NAME.dead; else drop it.")
-    expires: Seconds | None = _option(None, "Failure", "Seconds after its publishing when a message is dropped unrun.", gt=0)
+    max_deliveries: int = _option(
+        10,
+        "Failure",
+        "A message that was lost with its worker this often goes to the dead letters.",
+        ge=1,
+    )
+    dead: bool = _option(
+        True, "Failure", "Keep what failed for good in the queue NAME.dead; else drop it."
+    )
+    expires: Seconds | None = _option(
+        None, "Failure", "Seconds after its publishing when a message is dropped unrun.", gt=0
+    )
 
     results: bool = _option(False, "Results", "Save what each call returns, or how it failed.")
     result_ttl: Seconds = _option(86400.0, "Results", "How long a result is kept (seconds).", gt=0)
@@ -256,7 +340,11 @@ class Options(BaseModel):
             ("dedupe_ttl", self.dedupe_ttl, "dedupe", self.dedupe),
             ("tz", self.tz, "window", self.window or self.not_between),
         )
-        return [f"{name} has no effect here without {needed}." for name, value, needed, given in pairs if value and not given]
+        return [
+            f"{name} has no effect here without {needed}."
+            for name, value, needed, given in pairs
+            if value and not given
+        ]
 
     @classmethod
     def make(cls, values: dict[str, Any], *, source: Callable[[str], str]) -> Options:
@@ -294,4 +382,6 @@ def explain(error: ValidationError, model: type[BaseModel], source: Callable[[st
     if first["type"] == "extra_forbidden":
         return f"{source(name)} sets {name!r}, which is not an option.{did_you_mean(name, model.model_fields)}"
     text = first["msg"].removeprefix("Value error, ")
-    return f"{source(name)}: {name} = {first['input']!r} cannot be used: {text[:1].lower()}{text[1:]}."
+    return (
+        f"{source(name)}: {name} = {first['input']!r} cannot be used: {text[:1].lower()}{text[1:]}."
+    )

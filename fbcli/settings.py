@@ -78,7 +78,10 @@ class Settings:
         return str(self.store.value)
 
     def origins(
-        self, address: str | None, decorated: Mapping[str, Any] | None = None, flags: Mapping[str, Any] | None = None
+        self,
+        address: str | None,
+        decorated: Mapping[str, Any] | None = None,
+        flags: Mapping[str, Any] | None = None,
     ) -> dict[str, Origin]:
         """Return every option for one function, with where its value came from. Values are as written, not yet checked."""
         from_env = {
@@ -97,11 +100,16 @@ class Settings:
         found: dict[str, Origin] = {}
         for source, values in layers:
             for name, value in values.items():
-                found[name] = Origin(value, f"FB_{name.upper()}" if source == "environment" else source)
+                found[name] = Origin(
+                    value, f"FB_{name.upper()}" if source == "environment" else source
+                )
         return found
 
     def options(
-        self, address: str | None, decorated: Mapping[str, Any] | None = None, flags: Mapping[str, Any] | None = None
+        self,
+        address: str | None,
+        decorated: Mapping[str, Any] | None = None,
+        flags: Mapping[str, Any] | None = None,
     ) -> Options:
         """Return the checked options of one function; raises `BadSetting` that says where the wrong value came from."""
         found = self.origins(address, decorated, flags)
@@ -115,8 +123,8 @@ class Settings:
         return self.file.name if self.file else FILE
 
     @cached_property
-    def _links(self) -> Links:
-        return Links(self)
+    def _links(self) -> Connections:
+        return Connections(self)
 
     def open_broker(self, url: str | None = None) -> Broker:
         """Return the broker of `url` (None: of this context), one per process and URL."""
@@ -144,16 +152,23 @@ def load(
     env = os.environ if env is None else env
     root, file, project = _project(cwd)
     user_file = (
-        Path(env.get("XDG_CONFIG_HOME") or Path(env.get("HOME", "~")).expanduser() / ".config") / "fbcli" / "config.toml"
+        Path(env.get("XDG_CONFIG_HOME") or Path(env.get("HOME", "~")).expanduser() / ".config")
+        / "fbcli"
+        / "config.toml"
     )
     user = _read(user_file) if user_file.is_file() else {}
     for path, data in ((file, project), (user_file, user)):
         _check_keys(data, TOP_KEYS, str(path))
         for name, values in data.get("contexts", {}).items():
             _check_keys(values, CONTEXT_KEYS, f"{path} [contexts.{name}]")
-        for name in [*data.get("defaults", {}), *(key for task in data.get("tasks", {}).values() for key in task)]:
+        for name in [
+            *data.get("defaults", {}),
+            *(key for task in data.get("tasks", {}).values() for key in task),
+        ]:
             if name not in _option_names():
-                raise BadSetting(f"{path} sets {name!r}, which is not an option.{did_you_mean(name, _option_names())}")
+                raise BadSetting(
+                    f"{path} sets {name!r}, which is not an option.{did_you_mean(name, _option_names())}"
+                )
     contexts = {**user.get("contexts", {}), **project.get("contexts", {})}
     context, context_source = next(
         (
@@ -186,12 +201,18 @@ def load(
         ):
             if value:
                 if not isinstance(value, str):
-                    raise BadSetting(f"{source} sets {key} = {value!r}; a {key} is a URL in quotes.")
+                    raise BadSetting(
+                        f"{source} sets {key} = {value!r}; a {key} is a URL in quotes."
+                    )
                 return Origin(absolute(_expand(value, env, source), base), source)
         return None
 
-    broker_origin = pick("broker", broker) or Origin(f"sqlite:///{root / FOLDER / 'queue.db'}", "built-in")
-    store_origin = pick("store", store) or Origin(_store_beside(broker_origin.value, root), "beside the broker")
+    broker_origin = pick("broker", broker) or Origin(
+        f"sqlite:///{root / FOLDER / 'queue.db'}", "built-in"
+    )
+    store_origin = pick("store", store) or Origin(
+        _store_beside(broker_origin.value, root), "beside the broker"
+    )
     return Settings(
         root=root,
         file=file,
@@ -258,17 +279,23 @@ def _check_keys(data: Any, known: tuple[str, ...], where: str) -> None:
         raise BadSetting(f"{where} must be a table of settings.")
     for key, value in data.items():
         if key not in known:
-            raise BadSetting(f"{where} sets {key!r}, which is not a setting.{did_you_mean(key, known)}")
+            raise BadSetting(
+                f"{where} sets {key!r}, which is not a setting.{did_you_mean(key, known)}"
+            )
         if key in ("defaults", "tasks", "contexts") and not isinstance(value, Mapping):
             raise BadSetting(f"{where}: [{key}] must be a table.")
-        if key in ("tasks", "contexts") and not all(isinstance(inner, Mapping) for inner in value.values()):
+        if key in ("tasks", "contexts") and not all(
+            isinstance(inner, Mapping) for inner in value.values()
+        ):
             raise BadSetting(f"{where}: every entry of [{key}] must be a table.")
 
 
 def _expand(text: str, env: Mapping[str, str], source: str) -> str:
     def value(match: re.Match[str]) -> str:
         if match[1] not in env:
-            raise BadSetting(f"{source} uses ${{{match[1]}}}, and there is no such variable in the environment.")
+            raise BadSetting(
+                f"{source} uses ${{{match[1]}}}, and there is no such variable in the environment."
+            )
         return env[match[1]]
 
     return _VARIABLE.sub(value, text)
@@ -288,7 +315,7 @@ def _option_names() -> list[str]:
     return list(_option_fields())
 
 
-class Links:
+class Connections:
     """The open brokers and stores of a process. Not shared with a forked child: it opens its own."""
 
     def __init__(self, settings: Settings) -> None:

@@ -25,7 +25,16 @@ DROPPED = 6
 CANCELLED = 7
 """Somebody did not want it any more."""
 
-STATE_NAMES = ("running", "succeeded", "failed", "retried", "requeued", "released", "dropped", "cancelled")
+STATE_NAMES = (
+    "running",
+    "succeeded",
+    "failed",
+    "retried",
+    "requeued",
+    "released",
+    "dropped",
+    "cancelled",
+)
 ENDED = frozenset({SUCCEEDED, FAILED, DROPPED, CANCELLED})
 """States after which a task does not come back."""
 

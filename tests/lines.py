@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from fbcli.broker import Outgoing
-from fbcli.finding import find_queue
 from fbcli.message import encode
+from fbcli.queues.lookup import find_queue
 from fbcli.queues.queue import Queue
 from fbcli.settings import Settings, load
 
@@ -33,14 +33,24 @@ def queue_in(folder: Path, name: str = "mymod.add", broker: str | None = None) -
 
 
 def message(
-    task_id: str | None = None, *, delay: float | None = None, extra: dict[str, Any] | None = None, **arguments: Any
+    task_id: str | None = None,
+    *,
+    delay: float | None = None,
+    extra: dict[str, Any] | None = None,
+    **arguments: Any,
 ) -> Outgoing:
     """A message as `fb push` makes it, with a task id of the test's own."""
-    known = {"publish_time": round(time.time(), 3), **({"task_id": task_id} if task_id else {}), **(extra or {})}
+    known = {
+        "publish_time": round(time.time(), 3),
+        **({"task_id": task_id} if task_id else {}),
+        **(extra or {}),
+    }
     return Outgoing(encode(arguments, known), 0, None if delay is None else time.time() + delay)
 
 
-def letter(task_id: str, reason: str = "boom", *, extra: dict[str, Any] | None = None, **arguments: Any) -> Outgoing:
+def letter(
+    task_id: str, reason: str = "boom", *, extra: dict[str, Any] | None = None, **arguments: Any
+) -> Outgoing:
     """A dead letter as a consumer leaves it."""
     obituary = {
         "reason": reason,

@@ -39,14 +39,20 @@ def ours(place: Place) -> Mapping[str, float]:
 
 def peer(place: Place, name: str) -> Mapping[str, float]:
     probe = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({name!r}) is None)"
-    if subprocess.run([PYTHON, "-c", probe], capture_output=True, cwd=_own_folder(place), check=False).returncode:
-        raise Missing(f"{PYTHON} has no {name}; set FB_BENCH_PEERS to the python of a virtual environment that has it")
+    if subprocess.run(
+        [PYTHON, "-c", probe], capture_output=True, cwd=_own_folder(place), check=False
+    ).returncode:
+        raise Missing(
+            f"{PYTHON} has no {name}; set FB_BENCH_PEERS to the python of a virtual environment that has it"
+        )
     url, count = place.redis(), place.scaled(PEERS[name])
     module = [PYTHON, "-m", f"benchmarks.peers.{name}"]
     return _measured(place, module, [*module, "consume", url], url, count)
 
 
-def _measured(place: Place, pusher: list[str], consume: list[str], url: str, count: int) -> Mapping[str, float]:
+def _measured(
+    place: Place, pusher: list[str], consume: list[str], url: str, count: int
+) -> Mapping[str, float]:
     """Push one by one, then start the consumer; its function tells when it was called first and last."""
     folder = _own_folder(place)
     pushed, out = folder / "pushed.json", folder / "calls.json"
@@ -59,9 +65,20 @@ def _measured(place: Place, pusher: list[str], consume: list[str], url: str, cou
         "BENCH_PUSHED": str(pushed),
     }
     with (folder / "log").open("wb") as log:
-        process = place.start(*pusher, "push", url, str(count), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env)
+        process = place.start(
+            *pusher,
+            "push",
+            url,
+            str(count),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=env,
+        )
         if process.wait(LIMIT):
-            raise RuntimeError(f"pushing ended with {process.returncode}: {(folder / 'log').read_text()[-1500:]}")
+            raise RuntimeError(
+                f"pushing ended with {process.returncode}: {(folder / 'log').read_text()[-1500:]}"
+            )
         worker = place.start(*consume, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env)
         try:
             _wait(out, worker, folder / "log")

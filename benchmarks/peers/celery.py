@@ -9,7 +9,12 @@ from celery import Celery
 from benchmarks.peers import side, tally
 
 app = Celery("bench", broker=os.environ.get("BENCH_URL"))
-app.conf.update(task_acks_late=True, task_ignore_result=True, worker_prefetch_multiplier=500, worker_hijack_root_logger=False)
+app.conf.update(
+    task_acks_late=True,
+    task_ignore_result=True,
+    worker_prefetch_multiplier=500,
+    worker_hijack_root_logger=False,
+)
 add = app.task(name="add")(tally.add)
 
 
@@ -19,7 +24,9 @@ def push(url: str, count: int) -> None:
 
 
 def consume(url: str) -> None:
-    app.worker_main(["worker", "--pool", "solo", "--loglevel", "ERROR", "--without-gossip", "--without-mingle"])
+    app.worker_main(
+        ["worker", "--pool", "solo", "--loglevel", "ERROR", "--without-gossip", "--without-mingle"]
+    )
 
 
 if __name__ == "__main__":

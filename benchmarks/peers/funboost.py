@@ -23,9 +23,15 @@ Path(sys.path[1], "funboost_config.py").write_text(
 )
 from funboost import BoosterParams, BrokerEnum, boost  # noqa: E402  reads that file
 
-add = boost(BoosterParams(queue_name="bench", broker_kind=BrokerEnum.REDIS_ACK_ABLE, qps=0, concurrent_num=16, log_level=40))(
-    tally.add
-)
+add = boost(
+    BoosterParams(
+        queue_name="bench",
+        broker_kind=BrokerEnum.REDIS_ACK_ABLE,
+        qps=0,
+        concurrent_num=16,
+        log_level=40,
+    )
+)(tally.add)
 
 
 def push(url: str, count: int) -> None:

@@ -16,7 +16,9 @@ def push(url: str, count: int) -> None:
 
 def consume(url: str) -> None:
     connection = Redis.from_url(url)
-    SimpleWorker([Queue("bench", connection=connection)], connection=connection).work(logging_level="ERROR")
+    SimpleWorker([Queue("bench", connection=connection)], connection=connection).work(
+        logging_level="ERROR"
+    )
 
 
 if __name__ == "__main__":

@@ -30,7 +30,15 @@ def push(url: str, count: int) -> None:
 
 
 def consume(url: str) -> None:
-    sys.argv = ["taskiq", "worker", "benchmarks.peers.taskiq:broker", "--workers", "1", "--log-level", "ERROR"]
+    sys.argv = [
+        "taskiq",
+        "worker",
+        "benchmarks.peers.taskiq:broker",
+        "--workers",
+        "1",
+        "--log-level",
+        "ERROR",
+    ]
     main()
 
 

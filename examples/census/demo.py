@@ -25,9 +25,13 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(HERE / "census.py", folder)
     files = sorted(
-        str(path) for path in Path(sysconfig.get_paths()["stdlib"]).rglob("*.py") if "site-packages" not in path.parts
+        str(path)
+        for path in Path(sysconfig.get_paths()["stdlib"]).rglob("*.py")
+        if "site-packages" not in path.parts
     )
-    (folder / "files.ndjson").write_text("".join(json.dumps({"path": path}) + "\n" for path in files))
+    (folder / "files.ndjson").write_text(
+        "".join(json.dumps({"path": path}) + "\n" for path in files)
+    )
     begun = time.monotonic()
     try:
         fb(folder, "push", "census:census", "--from", "files.ndjson")
@@ -55,7 +59,10 @@ def add_up(folder: Path) -> dict[str, object]:
     from fbcli.settings import load
 
     results = load(folder, {}).open_store().results(QUEUE, limit=1_000_000)
-    values = sorted((result.value for result in results if result.state == "succeeded"), key=lambda value: value["path"])
+    values = sorted(
+        (result.value for result in results if result.state == "succeeded"),
+        key=lambda value: value["path"],
+    )
     digest = hashlib.sha256("".join(value["sha256"] for value in values).encode())
     return {
         "files": len(values),

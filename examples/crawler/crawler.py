@@ -27,7 +27,9 @@ async def fetch(url: str) -> int:
     here = urlsplit(url).netloc
     new = [link for link in links if urlsplit(link).netloc == here and not _file(link).exists()]
     await fetch.apush_many({"url": link} for link in new)
-    _save(_file(url), body)  # last: killed before this, the task runs again and pushes the links again; nothing is missed
+    _save(
+        _file(url), body
+    )  # last: killed before this, the task runs again and pushes the links again; nothing is missed
     return len(new)
 
 

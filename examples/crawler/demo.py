@@ -52,9 +52,14 @@ def main() -> int:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     start = f"url=http://127.0.0.1:{server.server_port}/0"
     try:
-        for words in (["push", "crawler:fetch", start], ["consume", "crawler:fetch", "--burst", "--concurrency", "20"]):
+        for words in (
+            ["push", "crawler:fetch", start],
+            ["consume", "crawler:fetch", "--burst", "--concurrency", "20"],
+        ):
             print("$ fb", *words, file=sys.stderr, flush=True)
-            subprocess.run([sys.executable, "-m", "fbcli", *words], cwd=folder, env=environment, check=True)
+            subprocess.run(
+                [sys.executable, "-m", "fbcli", *words], cwd=folder, env=environment, check=True
+            )
         pages = len(list((folder / "pages").glob("*.html")))
     finally:
         server.shutdown()

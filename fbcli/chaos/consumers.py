@@ -7,12 +7,12 @@ import signal
 import subprocess
 from collections.abc import Iterator, Sequence
 
+from fbcli.chaos.analysis import Kill
 from fbcli.chaos.guard import Guard
-from fbcli.chaos.home import Home, Mourner
+from fbcli.chaos.home import GivingUp, TrialFolder
 from fbcli.chaos.ledger import Ledger
-from fbcli.chaos.plan import Plan
+from fbcli.chaos.plan import TrialPlan
 from fbcli.chaos.processes import Family, descendants, family, kill_child
-from fbcli.chaos.reckoning import Kill
 from fbcli.clock import Clock
 
 LOG = "consumers.log"
@@ -30,11 +30,19 @@ nothing would ever get done."""
 class Consumers:
     """All of them. Used by one thread."""
 
-    def __init__(self, plan: Plan, queue: str, home: Home, ledger: Ledger, guard: Guard, clock: Clock) -> None:
+    def __init__(
+        self,
+        plan: TrialPlan,
+        queue: str,
+        home: TrialFolder,
+        ledger: Ledger,
+        guard: Guard,
+        clock: Clock,
+    ) -> None:
         self._home, self._ledger, self._guard, self._clock = home, ledger, guard, clock
         self._command = command(plan, queue)
         self._processes: list[subprocess.Popen[bytes] | None] = [None] * plan.consumers
-        self._mourner = Mourner("consumers", home, LOG)
+        self._mourner = GivingUp("consumers", home, LOG)
         self._sparing = True
         self.kills: list[Kill] = []
         self.died_at = float("-inf")
@@ -56,7 +64,11 @@ class Consumers:
     def kill_one(self, chance: random.Random) -> bool:
         """Kill one that has begun to work, and all below it; False: there is none. The last one at work is mostly spared."""
         known = family()
-        at_work = [each for each in self._living() if not self._ledger.at_work.isdisjoint(_tree(each[1].pid, known))]
+        at_work = [
+            each
+            for each in self._living()
+            if not self._ledger.at_work.isdisjoint(_tree(each[1].pid, known))
+        ]
         if not at_work or (self._sparing and len(at_work) == 1 < len(self._processes)):
             return False
         index, process = chance.choice(at_work)
@@ -102,7 +114,7 @@ def _tree(pid: int, known: Family) -> list[int]:
     return [pid, *descendants(pid, known)]
 
 
-def command(plan: Plan, queue: str) -> Sequence[str]:
+def command(plan: TrialPlan, queue: str) -> Sequence[str]:
     """Return the command line of a consumer, behind `python -m`."""
     options = {
         "queue": queue,
@@ -115,4 +127,4 @@ def command(plan: Plan, queue: str) -> Sequence[str]:
         "log-level": "WARNING",
     }
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-    return ["fbcli", "consume", f"fbcli.chaos.deeds:{plan.function}", "--plain", *words]
+    return ["fbcli", "consume", f"fbcli.chaos.tasks:{plan.function}", "--plain", *words]

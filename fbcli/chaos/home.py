@@ -19,7 +19,7 @@ LAST_WORDS = 2000
 """Characters of a log that are shown when those who wrote it do not stay alive."""
 
 
-class Home:
+class TrialFolder:
     """Holds the ledger, logs, and settings of its own, so that only what the trial says holds for the children."""
 
     def __init__(self, folder: Path, settings: Settings) -> None:
@@ -27,7 +27,9 @@ class Home:
         (folder / FILE).touch()
         self.environment = environment(settings, folder, os.environ)
 
-    def start(self, log: str, *words: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+    def start(
+        self, log: str, *words: str, stdin: int = subprocess.DEVNULL
+    ) -> subprocess.Popen[bytes]:
         """Start `python -m WORDS` in a session of its own; what it prints goes to a file."""
         with open(self.folder / log, "ab") as file:
             return subprocess.Popen(
@@ -60,10 +62,10 @@ def environment(settings: Settings, ledger: Path, inherited: Mapping[str, str]) 
     return {**plain, **own}
 
 
-class Mourner:
+class GivingUp:
     """Notices when those who end by themselves will not stop doing so."""
 
-    def __init__(self, who: str, home: Home, log: str) -> None:
+    def __init__(self, who: str, home: TrialFolder, log: str) -> None:
         self._who = who
         self._home = home
         self._log = log

@@ -27,7 +27,7 @@ _OWN = os.urandom(3).hex()
 
 
 @dataclass(slots=True)
-class Call:
+class Execution:
     """One execution of one task. It has been cut short when it has neither `ended` nor `failed`."""
 
     number: int
@@ -77,7 +77,7 @@ class Ledger:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.calls: dict[int, list[Call]] = {}
+        self.calls: dict[int, list[Execution]] = {}
         """By the number of the task."""
         self.pushes: dict[int, Push] = {}
         self.ended: set[int] = set()
@@ -87,7 +87,7 @@ class Ledger:
         self.at_work: set[int] = set()
         """The process ids of all that have written anything."""
         self._read: dict[str, int] = {}
-        self._open: dict[tuple[str, int], Call] = {}
+        self._open: dict[tuple[str, int], Execution] = {}
         for kind in (CALLS, PUSHES):
             (folder / kind).mkdir(parents=True, exist_ok=True)
 
@@ -120,7 +120,7 @@ class Ledger:
         if what == "begin":
             fate, seconds = rest
             pid = int(process.partition("-")[0])
-            begun = Call(int(number), pid, float(at), fate, float(seconds))
+            begun = Execution(int(number), pid, float(at), fate, float(seconds))
             self.at_work.add(pid)
             self.calls.setdefault(begun.number, []).append(begun)
             self._open[process, int(call)] = begun

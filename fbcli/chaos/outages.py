@@ -9,9 +9,9 @@ import subprocess
 from collections.abc import Generator
 from pathlib import Path
 
-from fbcli.chaos.plan import Plan
+from fbcli.chaos.analysis import Outage
+from fbcli.chaos.plan import TrialPlan
 from fbcli.chaos.processes import kill_child
-from fbcli.chaos.reckoning import Outage
 from fbcli.clock import Clock
 from fbcli.errors import FbError
 
@@ -24,7 +24,7 @@ LOG = "outages.log"
 class Outages:
     """Used by one thread, and never waits, but in `end`."""
 
-    def __init__(self, plan: Plan, folder: Path, chance: random.Random, clock: Clock) -> None:
+    def __init__(self, plan: TrialPlan, folder: Path, chance: random.Random, clock: Clock) -> None:
         self._plan, self._chance, self._clock = plan, chance, clock
         self._log = folder / LOG
         self._next_at = clock.monotonic() + self._gap()
@@ -89,7 +89,14 @@ class Outages:
 
     def _start(self, text: str) -> subprocess.Popen[bytes]:
         with open(self._log, "ab") as log:
-            return subprocess.Popen(text, shell=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+            return subprocess.Popen(
+                text,
+                shell=True,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
 
     def _wait(self, process: subprocess.Popen[bytes]) -> None:
         try:
@@ -103,9 +110,15 @@ class Outages:
         code = process.poll()
         if code is None:
             kill_child(process)
-            raise FbError(f"{text!r} did not end within {LONGEST_COMMAND:g} seconds, and was killed.")
+            raise FbError(
+                f"{text!r} did not end within {LONGEST_COMMAND:g} seconds, and was killed."
+            )
         if code:
-            how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+            how = (
+                f"was killed by {signal.Signals(-code).name}"
+                if code < 0
+                else f"ended with exit code {code}"
+            )
             said = self._log.read_text(errors="replace")[-500:].strip()
             raise FbError(f"{text!r} {how}.{os.linesep + said if said else ''}")
 

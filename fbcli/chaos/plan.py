@@ -12,7 +12,7 @@ END, POISON, KILLER = "end", "poison", "killer"
 """The fates of a task: it ends; it fails for good; it kills the process that runs it, each time."""
 
 
-class Deed(NamedTuple):
+class TrialTask(NamedTuple):
     """One task of a trial: the arguments of its message."""
 
     number: int
@@ -22,7 +22,7 @@ class Deed(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrialPlan:
     """One trial. All times are seconds."""
 
     seed: int
@@ -60,11 +60,15 @@ class Plan:
     def check(self) -> None:
         """Raise `UsageError` when it makes no sense."""
         if self.restart_command and (self.pause_command or self.resume_command):
-            raise UsageError("Give --restart-command, or --pause-command with --resume-command, not both.")
+            raise UsageError(
+                "Give --restart-command, or --pause-command with --resume-command, not both."
+            )
         if bool(self.pause_command) != bool(self.resume_command):
             raise UsageError("--pause-command and --resume-command belong together.")
         if self.special > self.tasks:
-            raise UsageError(f"{self.special:,} tasks that fail or kill are more than there are tasks ({self.tasks:,}).")
+            raise UsageError(
+                f"{self.special:,} tasks that fail or kill are more than there are tasks ({self.tasks:,})."
+            )
         if self.heartbeat < 0.1:
             raise UsageError("--heartbeat: less than 100 ms is not possible.")
 
@@ -75,7 +79,7 @@ class Plan:
 
     @property
     def function(self) -> str:
-        """The function of `deeds` that fits the mode."""
+        """The function of `tasks` that fits the mode."""
         return "awork" if self.mode == "asyncio" else "work"
 
     @property
@@ -85,14 +89,16 @@ class Plan:
         slots = 1 if self.mode == "solo" else self.concurrency
         return 0.5 * self.consumers * self.processes * slots / mean
 
-    def deeds(self) -> list[Deed]:
+    def make_tasks(self) -> list[TrialTask]:
         """Return all tasks by their numbers, from 0; the same for the same seed."""
         chance = random.Random(self.seed)
         special = chance.sample(range(self.tasks), self.special)
         killers = set(special[: self.killers])
         poison = set(special) - killers
         return [
-            Deed(number, round(chance.uniform(*self.task_time), 4), _fate(number, poison, killers))
+            TrialTask(
+                number, round(chance.uniform(*self.task_time), 4), _fate(number, poison, killers)
+            )
             for number in range(self.tasks)
         ]
 

@@ -77,5 +77,7 @@ def _from_proc() -> list[tuple[int, int]]:
 
 
 def _from_ps() -> list[tuple[int, int]]:
-    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(
+        ["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True
+    ).stdout
     return [(int(pid), int(parent)) for pid, parent in map(str.split, listed.splitlines())]

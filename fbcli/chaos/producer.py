@@ -15,7 +15,7 @@ import msgspec
 
 from fbcli.booster import Booster
 from fbcli.broker import Outgoing
-from fbcli.chaos import deeds
+from fbcli.chaos import tasks
 from fbcli.chaos.ledger import PUSHES, note, now
 from fbcli.errors import Unavailable
 from fbcli.settings import load
@@ -28,10 +28,14 @@ MOST_TRIES = 1000
 
 def main() -> None:
     """Publish what comes. Raises `Unavailable` when the broker stays away."""
-    booster: Booster[Any, Any] = Booster(deeds.work, settings=load(), flags={"queue": sys.argv[1]})
+    booster: Booster[Any, Any] = Booster(tasks.work, settings=load(), flags={"queue": sys.argv[1]})
     for line in sys.stdin:
         batch = msgspec.json.decode(line, type=list[dict[str, Any]])
-        _publish(booster, [booster.message(arguments) for arguments in batch], ",".join(str(each["number"]) for each in batch))
+        _publish(
+            booster,
+            [booster.message(arguments) for arguments in batch],
+            ",".join(str(each["number"]) for each in batch),
+        )
 
 
 def _publish(booster: Booster[Any, Any], messages: Sequence[Outgoing], numbers: str) -> None:

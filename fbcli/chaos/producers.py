@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 import msgspec
 
+from fbcli.chaos.analysis import Kill
 from fbcli.chaos.guard import Guard
-from fbcli.chaos.home import Home, Mourner
+from fbcli.chaos.home import GivingUp, TrialFolder
 from fbcli.chaos.ledger import Ledger
-from fbcli.chaos.plan import Deed, Plan
+from fbcli.chaos.plan import TrialPlan, TrialTask
 from fbcli.chaos.processes import kill_child
-from fbcli.chaos.reckoning import Kill
 from fbcli.clock import Clock
 
 LOG = "producers.log"
@@ -33,7 +33,7 @@ class Producer:
     """One of them, and what it has in hand: not known to be confirmed."""
 
     process: subprocess.Popen[bytes]
-    deeds: dict[int, Deed]
+    tasks: dict[int, TrialTask]
 
 
 class Producers:
@@ -41,10 +41,10 @@ class Producers:
 
     def __init__(
         self,
-        plan: Plan,
-        deeds: Sequence[Deed],
+        plan: TrialPlan,
+        tasks: Sequence[TrialTask],
         queue: str,
-        home: Home,
+        home: TrialFolder,
         ledger: Ledger,
         guard: Guard,
         chance: random.Random,
@@ -52,11 +52,11 @@ class Producers:
     ) -> None:
         self._pace, self._queue, self._home, self._ledger = plan.pace, queue, home, ledger
         self._guard, self._chance, self._clock = guard, chance, clock
-        self._waiting = deque(deeds)
-        self._doubtful: deque[Deed] = deque()
+        self._waiting = deque(tasks)
+        self._doubtful: deque[TrialTask] = deque()
         """Handed out once, and not confirmed by one that is dead."""
         self._producers: list[Producer | None] = [None] * plan.producers
-        self._mourner = Mourner("producers", home, LOG)
+        self._mourner = GivingUp("producers", home, LOG)
         self._begun = clock.monotonic()
         self._handed = 0
         self.kills: list[Kill] = []
@@ -64,13 +64,15 @@ class Producers:
     @property
     def done(self) -> bool:
         """Whether the broker has confirmed all."""
-        return not (self._waiting or self._doubtful or any(producer.deeds for _, producer in self._living()))
+        return not (
+            self._waiting or self._doubtful or any(producer.tasks for _, producer in self._living())
+        )
 
     def tick(self) -> None:
         """Replace those that are gone, and hand out what is due. Raises `FbError` when that is of no use."""
         for index, producer in self._living():
-            for number in self._ledger.confirmed.intersection(producer.deeds):
-                del producer.deeds[number]
+            for number in self._ledger.confirmed.intersection(producer.tasks):
+                del producer.tasks[number]
             code = producer.process.poll()
             if code is not None:
                 self._bury(index, producer)
@@ -84,7 +86,11 @@ class Producers:
 
     def kill_one(self, chance: random.Random) -> bool:
         """Kill one that has begun to work; False: there is none."""
-        candidates = [each for each in self._living() if each[1].deeds and each[1].process.pid in self._ledger.at_work]
+        candidates = [
+            each
+            for each in self._living()
+            if each[1].tasks and each[1].process.pid in self._ledger.at_work
+        ]
         if not candidates:
             return False
         index, producer = chance.choice(candidates)
@@ -112,17 +118,21 @@ class Producers:
     def _fill(self, producer: Producer) -> None:
         """Hand over batches of any size, while it has little in hand."""
         pipe = producer.process.stdin
-        while pipe is not None and len(producer.deeds) <= MOST_HANDED - LARGEST_BATCH:
+        while pipe is not None and len(producer.tasks) <= MOST_HANDED - LARGEST_BATCH:
             batch = list(self._next(self._chance.randint(1, LARGEST_BATCH)))
             if not batch:
                 return
-            producer.deeds.update((deed.number, deed) for deed in batch)
+            producer.tasks.update((task.number, task) for task in batch)
             try:
-                os.write(pipe.fileno(), msgspec.json.encode([deed._asdict() for deed in batch]) + b"\n")
-            except BrokenPipeError:  # it has died: the next tick sees that, and what it had is handed out again
+                os.write(
+                    pipe.fileno(), msgspec.json.encode([task._asdict() for task in batch]) + b"\n"
+                )
+            except (
+                BrokenPipeError
+            ):  # it has died: the next tick sees that, and what it had is handed out again
                 return
 
-    def _next(self, count: int) -> Iterator[Deed]:
+    def _next(self, count: int) -> Iterator[TrialTask]:
         """Yield up to so many tasks that are due, those in doubt first."""
         due = LARGEST_BATCH + int((self._clock.monotonic() - self._begun) * self._pace)
         for _ in range(count):
@@ -135,7 +145,9 @@ class Producers:
     def _bury(self, index: int, producer: Producer) -> None:
         """Take back from one that is gone what it has not confirmed with its last word."""
         self._ledger.read()
-        self._doubtful.extend(deed for number, deed in producer.deeds.items() if number not in self._ledger.confirmed)
+        self._doubtful.extend(
+            task for number, task in producer.tasks.items() if number not in self._ledger.confirmed
+        )
         self._guard.forget(producer.process.pid)
         if producer.process.stdin is not None:
             producer.process.stdin.close()

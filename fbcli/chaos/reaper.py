@@ -14,7 +14,14 @@ KillOne = Callable[[random.Random], bool]
 class Reaper:
     """Kills every so many seconds in the mean (0: never); the gaps are as random as those of accidents (exponential)."""
 
-    def __init__(self, every: float, consumers: KillOne, producers: KillOne, chance: random.Random, clock: Clock) -> None:
+    def __init__(
+        self,
+        every: float,
+        consumers: KillOne,
+        producers: KillOne,
+        chance: random.Random,
+        clock: Clock,
+    ) -> None:
         self._every, self._chance, self._clock = every, chance, clock
         self._consumers, self._producers = consumers, producers
         self._deck: list[bool] = []

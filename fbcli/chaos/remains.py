@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from fbcli.broker import Delivery
-from fbcli.chaos.reckoning import Buried
+from fbcli.chaos.analysis import Buried
 from fbcli.queues.dead import DeadLetters, Letter
 from fbcli.queues.envelope import number
 from fbcli.queues.queue import EVERYTHING, Queue
@@ -30,7 +30,9 @@ class Remains:
         """Look at the dead letters; return whether there are others than before. A broker that cannot show them hands them over."""
         before = len(self.letters)
         if self._queue.broker.capabilities.peek:
-            self.letters = [_buried(letter) for letter in DeadLetters(self._queue).letters(EVERYTHING)]
+            self.letters = [
+                _buried(letter) for letter in DeadLetters(self._queue).letters(EVERYTHING)
+            ]
         else:
             _take_all(self._queue.dead, lambda body: self.letters.append(_buried(Letter(body))))
         return len(self.letters) != before
@@ -38,7 +40,11 @@ class Remains:
     def count(self) -> int | None:
         """Count what the queue holds, in whatever state; None: the broker cannot tell."""
         size = self._queue.size()
-        return None if size is None or size.in_flight is None else size.ready + size.in_flight + (size.delayed or 0)
+        return (
+            None
+            if size is None or size.in_flight is None
+            else size.ready + size.in_flight + (size.delayed or 0)
+        )
 
     def clear(self, until: float, monotonic: Callable[[], float]) -> int:
         """Remove all messages, and what dead consumers have left: by `until` (monotonic) it has come back. Return how many messages have
@@ -75,4 +81,6 @@ def _take_all(queue: Queue, handle: Callable[[bytes], None]) -> None:
 
 def _buried(letter: Letter) -> Buried:
     task, deliveries = letter.arguments.get("number"), number(letter.obituary.get("deliveries"))
-    return Buried(task if type(task) is int else None, None if deliveries is None else int(deliveries))
+    return Buried(
+        task if type(task) is int else None, None if deliveries is None else int(deliveries)
+    )

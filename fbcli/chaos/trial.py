@@ -18,18 +18,18 @@ from types import FrameType
 
 import msgspec
 
+from fbcli.chaos.analysis import Account, Evidence, reckon
 from fbcli.chaos.consumers import Consumers
 from fbcli.chaos.guard import Guard
-from fbcli.chaos.home import Home
+from fbcli.chaos.home import TrialFolder
 from fbcli.chaos.ledger import Ledger
 from fbcli.chaos.outages import Outages
-from fbcli.chaos.plan import END, Plan
+from fbcli.chaos.plan import END, TrialPlan
 from fbcli.chaos.producers import Producers
 from fbcli.chaos.reaper import Reaper
-from fbcli.chaos.reckoning import Account, Evidence, reckon
 from fbcli.chaos.remains import Remains
+from fbcli.clients.loading import mask
 from fbcli.clock import SYSTEM, Clock
-from fbcli.connection import mask
 from fbcli.errors import ExitCode, FbError, Unavailable, Unsupported
 from fbcli.queues.queue import Queue
 from fbcli.settings import Settings
@@ -61,7 +61,7 @@ class Reading(msgspec.Struct):
     """Whether anybody may still be killed."""
 
 
-class Report(msgspec.Struct):
+class TrialReport(msgspec.Struct):
     """What a trial has found."""
 
     broker: str
@@ -90,13 +90,15 @@ class Watchers:
     say: Callable[[str], None]
 
 
-def cautions(plan: Plan, settings: Settings) -> list[str]:
+def cautions(plan: TrialPlan, settings: Settings) -> list[str]:
     """Return what is to be expected of this broker beforehand. Raises `Unsupported` when no trial is possible, and `Unavailable`."""
     broker = settings.open_broker()
     can = broker.capabilities
     scheme = broker.url.partition("://")[0]
     if can.reach == "process":
-        raise Unsupported(f"{scheme}:// is shared within one process only; a trial needs many. `fb brokers` lists others.")
+        raise Unsupported(
+            f"{scheme}:// is shared within one process only; a trial needs many. `fb brokers` lists others."
+        )
     if plan.killers and not can.delivery_count:
         raise Unsupported(
             f"{scheme}:// does not count deliveries: a task that kills its workers would do so for ever (--killers)."
@@ -104,15 +106,23 @@ def cautions(plan: Plan, settings: Settings) -> list[str]:
     broker.size("fb-chaos")
     sentences = []
     if not can.ack:
-        sentences.append(f"{scheme}:// does not keep what a consumer holds: with consumers killed, losses are to be expected.")
+        sentences.append(
+            f"{scheme}:// does not keep what a consumer holds: with consumers killed, losses are to be expected."
+        )
     if not can.confirm:
-        sentences.append(f"{scheme}:// does not confirm what is pushed: what gets lost on the way counts as lost.")
+        sentences.append(
+            f"{scheme}:// does not confirm what is pushed: what gets lost on the way counts as lost."
+        )
     if plan.restart_command and not can.durable:
-        sentences.append(f"{scheme}:// does not keep messages over a restart: losses are to be expected.")
+        sentences.append(
+            f"{scheme}:// does not keep messages over a restart: losses are to be expected."
+        )
     return sentences
 
 
-def run_trial(plan: Plan, settings: Settings, watchers: Watchers, clock: Clock = SYSTEM) -> Report:
+def run_trial(
+    plan: TrialPlan, settings: Settings, watchers: Watchers, clock: Clock = SYSTEM
+) -> TrialReport:
     """Run a trial and return what it found. However it ends, it leaves nothing behind (but with `plan.keep`).
 
     Raises `Unavailable` when the broker cannot be reached, `FbError` when consumers or producers do not stay alive, or a
@@ -125,32 +135,49 @@ def run_trial(plan: Plan, settings: Settings, watchers: Watchers, clock: Clock =
 class Trial:
     """What `leaving` is told is undone by whoever closes it."""
 
-    def __init__(self, plan: Plan, settings: Settings, watchers: Watchers, clock: Clock, leaving: ExitStack) -> None:
+    def __init__(
+        self,
+        plan: TrialPlan,
+        settings: Settings,
+        watchers: Watchers,
+        clock: Clock,
+        leaving: ExitStack,
+    ) -> None:
         self._plan, self._settings, self._watchers, self._clock = plan, settings, watchers, clock
         self._began = self._moved = self._ticked = clock.monotonic()
         chance = random.Random(plan.seed)
         name = f"fb-chaos-{random.SystemRandom().randrange(16**8):08x}"
         self._queue = Queue(name, settings.open_broker(), settings.open_store, clock)
         self._remains = Remains(self._queue)
-        self._deeds = plan.deeds()
-        self._ordinary = sum(deed.fate == END for deed in self._deeds)
+        self._deeds = plan.make_tasks()
+        self._ordinary = sum(task.fate == END for task in self._deeds)
         self._folder = Path(tempfile.mkdtemp(prefix=f"{name}-"))
-        home = Home(self._folder, settings)
+        home = TrialFolder(self._folder, settings)
         self._ledger = Ledger(self._folder)
         guard = Guard()
         self._outages = Outages(plan, self._folder, chance, clock)
         self._consumers = Consumers(plan, name, home, self._ledger, guard, clock)
-        self._producers = Producers(plan, self._deeds, name, home, self._ledger, guard, chance, clock)
-        for undo in (self._leave_nothing, guard.close, self._outages.end, self._consumers.kill, self._producers.stop):
+        self._producers = Producers(
+            plan, self._deeds, name, home, self._ledger, guard, chance, clock
+        )
+        for undo in (
+            self._leave_nothing,
+            guard.close,
+            self._outages.end,
+            self._consumers.kill,
+            self._producers.stop,
+        ):
             leaving.callback(undo)  # the last one first
-        self._reaper = Reaper(plan.kill_every, self._consumers.kill_one, self._producers.kill_one, chance, clock)
+        self._reaper = Reaper(
+            plan.kill_every, self._consumers.kill_one, self._producers.kill_one, chance, clock
+        )
         self._storming = True
         self._timed_out = False
         self._look_at = 0.0
         self._complete_at: float | None = None
         """Since when all is accounted for."""
 
-    def run(self) -> Report:
+    def run(self) -> TrialReport:
         """Go on until all is accounted for, nothing moves any more, or time is up; then return the report."""
         while not self._over():
             self._tick()
@@ -161,7 +188,7 @@ class Trial:
         self._ledger.read()
         self._remains.look()
         seconds = self._clock.monotonic() - self._began
-        return Report(
+        return TrialReport(
             broker=mask(self._settings.broker_url),
             queue=self._queue.name,
             seed=self._plan.seed,
@@ -174,7 +201,7 @@ class Trial:
 
     def _evidence(self) -> Evidence:
         return Evidence(
-            deeds=self._deeds,
+            tasks=self._deeds,
             calls=self._ledger.calls,
             pushes=self._ledger.pushes,
             kills=[*self._consumers.kills, *self._producers.kills],
@@ -203,14 +230,18 @@ class Trial:
             tasks=len(self._deeds),
             confirmed=len(self._ledger.confirmed),
             ended=len(self._ledger.ended),
-            kills=sum(kill.what != "itself" for kill in (*self._consumers.kills, *self._producers.kills)),
+            kills=sum(
+                kill.what != "itself" for kill in (*self._consumers.kills, *self._producers.kills)
+            ),
             outages=len(self._outages.done),
             away=self._outages.away,
             storming=self._storming,
         )
 
     def _near_the_end(self) -> bool:
-        return self._producers.done and self._ordinary - len(self._ledger.ended) <= QUIET * len(self._deeds)
+        return self._producers.done and self._ordinary - len(self._ledger.ended) <= QUIET * len(
+            self._deeds
+        )
 
     # the end
 
@@ -250,7 +281,10 @@ class Trial:
         open_tasks = self._ledger.confirmed - self._ledger.ended
         if len(self._ledger.confirmed) < len(self._deeds):
             return False
-        if any(self._deeds[number].fate == END for number in open_tasks) and not self._may_be_buried():
+        if (
+            any(self._deeds[number].fate == END for number in open_tasks)
+            and not self._may_be_buried()
+        ):
             return False
         if open_tasks and self._remains.look():
             self._moved = self._clock.monotonic()
@@ -268,14 +302,18 @@ class Trial:
             return
         shutil.rmtree(self._folder, ignore_errors=True)
         try:
-            left = self._remains.clear(self._consumers.died_at + 3 * self._plan.heartbeat, self._clock.monotonic)
+            left = self._remains.clear(
+                self._consumers.died_at + 3 * self._plan.heartbeat, self._clock.monotonic
+            )
         except FbError as error:
             self._watchers.say(
                 f"{error} What is left of the trial is in the queue {name}: fb clear {name}; fb dead clear {name}"
             )
             return
         if left:
-            self._watchers.say(f"{name} still holds {left:,} messages that its consumers had: fb clear {name}")
+            self._watchers.say(
+                f"{name} still holds {left:,} messages that its consumers had: fb clear {name}"
+            )
 
 
 @contextmanager
@@ -285,7 +323,11 @@ def _ended_by_signals() -> Iterator[None]:
     def end(number: int, frame: FrameType | None) -> None:
         raise SystemExit(ExitCode.TERMINATED)
 
-    numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN]  # nohup
+    numbers = [
+        number
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) != signal.SIG_IGN
+    ]  # nohup
     before = {number: signal.signal(number, end) for number in numbers}
     try:
         yield

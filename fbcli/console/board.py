@@ -77,14 +77,18 @@ class Board:
     def __init__(self, clock: Clock = SYSTEM) -> None:
         self._clock = clock
         self._begun = clock.monotonic()
-        self._lines: dict[str, _Line] = {}
+        self._lines: dict[str, _QueueRow] = {}
 
     @property
     def elapsed(self) -> float:
         """Seconds since the board was made."""
         return self._clock.monotonic() - self._begun
 
-    def update(self, snapshots: Mapping[str, Sequence[Snapshot]], sizes: Mapping[str, Size | None] | None = None) -> None:
+    def update(
+        self,
+        snapshots: Mapping[str, Sequence[Snapshot]],
+        sizes: Mapping[str, Size | None] | None = None,
+    ) -> None:
         """Take in what each worker says now, by a key of the worker's own (a process id), and the sizes of the queues.
 
         Totals never go down: a worker that is gone keeps its part, and one whose counts begin anew (it was started again under
@@ -97,7 +101,7 @@ class Board:
                 by_queue.setdefault(snapshot.queue, {}).setdefault(worker, []).append(snapshot)
         for queue in by_queue:
             if queue not in self._lines:
-                self._lines[queue] = _Line()
+                self._lines[queue] = _QueueRow()
         for queue, line in self._lines.items():
             line.update(now, by_queue.get(queue, {}), (sizes or {}).get(queue))
 
@@ -114,7 +118,7 @@ class Board:
         return Summary(self.elapsed, self.rows(), self.totals())
 
 
-class _Line:
+class _QueueRow:
     """One queue: what its workers have said, and how much was done when."""
 
     def __init__(self) -> None:
@@ -132,7 +136,9 @@ class _Line:
         self._now = 0.0
         self._seconds: list[float] | None = None
 
-    def update(self, now: float, workers: Mapping[str, Sequence[Snapshot]], size: Size | None) -> None:
+    def update(
+        self, now: float, workers: Mapping[str, Sequence[Snapshot]], size: Size | None
+    ) -> None:
         for worker, reported in workers.items():
             counts = _sum(snapshot.counts for snapshot in reported)
             origin = worker.rpartition(".")[0]
@@ -149,8 +155,14 @@ class _Line:
         self.workers = {worker for worker, snapshot in said if snapshot.state != "stopped"}
         self.living = [snapshot for _, snapshot in said if snapshot.state != "stopped"]
         self.snapshots = [snapshot for _, snapshot in said] or self.snapshots
-        self.backlog = size.ready if size is not None else _most(snapshot.backlog for snapshot in self.living)
-        self.delayed = size.delayed if size is not None else _most(snapshot.delayed for snapshot in self.living)
+        self.backlog = (
+            size.ready if size is not None else _most(snapshot.backlog for snapshot in self.living)
+        )
+        self.delayed = (
+            size.delayed
+            if size is not None
+            else _most(snapshot.delayed for snapshot in self.living)
+        )
         self._now = now
         if not self._history or now - self._history[-1][0] >= GRAIN:
             self._history.append((now, self.total.done))
@@ -172,14 +184,20 @@ class _Line:
         return (self.total.done - done) / (self._now - then) if self._now > then else None
 
 
-def _row(queue: str, lines: Sequence[_Line], elapsed: float) -> Row:
+def _row(queue: str, lines: Sequence[_QueueRow], elapsed: float) -> Row:
     living = [snapshot for line in lines for snapshot in line.living]
     total = _sum(line.total for line in lines)
     rates = [_added(line.rate(window) for line in lines) for window in WINDOWS]
-    seconds = lines[0].seconds() if len(lines) == 1 else sorted(second for line in lines for second in line.seconds())
+    seconds = (
+        lines[0].seconds()
+        if len(lines) == 1
+        else sorted(second for line in lines for second in line.seconds())
+    )
     backlog = _added(line.backlog for line in lines)
     trouble = next((snapshot.trouble for snapshot in living if snapshot.trouble), "")
-    addresses = dict.fromkeys(snapshot.address for line in lines for snapshot in line.living or line.snapshots)
+    addresses = dict.fromkeys(
+        snapshot.address for line in lines for snapshot in line.living or line.snapshots
+    )
     return Row(
         queue=queue,
         address=" ".join(addresses),
@@ -200,7 +218,9 @@ def _row(queue: str, lines: Sequence[_Line], elapsed: float) -> Row:
         running=sum(snapshot.running for snapshot in living),
         concurrency=sum(snapshot.concurrency for snapshot in living),
         backlog=None if backlog is None else int(backlog),
-        delayed=None if (delayed := _added(line.delayed for line in lines)) is None else int(delayed),
+        delayed=None
+        if (delayed := _added(line.delayed for line in lines)) is None
+        else int(delayed),
         empty_in=_empty_in(backlog, rates[1]),
     )
 

@@ -50,25 +50,46 @@ class Table:
         every = [*rows, total] if total is not None else rows
         if not every:
             return []
-        cells = {id(row): {column.heading: visible(column.cell(row)) for column in self._columns} for row in every}
+        cells = {
+            id(row): {column.heading: visible(column.cell(row)) for column in self._columns}
+            for row in every
+        }
         for column in self._columns:
             longest = max((cell_len(cells[id(row)][column.heading]) for row in every), default=0)
             self._widths[column.heading] = max(self._widths[column.heading], longest)
         shown, widths = self._fit(every, width)
         drawn = [self._groups(shown, widths), self._headings(shown, widths)]
         drawn = [line for line in drawn if line.plain.strip()]
-        drawn.append(Text("─" * min(width, sum(widths.values()) + GAP * (len(shown) - 1)), style="dim"))
+        drawn.append(
+            Text("─" * min(width, sum(widths.values()) + GAP * (len(shown) - 1)), style="dim")
+        )
         for row in every:
-            drawn.append(self._line([(column, cells[id(row)][column.heading], column.style(row)) for column in shown], widths))
+            drawn.append(
+                self._line(
+                    [
+                        (column, cells[id(row)][column.heading], column.style(row))
+                        for column in shown
+                    ],
+                    widths,
+                )
+            )
             if (below := row.trouble or row.note) and row is not total:
-                drawn.append(cut(Text(f"  {visible(below)}", style="red" if row.trouble else "yellow"), width))
+                drawn.append(
+                    cut(
+                        Text(f"  {visible(below)}", style="red" if row.trouble else "yellow"), width
+                    )
+                )
         return [cut(line, width) for line in drawn]
 
     def _fit(self, rows: Sequence[Row], width: int) -> tuple[list[Column], Mapping[str, int]]:
         """Return the columns there is room for, and how wide each is."""
-        name, *others = [column for column in self._columns if any(column.wanted(row) for row in rows)]
+        name, *others = [
+            column for column in self._columns if any(column.wanted(row) for row in rows)
+        ]
         least = min(self._widths[name.heading], max(LEAST_NAME, width // 4))
-        while others and least + sum(self._widths[column.heading] + GAP for column in others) > width:
+        while (
+            others and least + sum(self._widths[column.heading] + GAP for column in others) > width
+        ):
             others.remove(max(others, key=lambda column: column.rank))
         room = width - sum(self._widths[column.heading] + GAP for column in others)
         widths = {column.heading: self._widths[column.heading] for column in others}
@@ -79,13 +100,20 @@ class Table:
         for group, members in groupby(shown, key=lambda column: column.group):
             columns = list(members)
             span = sum(widths[column.heading] for column in columns) + GAP * (len(columns) - 1)
-            parts.append((f" {group} ".center(span, "─") if group and len(columns) > 1 else "").ljust(span))
+            parts.append(
+                (f" {group} ".center(span, "─") if group and len(columns) > 1 else "").ljust(span)
+            )
         return Text((" " * GAP).join(parts).rstrip(), style="dim")
 
     def _headings(self, shown: Sequence[Column], widths: Mapping[str, int]) -> Text:
         crowd = [column.group for column in shown]
-        named = [column.alone if column.alone and crowd.count(column.group) == 1 else column.heading for column in shown]
-        return self._line([(column, name, "dim") for column, name in zip(shown, named, strict=True)], widths)
+        named = [
+            column.alone if column.alone and crowd.count(column.group) == 1 else column.heading
+            for column in shown
+        ]
+        return self._line(
+            [(column, name, "dim") for column, name in zip(shown, named, strict=True)], widths
+        )
 
     def _line(self, cells: Sequence[tuple[Column, str, str]], widths: Mapping[str, int]) -> Text:
         line = Text()

@@ -8,7 +8,15 @@ from typing import TextIO
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -18,7 +26,9 @@ def console(stream: TextIO) -> Console:
     return Console(file=stream, highlight=False, markup=False, emoji=False)
 
 
-def table(stream: TextIO, headings: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[bool]) -> None:
+def table(
+    stream: TextIO, headings: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[bool]
+) -> None:
     """Draw a table."""
     drawn = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for heading, right in zip(headings, numeric, strict=True):
@@ -28,7 +38,7 @@ def table(stream: TextIO, headings: Sequence[str], rows: Sequence[Sequence[str]]
     console(stream).print(drawn)
 
 
-class Rate(ProgressColumn):
+class RateColumn(ProgressColumn):
     """How many a second."""
 
     def render(self, task: Task) -> Text:
@@ -39,7 +49,15 @@ class Rate(ProgressColumn):
 @contextmanager
 def progress(stream: TextIO, label: str, total: float | None) -> Iterator[Callable[[float], None]]:
     """Draw a progress bar that goes away when it ends; yields what advances it."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
-    with Progress(*columns, console=console(stream), transient=True, redirect_stdout=False) as drawn:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        RateColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(
+        *columns, console=console(stream), transient=True, redirect_stdout=False
+    ) as drawn:
         task = drawn.add_task(label, total=total)
         yield lambda amount: drawn.advance(task, amount)

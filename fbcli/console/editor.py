@@ -29,7 +29,9 @@ def edit(out: Output, text: bytes, *, name: str, instead: str) -> tuple[bytes, P
         code = subprocess.run([*command, str(file)], check=False).returncode
     except OSError as error:
         discard(file)
-        raise UsageError(f"The editor {command[0]!r} cannot be started ({error.strerror}); set EDITOR. {instead}") from None
+        raise UsageError(
+            f"The editor {command[0]!r} cannot be started ({error.strerror}); set EDITOR. {instead}"
+        ) from None
     if code:
         discard(file)
         raise UsageError(f"The editor {command[0]!r} ended with code {code}; nothing was changed.")

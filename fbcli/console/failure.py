@@ -6,7 +6,7 @@ import os
 import sys
 import traceback
 
-from fbcli.connection import mask
+from fbcli.clients.loading import mask
 from fbcli.console.output import Output, visible
 from fbcli.errors import ExitCode, FbError, TaskFailed
 
@@ -15,7 +15,9 @@ def report(error: BaseException) -> ExitCode:
     """Tell the person what went wrong, and return the exit code."""
     if isinstance(error, KeyboardInterrupt):
         return ExitCode.INTERRUPTED
-    if isinstance(error, BrokenPipeError):  # `fb … | head`: nobody reads any more, so the rest is not written at exit either
+    if isinstance(
+        error, BrokenPipeError
+    ):  # `fb … | head`: nobody reads any more, so the rest is not written at exit either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.FAILED
     debug = os.environ.get("FB_DEBUG", "") not in ("", "0")
@@ -30,7 +32,11 @@ def report(error: BaseException) -> ExitCode:
         _say(f"fb: {error}")
         return ExitCode.FAILED
     _say(f"fb: this is a bug in fbcli: {type(error).__name__}: {error}{_place(error)}.")
-    _say("Please report it, with what this prints:  FB_DEBUG=1 fb …" if not debug else "Please report it, with the above.")
+    _say(
+        "Please report it, with what this prints:  FB_DEBUG=1 fb …"
+        if not debug
+        else "Please report it, with the above."
+    )
     return ExitCode.FAILED
 
 

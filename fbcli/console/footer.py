@@ -50,7 +50,11 @@ class FooterConsole(Console):
         """Draw these lines at the bottom, in the place of those before; no lines: take those away. Each must fit into the width."""
         with self._turn:
             text = Text("\n", end="").join(lines)
-            self._footer = list(self.render(text, self.options.update(no_wrap=True, overflow="crop"))) if lines else []
+            self._footer = (
+                list(self.render(text, self.options.update(no_wrap=True, overflow="crop")))
+                if lines
+                else []
+            )
             self._footer_widths = [line.cell_len for line in lines]
             self.print(Text(end=""), end="")
 
@@ -63,8 +67,12 @@ class FooterConsole(Console):
     def _draw(self, objects: tuple[Any, ...], options: dict[str, Any]) -> None:
         with self:  # one write for all of it
             if self._drawn:
-                up = [(ControlType.CURSOR_UP, 1), (ControlType.ERASE_IN_LINE, 2)] * (self._rows_drawn() - 1)
-                self.control(Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2), *up))
+                up = [(ControlType.CURSOR_UP, 1), (ControlType.ERASE_IN_LINE, 2)] * (
+                    self._rows_drawn() - 1
+                )
+                self.control(
+                    Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2), *up)
+                )
             super().print(*objects, **options)
             if self._footer:
                 super().print(Segments(self._footer), end="")

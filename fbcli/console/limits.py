@@ -38,7 +38,9 @@ def described(limits: Limits) -> str:
 
 def in_force(row: Limited) -> str:
     """Return what the consumers go by: where they differ, each way once."""
-    return "; ".join(", ".join(_parts(each.qps or 0, _scope(each), each.concurrency)) for each in row.in_force)
+    return "; ".join(
+        ", ".join(_parts(each.qps or 0, _scope(each), each.concurrency)) for each in row.in_force
+    )
 
 
 def _scope(force: Force) -> str | None:

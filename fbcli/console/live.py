@@ -11,7 +11,7 @@ from typing import TextIO
 
 from rich.text import Text
 
-from fbcli.connection import mask
+from fbcli.clients.loading import mask
 from fbcli.console.board import Board, Row
 from fbcli.console.columns import LEAST_NAME, Column, Table, cut
 from fbcli.console.footer import FooterConsole, above
@@ -26,7 +26,9 @@ REFRESH = 0.25
 HINT = "Ctrl-C stops: finishes what runs, again: now"
 DRAINING = "Stopping: finishing what runs. Ctrl-C: now"
 
-STATES = {"running": "green", "trouble": "bold red"} | dict.fromkeys(("paused", "closed", "tripped", "draining"), "yellow")
+STATES = {"running": "green", "trouble": "bold red"} | dict.fromkeys(
+    ("paused", "closed", "tripped", "draining"), "yellow"
+)
 
 
 def _milliseconds(value: float | None) -> str:
@@ -38,16 +40,29 @@ def _empty_in(row: Row) -> str:
 
 
 def _quiet_zero(field: str, style: str) -> Column:
-    return Column(field, lambda row: count(getattr(row, field)), 2, lambda row: style if getattr(row, field) else "dim")
+    return Column(
+        field,
+        lambda row: count(getattr(row, field)),
+        2,
+        lambda row: style if getattr(row, field) else "dim",
+    )
 
 
-NAME = Column("queue", lambda row: row.queue or "all", 0, lambda row: "" if row.queue else "bold", left=True)
+NAME = Column(
+    "queue", lambda row: row.queue or "all", 0, lambda row: "" if row.queue else "bold", left=True
+)
 DONE = Column("done", lambda row: count(row.done), 1, lambda row: "bold")
 FAILED = _quiet_zero("failed", "red")
 RETRIED = _quiet_zero("retried", "yellow")._replace(rank=9)
 DROPPED = _quiet_zero("dropped", "yellow")._replace(rank=12, wanted=lambda row: row.dropped)
 CANCELLED = _quiet_zero("cancelled", "yellow")._replace(rank=13, wanted=lambda row: row.cancelled)
-UNFINISHED = Column("given back", lambda row: count(row.unfinished), 3, lambda row: "yellow", wanted=lambda row: row.unfinished)
+UNFINISHED = Column(
+    "given back",
+    lambda row: count(row.unfinished),
+    3,
+    lambda row: "yellow",
+    wanted=lambda row: row.unfinished,
+)
 MEAN = Column("mean", lambda row: _milliseconds(row.mean_ms), 8, group="duration")
 P95 = Column("p95", lambda row: _milliseconds(row.p95_ms), 10, group="duration", alone="p95")
 
@@ -91,7 +106,9 @@ class LiveView:
     Enter it before the functions are imported, where that can be: a library that keeps `sys.stderr` then keeps ours.
     """
 
-    def __init__(self, address: str, broker: str, *, processes: int = 1, stream: TextIO | None = None) -> None:
+    def __init__(
+        self, address: str, broker: str, *, processes: int = 1, stream: TextIO | None = None
+    ) -> None:
         """For the heading: `address`, what is consumed; `broker`, its URL, whose password is not shown; `processes`, as wanted.
 
         `stream` is the terminal, by default stderr.
@@ -112,7 +129,12 @@ class LiveView:
                 self._redirect(name, file)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.console.set_footer([])
         self._exit.close()
 
@@ -127,7 +149,9 @@ class LiveView:
 
     def final(self, board: Board) -> None:
         summary = board.summary()
-        lines = Table(FINAL).lines(summary.rows, _if_many(summary.rows, summary.total), self.console.width)
+        lines = Table(FINAL).lines(
+            summary.rows, _if_many(summary.rows, summary.total), self.console.width
+        )
         self.console.set_footer([])
         ended = Text(f"Ended after {duration(summary.elapsed)}.", style="bold")
         self.console.print(Text("\n").join([Text(), ended, Text(), *lines, Text()]))
@@ -136,13 +160,20 @@ class LiveView:
         """Return the whole picture: heading, table, hint."""
         width, height = self.console.size
         heading = cut(Text(self._address, style="bold"), max(LEAST_NAME, width // 2))
-        heading.append(f" · {duration(int(elapsed))}{self._count(total)} · {self._where}", style="not bold")
+        heading.append(
+            f" · {duration(int(elapsed))}{self._count(total)} · {self._where}", style="not bold"
+        )
         room = max(1, height - 8 - sum(bool(row.trouble or row.note) for row in rows))
         shown, hidden = rows[:room], rows[room:]
-        table = self._table.lines(shown, _if_many(rows, total), width) or [Text("starting", style="dim")]
+        table = self._table.lines(shown, _if_many(rows, total), width) or [
+            Text("starting", style="dim")
+        ]
         if hidden:
             table.append(Text(f"… and {len(hidden)} more queues, in the total", style="dim"))
-        hint = cut(Text(DRAINING if any(row.state == "draining" for row in rows) else HINT, style="dim"), width)
+        hint = cut(
+            Text(DRAINING if any(row.state == "draining" for row in rows) else HINT, style="dim"),
+            width,
+        )
         return [Text(), cut(heading, width), *table, hint]
 
     def _count(self, total: Row) -> str:

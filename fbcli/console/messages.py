@@ -23,12 +23,18 @@ def arguments(message: Envelope) -> str:
     """Return the arguments as the shell would push them: `x=1 y="two"`."""
     if message.fault:
         return _shortened(f"not a message: {message.arguments['raw']}")
-    return _shortened(" ".join(f"{name}={_json(value)}" for name, value in message.arguments.items()))
+    return _shortened(
+        " ".join(f"{name}={_json(value)}" for name, value in message.arguments.items())
+    )
 
 
 def options(message: Envelope) -> str:
     """Return the options that a message sets for itself."""
-    return _shortened(" ".join(f"{name}={_json(value)}" for name, value in message.extra.items() if name not in PLAIN))
+    return _shortened(
+        " ".join(
+            f"{name}={_json(value)}" for name, value in message.extra.items() if name not in PLAIN
+        )
+    )
 
 
 def amount(count: int | None, noun: str = "message") -> str:
@@ -69,7 +75,9 @@ def lines(letter: Letter) -> Iterator[str]:
         yield f"  {visible(name)} = {visible(_json(argument))}"
     if letter.told("traceback"):
         yield "traceback"
-        yield from (f"  {visible(line.expandtabs())}" for line in letter.told("traceback").splitlines())
+        yield from (
+            f"  {visible(line.expandtabs())}" for line in letter.told("traceback").splitlines()
+        )
 
 
 def _json(value: object) -> str:

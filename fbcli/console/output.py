@@ -17,7 +17,7 @@ from typing import Any, TextIO
 
 import msgspec
 
-from fbcli.connection import mask
+from fbcli.clients.loading import mask
 from fbcli.errors import Refused
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -35,7 +35,9 @@ class Output:
         stderr: TextIO | None = None,
     ) -> None:
         self.json = json
-        self.stdin = stdin or sys.stdin or io.StringIO()  # Python has None for a stream that was closed before: `fb … >&-`
+        self.stdin = (
+            stdin or sys.stdin or io.StringIO()
+        )  # Python has None for a stream that was closed before: `fb … >&-`
         self.stdout = stdout or sys.stdout or io.StringIO()
         self._stderr = stderr
 
@@ -64,7 +66,9 @@ class Output:
         self.stdout.write(line + "\n")
         self.stdout.flush()
 
-    def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: Sequence[str] = ()) -> None:
+    def table(
+        self, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: Sequence[str] = ()
+    ) -> None:
         """Print rows on stdout: with `--json` an object a row, on a terminal a table, else aligned text that is never cut.
 
         `columns` are the keys of the objects; as headings their underscores are shown as spaces. Cells are plain values (None:
@@ -82,10 +86,15 @@ class Output:
             headings = [column.replace("_", " ") for column in columns]
             numeric = [_is_column_of_numbers(cells) for cells in zip(*rows, strict=True)]
             if _draws(self.stdout):
-                shown = [[f"{_short(cell):,}" if _is_number(cell) else visible(cell) for cell in row] for row in rows]
+                shown = [
+                    [f"{_short(cell):,}" if _is_number(cell) else visible(cell) for cell in row]
+                    for row in rows
+                ]
                 _drawing().table(self.stdout, headings, shown, numeric)
             else:
-                self.text(aligned([headings, *([visible(cell) for cell in row] for row in rows)], numeric))
+                self.text(
+                    aligned([headings, *([visible(cell) for cell in row] for row in rows)], numeric)
+                )
 
     # to the person
 
@@ -100,7 +109,13 @@ class Output:
             self.say("\n".join([sentence, *(f"  {command}" for command in commands)]))
 
     def confirm(
-        self, question: str, *, yes: bool = False, dry_run: bool = False, no_input: bool = False, command: str | None = None
+        self,
+        question: str,
+        *,
+        yes: bool = False,
+        dry_run: bool = False,
+        no_input: bool = False,
+        command: str | None = None,
     ) -> bool:
         """Return whether to do it: asks on stderr, at a terminal only.
 
@@ -113,21 +128,27 @@ class Output:
         if yes:
             return True
         if no_input or not (self.stdin.isatty() and self.stderr.isatty()):
-            raise Refused(f"{question.rstrip(' ?')}: this needs your confirmation. Do it by: {command or command_line()} -y")
+            raise Refused(
+                f"{question.rstrip(' ?')}: this needs your confirmation. Do it by: {command or command_line()} -y"
+            )
         self.stderr.write(f"{question} [y/N] ")
         self.stderr.flush()
         if self.stdin.readline().strip().lower() not in ("y", "yes"):
             raise Refused("Nothing was done.")
         return True
 
-    def progress(self, label: str, total: float | None = None) -> contextlib.AbstractContextManager[Callable[[float], None]]:
+    def progress(
+        self, label: str, total: float | None = None
+    ) -> contextlib.AbstractContextManager[Callable[[float], None]]:
         """Return a context whose value advances a progress bar on stderr by an amount; without a terminal nothing is shown.
 
         `total` is None when it is not known. The bar shows count, rate and the time left, and is gone when it ends.
         """
         if not self.live:
             return contextlib.nullcontext(lambda amount: None)
-        progress: contextlib.AbstractContextManager[Callable[[float], None]] = _drawing().progress(self.stderr, label, total)
+        progress: contextlib.AbstractContextManager[Callable[[float], None]] = _drawing().progress(
+            self.stderr, label, total
+        )
         return progress
 
     @property
@@ -153,7 +174,8 @@ def aligned(rows: Sequence[Sequence[str]], numeric: Sequence[bool], gap: int = 2
     return "\n".join(
         (" " * gap)
         .join(
-            cell.rjust(width) if right else cell.ljust(width) for cell, width, right in zip(row, widths, numeric, strict=True)
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, numeric, strict=True)
         )
         .rstrip()
         for row in rows

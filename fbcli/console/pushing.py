@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from fbcli.arguments.records import Record
 from fbcli.booster import Booster, repeated, task_id_of
 from fbcli.broker import Outgoing
 from fbcli.clock import SYSTEM
@@ -12,14 +13,21 @@ from fbcli.console.output import Output
 from fbcli.console.times import due
 from fbcli.errors import PartlyDone
 from fbcli.pushing.feed import Feed
-from fbcli.pushing.records import Record
 from fbcli.queues.unique import publish_unique
 
 
 class Pushing:
     """Publishes what was asked for, and says so."""
 
-    def __init__(self, out: Output, booster: Booster[Any, Any], options: dict[str, Any], *, dry_run: bool, ids: bool) -> None:
+    def __init__(
+        self,
+        out: Output,
+        booster: Booster[Any, Any],
+        options: dict[str, Any],
+        *,
+        dry_run: bool,
+        ids: bool,
+    ) -> None:
         self.out = out
         self.dry_run = dry_run
         self.ids = ids
@@ -79,11 +87,15 @@ class Pushing:
         name = self.booster.queue.name
         if self.out.json and not self.ids and not self.dry_run:
             counts = {"pushed": feed.pushed - self.repeated, "skipped": feed.skipped, "queue": name}
-            self.out.object({**counts, "repeated": self.repeated} if self.options.get("unique") else counts)
+            self.out.object(
+                {**counts, "repeated": self.repeated} if self.options.get("unique") else counts
+            )
         where = f"checked for {name}; nothing was pushed" if self.dry_run else f"pushed to {name}"
         done = f"{counted(feed.pushed - self.repeated)} {where}"
         if feed.skipped:
-            raise PartlyDone(f"{done}; {feed.skipped:,} bad {'record was' if feed.skipped == 1 else 'records were'} left out.")
+            raise PartlyDone(
+                f"{done}; {feed.skipped:,} bad {'record was' if feed.skipped == 1 else 'records were'} left out."
+            )
         if self.repeated:
             done += f"; {counted(self.repeated)} left out, whose like is queued or running"
         if not self.out.json:

@@ -9,7 +9,7 @@ import msgspec
 
 from fbcli.console.output import visible
 from fbcli.console.times import ago, local, span
-from fbcli.result.standing import Standing
+from fbcli.results.status import TaskStatus
 from fbcli.stores.base import Result
 
 COLUMNS = ("task_id", "queue", "state", "ended", "took", "attempts", "value")
@@ -37,15 +37,18 @@ def plain(result: Result) -> dict[str, Any]:
     return {name: getattr(result, name) for name in result.__struct_fields__}
 
 
-def standing(each: Standing, *, cancel_asked: bool) -> dict[str, Any]:
+def status(each: TaskStatus, *, cancel_asked: bool) -> dict[str, Any]:
     """Return how a task stands as `--json` prints it."""
     found = {"task_id": each.task_id, "state": each.state, "cancel_asked": cancel_asked}
     if each.run is not None and each.result is None:
-        found |= {"queue": each.run.queue, "worker": f"{each.run.worker.host}:{each.run.worker.pid}"}
+        found |= {
+            "queue": each.run.queue,
+            "worker": f"{each.run.worker.host}:{each.run.worker.pid}",
+        }
     return found if each.result is None else {**plain(each.result), **found}
 
 
-def lines(each: Standing, now: float, *, cancel_asked: bool) -> Iterator[str]:
+def lines(each: TaskStatus, now: float, *, cancel_asked: bool) -> Iterator[str]:
     """Yield how a task stands in full, line by line, with control characters escaped."""
     facts: dict[str, Any] = {"task id": each.task_id, "state": each.state}
     result = each.result
@@ -54,11 +57,17 @@ def lines(each: Standing, now: float, *, cancel_asked: bool) -> Iterator[str]:
         if result.started:
             facts["started"] = local(result.started)
         if result.finished:
-            facts["ended"] = f"{local(result.finished)} ({ago(result.finished, now)}, after {_took(result)})"
+            facts["ended"] = (
+                f"{local(result.finished)} ({ago(result.finished, now)}, after {_took(result)})"
+            )
         facts["value" if result.state == "succeeded" else "error"] = _told(result)
     elif each.run is not None:
         worker = each.run.worker
-        facts |= {"queue": each.run.queue, "worker": f"{worker.host}:{worker.pid}", "address": _address(each)}
+        facts |= {
+            "queue": each.run.queue,
+            "worker": f"{worker.host}:{worker.pid}",
+            "address": _address(each),
+        }
     if cancel_asked:
         facts["cancel"] = "asked for"
     for name, value in facts.items():
@@ -83,7 +92,7 @@ def _took(result: Result) -> str:
     return span(result.finished - result.started)
 
 
-def _address(each: Standing) -> Any:
+def _address(each: TaskStatus) -> Any:
     return None if each.run is None else each.run.worker.queues[each.run.queue].get("address")
 
 

@@ -25,7 +25,12 @@ class View(Protocol):
 
     def __enter__(self) -> View: ...
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
 
     def refresh(self, board: Board) -> None:
         """Show how it stands."""
@@ -59,7 +64,12 @@ class LineView:
     def __enter__(self) -> LineView:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         pass
 
     def refresh(self, board: Board) -> None:
@@ -74,7 +84,9 @@ class LineView:
     def final(self, board: Board) -> None:
         summary = board.summary()
         for row in summary.rows:
-            log.info("%s", final_line(row, summary.elapsed), extra={"stats": msgspec.to_builtins(row)})
+            log.info(
+                "%s", final_line(row, summary.elapsed), extra={"stats": msgspec.to_builtins(row)}
+            )
 
 
 class JsonView:
@@ -88,7 +100,12 @@ class JsonView:
     def __enter__(self) -> JsonView:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         pass
 
     def refresh(self, board: Board) -> None:
@@ -103,7 +120,9 @@ class JsonView:
 def status_line(row: Row) -> str:
     """Return `mymod.task: 12,345 done (1,234/s), 3 failed, 40 in flight, backlog 9,000, empty in 7 s`."""
     parts = [f"{count(row.done)} done ({rate(row.rate_10s or 0)}/s)"]
-    parts += _unless_none(row, failed="failed", retried="retried", dropped="dropped", cancelled="cancelled")
+    parts += _unless_none(
+        row, failed="failed", retried="retried", dropped="dropped", cancelled="cancelled"
+    )
     parts.append(f"{count(row.in_flight)} in flight")
     if row.backlog is not None:
         parts.append(f"backlog {count(row.backlog)}")
@@ -118,13 +137,19 @@ def status_line(row: Row) -> str:
 def final_line(row: Row, elapsed: float) -> str:
     """Return `mymod.task: 12,345 done in 2 min 5 s (98.8/s), 3 failed`."""
     parts = [f"{count(row.done)} done in {duration(elapsed)} ({rate(row.rate)}/s)"]
-    parts += _unless_none(row, failed="failed", retried="retried", dropped="dropped", cancelled="cancelled")
+    parts += _unless_none(
+        row, failed="failed", retried="retried", dropped="dropped", cancelled="cancelled"
+    )
     parts += _unless_none(row, unfinished="given back unfinished")
     return f"{row.queue}: {', '.join(parts)}"
 
 
 def _unless_none(row: Row, **names: str) -> list[str]:
-    return [f"{count(getattr(row, field))} {name}" for field, name in names.items() if getattr(row, field)]
+    return [
+        f"{count(getattr(row, field))} {name}"
+        for field, name in names.items()
+        if getattr(row, field)
+    ]
 
 
 def count(value: int | None) -> str:
@@ -152,7 +177,11 @@ def duration(seconds: float | None) -> str:
         if float(digits) < (100 if unit == "µs" else 1000 if unit == "ms" else 60):
             return f"{digits} {unit}"
     rest = round(seconds)
-    for size, unit, part, part_unit in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+    for size, unit, part, part_unit in (
+        (86400, "d", 3600, "h"),
+        (3600, "h", 60, "min"),
+        (60, "min", 1, "s"),
+    ):
         if rest >= size:
             smaller = rest % size // part
             return f"{rest // size:,} {unit}" + (f" {smaller} {part_unit}" if smaller else "")

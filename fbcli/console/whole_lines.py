@@ -33,7 +33,9 @@ class WholeLines(io.TextIOBase):
         thread = threading.get_ident()
         whole, newline, part = (self._parts.pop(thread, "") + text).rpartition("\n")
         if part:
-            self._parts[thread] = part.rpartition("\r")[2][-LONGEST_PART:]  # of a progress bar, only how it looks now
+            self._parts[thread] = part.rpartition("\r")[2][
+                -LONGEST_PART:
+            ]  # of a progress bar, only how it looks now
         if newline:
             self._show(whole)
         return len(text)

@@ -1,1 +1,1 @@
-"""One run of `fb consume`: the crew of a process, child processes, and the stage they appear on."""
+"""One run of `fb consume`: the consumers of one process, or child processes that have them, its signals, logs and views."""

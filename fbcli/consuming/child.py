@@ -14,12 +14,12 @@ from typing import Any
 import msgspec
 
 from fbcli.console.whole_lines import line_by_line, patient_stdout
-from fbcli.consuming.crew import Crew, CrewSpec, leave, make_crew
-from fbcli.consuming.voice import heard, voice_of
-from fbcli.engine.conductor import Conductor
-from fbcli.engine.narrator import OnEvent
-from fbcli.engine.pooling import Pools
-from fbcli.engine.supervisor import Channel
+from fbcli.consuming.child_output import child_output_of, heard
+from fbcli.consuming.events import OnEvent
+from fbcli.consuming.group import ConsumerGroup, GroupSpec, leave, make_group
+from fbcli.consuming.signals import SignalLoop
+from fbcli.consuming.supervisor import Channel
+from fbcli.engine.assembly import Pools
 from fbcli.errors import ExitCode, FbError
 from fbcli.logs import ChannelHandler, configure_channel
 
@@ -31,7 +31,7 @@ def main() -> int:
     first = channel.receive()
     if first is None:
         return ExitCode.FAILED
-    spec = msgspec.convert(first, CrewSpec)
+    spec = msgspec.convert(first, GroupSpec)
     configure_channel(
         ChannelHandler(lambda record: channel.send({"log": record})),
         level=spec.log_level,
@@ -44,31 +44,31 @@ def main() -> int:
     return code
 
 
-def _consume(spec: CrewSpec, channel: Channel) -> int:
+def _consume(spec: GroupSpec, channel: Channel) -> int:
     def tell(event: dict[str, Any]) -> None:
         channel.send({"event": event})
 
     on_event: OnEvent | None = tell if spec.events else None
     try:
-        crew = make_crew(spec, on_event, Pools(voice_of(spec), heard))
+        group = make_group(spec, on_event, Pools(child_output_of(spec), heard))
     except FbError as error:
         channel.send({"failure": str(error)})
         return error.exit_code
 
     def report() -> None:
-        snapshots = next(iter(crew.snapshots().values()))
+        snapshots = next(iter(group.snapshots().values()))
         channel.send({"snapshots": [msgspec.to_builtins(snapshot) for snapshot in snapshots]})
 
-    threading.Thread(target=_obey, args=(channel, crew), name="fb-parent", daemon=True).start()
-    code = Conductor(crew, show=report).conduct()
-    if crew.recycling:
+    threading.Thread(target=_obey, args=(channel, group), name="fb-parent", daemon=True).start()
+    code = SignalLoop(group, show=report).run()
+    if group.recycling:
         channel.send({"recycle": True})
-    if crew.failure is not None:
-        channel.send({"failure": crew.failure[0]})
+    if group.failure is not None:
+        channel.send({"failure": group.failure[0]})
     return code
 
 
-def _prints(spec: CrewSpec, channel: Channel) -> AbstractContextManager[None]:
+def _prints(spec: GroupSpec, channel: Channel) -> AbstractContextManager[None]:
     """See to what functions print: above the parent's live table; with `--json` to stderr, since stdout is the parent's data."""
     if spec.live:
         return line_by_line(lambda text: channel.send({"print": text}))
@@ -77,18 +77,18 @@ def _prints(spec: CrewSpec, channel: Channel) -> AbstractContextManager[None]:
     return patient_stdout()
 
 
-def _obey(channel: Channel, crew: Crew) -> None:
+def _obey(channel: Channel, group: ConsumerGroup) -> None:
     """Do what the parent says; its end means stop."""
     actions: dict[str, Callable[[dict[str, Any]], None]] = {
-        "stop": lambda message: crew.stop(message.get("drain")),
-        "quiet": lambda message: crew.quiet(),
+        "stop": lambda message: group.stop(message.get("drain")),
+        "quiet": lambda message: group.quiet(),
         "dump": lambda message: os.kill(os.getpid(), signal.SIGUSR1),
     }
     while (message := channel.receive()) is not None:
         action = actions.get(message.get("do", ""))
         if action is not None:
             action(message)
-    crew.stop()
+    group.stop()
 
 
 if __name__ == "__main__":

@@ -70,12 +70,17 @@ class Breaker(Gate):
         failed, (failures, seconds) = self._failed, self._threshold
         failed.append(now)
         if self._until is None and len(failed) == failures and now - failed[0] <= seconds:
-            log.warning("%d failed calls within %g s: taking no work for %g s", failures, seconds, seconds)
+            log.warning(
+                "%d failed calls within %g s: taking no work for %g s", failures, seconds, seconds
+            )
             self._open(now)
 
     def _open(self, now: float) -> None:
         if self._on_trial:
-            log.warning("the call that was tried has failed: taking no work for %g s", self._threshold.seconds)
+            log.warning(
+                "the call that was tried has failed: taking no work for %g s",
+                self._threshold.seconds,
+            )
         self._until = now + self._threshold.seconds
         self._on_trial = False
         self._failed.clear()

@@ -25,7 +25,9 @@ class Cancel:
         """Take note of tasks that have been settled: requests for those that have ended are served."""
         wanted = self.wanted
         if wanted:
-            self._over.extend(task.task_id for task in tasks if task.task_id in wanted and task.state in ENDED)
+            self._over.extend(
+                task.task_id for task in tasks if task.task_id in wanted and task.state in ENDED
+            )
 
     def served(self) -> list[str]:
         """Return the requests that have been served since the last time."""

@@ -27,11 +27,17 @@ class Claims:
     def take(self, tasks: Sequence[Task], keys: Sequence[str]) -> list[Claim]:
         """Claim a key for each task; granted to those that hold it already."""
         space = self.space
-        asking = [index for index, task in enumerate(tasks) if task.claims is None or space not in task.claims]
+        asking = [
+            index
+            for index, task in enumerate(tasks)
+            if task.claims is None or space not in task.claims
+        ]
         answers = [Claim("granted")] * len(tasks)
         if asking:
             asked = [keys[index] for index in asking]
-            claims = self._store.claim(space, asked, owner=self._owner, lease=self._lease, limit=self._limit)
+            claims = self._store.claim(
+                space, asked, owner=self._owner, lease=self._lease, limit=self._limit
+            )
             for index, answer in zip(asking, claims, strict=True):
                 answers[index] = answer
                 if answer.state == "granted":
@@ -55,7 +61,11 @@ class Claims:
 
     def held(self, tasks: Sequence[Task]) -> list[tuple[Task, str]]:
         """Return those that hold a key here, with it."""
-        return [(task, key) for task in tasks if task.claims and (key := task.claims.get(self.space)) is not None]
+        return [
+            (task, key)
+            for task in tasks
+            if task.claims and (key := task.claims.get(self.space)) is not None
+        ]
 
     def forget(self, held: Sequence[tuple[Task, str]]) -> None:
         for task, _ in held:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from fbcli.controls.base import Admission, Drop, Verdict, Wait
 from fbcli.controls.claims import Claims
-from fbcli.sameness import key_of
+from fbcli.stores.keys import key_of
 from fbcli.task import ENDED, SUCCEEDED, Task
 
 _SAME = Drop("duplicate: the same call has succeeded before")
@@ -27,7 +27,10 @@ class Dedupe(Admission):
 
     def admit(self, tasks: Sequence[Task], now: float) -> Sequence[Verdict]:
         answers = self._claims.take(tasks, [self.key(task) for task in tasks])
-        return [None if state == "granted" else _SAME if state == "done" else _RUNNING for state, _ in answers]
+        return [
+            None if state == "granted" else _SAME if state == "done" else _RUNNING
+            for state, _ in answers
+        ]
 
     def key(self, task: Task) -> str:
         """Return what tells this call from others."""

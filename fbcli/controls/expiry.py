@@ -20,4 +20,6 @@ class Expiry(Admission):
     def _verdict(self, published: object, now: float) -> Drop | None:
         if not isinstance(published, int | float) or now - published <= self.seconds:
             return None
-        return Drop(f"expired: published {now - published:.1f} s ago, its limit is {self.seconds:g} s")
+        return Drop(
+            f"expired: published {now - published:.1f} s ago, its limit is {self.seconds:g} s"
+        )

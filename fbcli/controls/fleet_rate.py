@@ -45,7 +45,9 @@ class FleetRate(Gate):
 
     paces = True
 
-    def __init__(self, key: str, qps: float, store: Store, wake: Callable[[], None], clock: Clock = SYSTEM) -> None:
+    def __init__(
+        self, key: str, qps: float, store: Store, wake: Callable[[], None], clock: Clock = SYSTEM
+    ) -> None:
         self.key = key
         self.qps = qps
         self._gap = 1.0 / qps
@@ -147,4 +149,6 @@ class FleetRate(Gate):
                 first = max(now + tokens.wait, self._slots[-1] if self._slots else float("-inf"))
                 self._slots.extend(first + number * self._gap for number in range(tokens.count))
             else:
-                self._refused_until = now + max(0.0, tokens.wait - AHEAD) + (self._batch - 1) * self._gap
+                self._refused_until = (
+                    now + max(0.0, tokens.wait - AHEAD) + (self._batch - 1) * self._gap
+                )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from fbcli.controls.base import Admission, Verdict, Wait
 from fbcli.controls.claims import Claims
-from fbcli.sameness import key_of
+from fbcli.stores.keys import key_of
 from fbcli.task import Task
 
 
@@ -19,7 +19,9 @@ class MaxPerKey(Admission):
         self._full = Wait(f"as many calls as may be with the same {argument} are running")
 
     def admit(self, tasks: Sequence[Task], now: float) -> Sequence[Verdict]:
-        answers = self._claims.take(tasks, [key_of(task.arguments, (self._argument,)) for task in tasks])
+        answers = self._claims.take(
+            tasks, [key_of(task.arguments, (self._argument,)) for task in tasks]
+        )
         return [None if answer.state == "granted" else self._full for answer in answers]
 
     def close(self, tasks: Sequence[Task]) -> None:

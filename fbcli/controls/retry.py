@@ -44,11 +44,21 @@ class RetryPolicy:
     longer than its `timeout` is a `TaskTimeout`. `Retry` is always honoured.
     """
 
-    def __init__(self, retries: int, backoff: float, backoff_max: float, retry_on: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        retries: int,
+        backoff: float,
+        backoff_max: float,
+        retry_on: Sequence[str] | None = None,
+    ) -> None:
         self._retries = retries
         self._backoff = backoff
         self._backoff_max = max(backoff, backoff_max)
-        self._names = None if retry_on is None else frozenset(retry_on) | {OTHER_NAMES.get(name, name) for name in retry_on}
+        self._names = (
+            None
+            if retry_on is None
+            else frozenset(retry_on) | {OTHER_NAMES.get(name, name) for name in retry_on}
+        )
 
     def after(self, error: BaseException, attempt: int) -> Next:
         """Judge the failure of the `attempt`-th attempt (from 1)."""
@@ -56,7 +66,11 @@ class RetryPolicy:
             return Next(REQUEUED, max(0.0, error.after))
         if isinstance(error, DeadLetter) or attempt > self._retries or not self._worth(error):
             return Next(FAILED)
-        wait = error.after if isinstance(error, Retry) and error.after is not None else self.wait(attempt)
+        wait = (
+            error.after
+            if isinstance(error, Retry) and error.after is not None
+            else self.wait(attempt)
+        )
         return Next(RETRY, max(0.0, wait), here=wait <= HOLD_SLOT)
 
     def wait(self, attempt: int) -> float:
@@ -69,13 +83,21 @@ class RetryPolicy:
     def _worth(self, error: BaseException) -> bool:
         """Whether an error is one of those that are tried again."""
         names = self._names
-        return names is None or isinstance(error, Retry) or any(goes_by(full, names) for full in lineage_of(error))
+        return (
+            names is None
+            or isinstance(error, Retry)
+            or any(goes_by(full, names) for full in lineage_of(error))
+        )
 
 
 def lineage_of(error: BaseException) -> Sequence[str]:
     """Return the qualified names of an error's class and its bases; an error from another process carries them itself."""
     carried = getattr(error, "lineage", None)
-    return carried if isinstance(carried, tuple) else [f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__]
+    return (
+        carried
+        if isinstance(carried, tuple)
+        else [f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__]
+    )
 
 
 def goes_by(full: str, names: Iterable[str]) -> bool:
@@ -84,6 +106,8 @@ def goes_by(full: str, names: Iterable[str]) -> bool:
     place, _, own = full.rpartition(".")
     for name in names:
         where, _, what = name.rpartition(".")
-        if what == own and (not where or f"{place}.".startswith(f"{where}.") or f".{place}".endswith(f".{where}")):
+        if what == own and (
+            not where or f"{place}.".startswith(f"{where}.") or f".{place}".endswith(f".{where}")
+        ):
             return True
     return False

@@ -57,7 +57,7 @@ class Deadline:
 
 
 def deadline_of(item: Any) -> Deadline | None:
-    """Return the deadline of the attempt that a task (or bundle) is making; None: it makes none, or nothing limits it."""
+    """Return the deadline of the attempt that a task (or batch) is making; None: it makes none, or nothing limits it."""
     task: Task = getattr(item, "task", item)
     if task.state != RUNNING:
         return None
@@ -71,14 +71,20 @@ def deadline_of(item: Any) -> Deadline | None:
 class Deadlines:
     """Interrupts what a pool runs at its deadlines, and gives up on what does not react. Its thread starts when it is needed.
 
-    `running` returns the tasks (or bundles) that run; `strike` raises an exception in one of them, `give_up` leaves one that did not
+    `running` returns the tasks (or batches) that run; `interrupt` raises an exception in one of them, `abandon` leaves one that did not
     react behind; both return whether they did.
     """
 
-    def __init__(self, running: Callable[[], Sequence[Any]], strike: Strike, give_up: GiveUp, clock: Clock = SYSTEM) -> None:
+    def __init__(
+        self,
+        running: Callable[[], Sequence[Any]],
+        interrupt: Strike,
+        abandon: GiveUp,
+        clock: Clock = SYSTEM,
+    ) -> None:
         self._running = running
-        self._strike = strike
-        self._give_up = give_up
+        self._interrupt = interrupt
+        self._give_up = abandon
         self._clock = clock
         self._shortest = NEVER
         self._changed = threading.Condition()
@@ -91,8 +97,8 @@ class Deadlines:
         self._shortest = min(self._shortest, seconds)
         self._look_by(self._clock.monotonic() + seconds)
 
-    def strike_now(self, item: Any, exception: type[BaseException]) -> bool:
-        """Interrupt a task (or bundle) at once with `exception`, whether it has a timeout or not; one that does not react is given
+    def interrupt_now(self, item: Any, exception: type[BaseException]) -> bool:
+        """Interrupt a task (or batch) at once with `exception`, whether it has a timeout or not; one that does not react is given
         up like one that has timed out. False: it does not run any more, or was interrupted before. From any thread."""
         task: Task = getattr(item, "task", item)
         deadline = deadline_of(item)
@@ -102,7 +108,7 @@ class Deadlines:
             if task.state != RUNNING or deadline.struck is not None:
                 return False
             deadline.struck = exception
-        if not self._strike(item, exception):
+        if not self._interrupt(item, exception):
             deadline.struck = None
             return False
         deadline.give_up_at = self._clock.monotonic() + GRACE
@@ -126,7 +132,7 @@ class Deadlines:
             elif task.plan.timeout is not None:
                 due: float = task.begun + task.plan.timeout if deadline is None else deadline.due
                 if now >= due:
-                    self.strike_now(item, TaskTimeout)
+                    self.interrupt_now(item, TaskTimeout)
                     due = now + GRACE
                 again = min(again, due)
         return again
@@ -144,7 +150,9 @@ class Deadlines:
                 return
             self._look_at = at
             if self._thread is None:
-                self._thread = threading.Thread(target=self._watch, name="fb-deadlines", daemon=True)
+                self._thread = threading.Thread(
+                    target=self._watch, name="fb-deadlines", daemon=True
+                )
                 self._thread.start()
             else:
                 self._changed.notify()

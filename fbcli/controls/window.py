@@ -7,7 +7,7 @@ from datetime import datetime
 
 from fbcli.clock import SYSTEM, Clock
 from fbcli.controls.base import OPEN, Gate, Opening, Shut
-from fbcli.windows import Hours, find_zone
+from fbcli.values.windows import Hours, find_zone
 
 log = logging.getLogger("fbcli.consumer")
 
@@ -19,9 +19,11 @@ LEAST = 0.001
 
 
 class Window(Gate):
-    """Open inside any part of `window` and outside all parts of `not_between`, in the time zone `tz`; see `fbcli.windows.Hours`."""
+    """Open inside any part of `window` and outside all parts of `not_between`, in the time zone `tz`; see `fbcli.values.windows.Hours`."""
 
-    def __init__(self, window: str | None, not_between: str | None, tz: str | None, clock: Clock = SYSTEM) -> None:
+    def __init__(
+        self, window: str | None, not_between: str | None, tz: str | None, clock: Clock = SYSTEM
+    ) -> None:
         self._hours = Hours(window, not_between, tz)
         self._tz = tz
         self._clock = clock
@@ -39,7 +41,9 @@ class Window(Gate):
         return not self._open
 
     def shut(self, now: float) -> Shut | None:
-        return None if self._open else Shut("closed", f"its hours {self._prospect(self._clock.now())}")
+        return (
+            None if self._open else Shut("closed", f"its hours {self._prospect(self._clock.now())}")
+        )
 
     def opens_at(self, at: float) -> float | None:
         """Return when it is open next (Unix seconds): `at` itself when it is open then, None when never."""
@@ -63,4 +67,6 @@ class Window(Gate):
         if opens is None:
             return "never begin"
         zone = find_zone(self._tz) if self._tz else None
-        return f"begin {datetime.fromtimestamp(opens, zone):%Y-%m-%d %H:%M:%S}" + (f" ({self._tz})" if self._tz else "")
+        return f"begin {datetime.fromtimestamp(opens, zone):%Y-%m-%d %H:%M:%S}" + (
+            f" ({self._tz})" if self._tz else ""
+        )

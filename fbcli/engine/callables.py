@@ -8,13 +8,15 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from fbcli.arguments import Signature
+from fbcli.arguments.signature import Signature
 from fbcli.pools.coroutines import in_threads
 
 
 def is_async(function: Callable[..., Any]) -> bool:
     """Whether calling it gives something to await."""
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        type(function).__call__
+    )
 
 
 def plain_call(function: Callable[..., Any], signature: Signature) -> Callable[..., Any]:

@@ -12,10 +12,10 @@ from typing import Any
 
 import msgspec
 
-from fbcli.arguments import Signature
+from fbcli.arguments.signature import Signature
 from fbcli.broker import Inbox
+from fbcli.clients.loading import mask
 from fbcli.clock import SYSTEM, Clock
-from fbcli.connection import mask
 from fbcli.controls.base import Gate
 from fbcli.controls.breaker import Breaker
 from fbcli.controls.cancel import Cancel
@@ -23,17 +23,17 @@ from fbcli.controls.claims import LEASE_BEATS as CLAIM_BEATS
 from fbcli.controls.pause import Pause
 from fbcli.controls.timeout import Deadlines, deadline_of
 from fbcli.controls.window import Window
-from fbcli.engine.bundle import Bundle, Gatherer
+from fbcli.engine.admission import Admitter
+from fbcli.engine.assembly import Pools, described, slots_of, tasks_of
+from fbcli.engine.batch import Batch, BatchGatherer
 from fbcli.engine.callables import awaitable_call, plain_call
-from fbcli.engine.flow import Flow
+from fbcli.engine.gates import Gates
 from fbcli.engine.intake import FIRST_BACKOFF, LAST_BACKOFF, Intake, OnClosed
 from fbcli.engine.lifecycle import interrupted
+from fbcli.engine.live_limits import LiveLimits
 from fbcli.engine.planner import Planner
-from fbcli.engine.pooling import Pools, described, slots_of, tasks_of
-from fbcli.engine.reception import Reception
-from fbcli.engine.services import ClaimKeeper, Heartbeat, Mover, Service, Watch, Watchdog
+from fbcli.engine.services import ClaimKeeper, Heartbeat, Mover, Service, StoreWatch, Watchdog
 from fbcli.engine.settler import HOST, Settler
-from fbcli.engine.steering import Steering
 from fbcli.engine.tally import Snapshot, Tally
 from fbcli.engine.work import Work
 from fbcli.errors import FbError, TaskCancelled, Unavailable
@@ -79,12 +79,12 @@ class Consumer:
         self._clock = clock
         self._slots = slots_of(work.mode, work.options)
         self._pause = Pause()
-        self._flow = Flow()
+        self._gates = Gates()
         self._cancel = Cancel()
         self._inbox: Inbox
         self._intake: Intake | None = None
         self._pool: Pool | None = None
-        self._steering: Steering | None = None
+        self._live_limits: LiveLimits | None = None
         self._thread: threading.Thread | None = None
         self._opened = threading.Lock()
         self._stopped = threading.Event()
@@ -95,7 +95,7 @@ class Consumer:
         self.trouble = ""
         """Why it has not begun yet."""
         self.state = "new"
-        self._deadlines = Deadlines(self._in_pool, self._strike, self._give_up, clock)
+        self._deadlines = Deadlines(self._in_pool, self._interrupt, self._abandon, clock)
 
     @property
     def concurrency(self) -> int:
@@ -105,7 +105,9 @@ class Consumer:
     def start(self) -> Consumer:
         """Consume in a thread of its own. Idempotent."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self.serve, name=f"fb-{self.work.queue}", daemon=True)
+            self._thread = threading.Thread(
+                target=self.serve, name=f"fb-{self.work.queue}", daemon=True
+            )
             self._thread.start()
         return self
 
@@ -143,13 +145,13 @@ class Consumer:
         return tasks_of(self._in_pool())
 
     def _in_pool(self) -> list[Any]:
-        """Return the tasks and bundles that run now."""
+        """Return the tasks and batches that run now."""
         return [] if self._pool is None else self._pool.running()
 
     def snapshot(self) -> Snapshot:
         """Return the state of this moment. From any thread."""
         intake = self._intake
-        shut = self._flow.shut(self._clock.monotonic()) if self.state == "running" else None
+        shut = self._gates.shut(self._clock.monotonic()) if self.state == "running" else None
         return Snapshot(
             queue=self.work.queue,
             address=self.work.address,
@@ -173,13 +175,15 @@ class Consumer:
             log.error("%s", error)
         except BaseException as error:
             self.failure = error
-            log.critical("the consumer of %s has failed: %r", self.work.queue, error, exc_info=error)
+            log.critical(
+                "the consumer of %s has failed: %r", self.work.queue, error, exc_info=error
+            )
         finally:
             self.state = "stopped"
 
     def _serve(self) -> None:
         work, options = self.work, self.work.options
-        gates = self._standing_gates()
+        always = self._standing_gates()
         self._pools.check(work)
         inbox = self._open_inbox(options.prefetch or self._slots, options.heartbeat * LEASE_BEATS)
         if inbox is None:
@@ -187,38 +191,45 @@ class Consumer:
         self._inbox = inbox
         planner = self._planner()
 
-        def reception(ended: Callable[[Any], None]) -> Reception:
+        def admitter(ended: Callable[[Any], None]) -> Admitter:
             room = max(1, self._slots // 2)
-            return Reception(planner.plan, planner.plan_for, self._cancel, ended, self._clock, waiting_room=room)
+            return Admitter(
+                planner.plan, planner.plan_for, self._cancel, ended, self._clock, waiting_room=room
+            )
 
         intake = Intake(
             inbox=inbox,
             settler=Settler(work.queue, work.broker, inbox, work.store, self._clock),
-            reception=reception,
-            flow=self._flow,
+            admitter=admitter,
+            gates=self._gates,
             cancel=self._cancel,
             tally=self.tally,
             prefetch=options.prefetch,
-            gatherer=Gatherer(options.batch, options.batch_wait) if options.batch else None,
+            gatherer=BatchGatherer(options.batch, options.batch_wait) if options.batch else None,
             burst=self._burst,
             max_tasks=self._max_tasks,
             on_closed=self._on_closed,
             clock=self._clock,
         )
         self._pool = pool = self._pools.make(work, self._slots, intake.done, self._fail)
-        self._steering = Steering(
+        self._live_limits = LiveLimits(
             work.queue,
             options,
             slots=self._slots,
-            gates=gates,
-            flow=self._flow,
+            always=always,
+            gates=self._gates,
             resize=intake.resize,
             wake=intake.wake,
             store=work.store,
             clock=self._clock,
         )
         worker = Worker(self.consumer_id, HOST, os.getpid(), self._clock.now(), {})
-        watch = Watch(work.store, worker, self._report, [self._heed_pause, self._heed_limits, self._heed_cancels])
+        watch = StoreWatch(
+            work.store,
+            worker,
+            self._report,
+            [self._heed_pause, self._heed_limits, self._heed_cancels],
+        )
         services = self._services(watch, planner.spaces, intake)
         with self._opened:
             self._intake = intake
@@ -228,10 +239,12 @@ class Consumer:
             if self._stop_asked is not None:
                 intake.stop(self._stop_asked)
         how = described(work.mode, options)
-        log.info("consuming %s from %s on %s (%s)", work.address, work.queue, mask(work.broker.url), how)
+        log.info(
+            "consuming %s from %s on %s (%s)", work.address, work.queue, mask(work.broker.url), how
+        )
         for sentence in options.without_effect():
             log.warning("%s", sentence)
-        self._steering.apply(None)
+        self._live_limits.apply(None)
         watch.first_look()
         for service in services:
             service.start()
@@ -263,7 +276,9 @@ class Consumer:
         return Planner(
             queue=work.queue,
             address=work.address,
-            function=called(work.function, Signature.of(work.function) if work.rows else work.signature),
+            function=called(
+                work.function, Signature.of(work.function) if work.rows else work.signature
+            ),
             signature=work.signature,
             rows=work.rows,
             options=work.options,
@@ -272,15 +287,19 @@ class Consumer:
             deadlines=self._deadlines,
         )
 
-    def _services(self, watch: Watch, spaces: list[str], intake: Intake) -> list[Service]:
+    def _services(self, watch: StoreWatch, spaces: list[str], intake: Intake) -> list[Service]:
         """Return the services, in the order in which they start and stop."""
         work, options = self.work, self.work.options
         services: list[Service] = [Heartbeat(self._inbox, self.tally, options.heartbeat / 2), watch]
         if spaces:
             lease = options.heartbeat * CLAIM_BEATS
-            services.append(ClaimKeeper(work.store, spaces, self.consumer_id, lease, options.heartbeat / 2))
+            services.append(
+                ClaimKeeper(work.store, spaces, self.consumer_id, lease, options.heartbeat / 2)
+            )
         if options.watchdog and work.broker.capabilities.size:
-            services.append(Watchdog(intake, self._ready, self._give_in, options.watchdog, self._clock))
+            services.append(
+                Watchdog(intake, self._ready, self._give_in, options.watchdog, self._clock)
+            )
         if not work.broker.capabilities.delay:
             services.append(Mover(work.store, work.broker, work.queue))
         return services
@@ -316,8 +335,8 @@ class Consumer:
             self._inbox.wake()
 
     def _heed_limits(self, news: News) -> None:
-        assert self._steering is not None
-        self._steering.apply(news.limits.get(self.work.queue))
+        assert self._live_limits is not None
+        self._live_limits.apply(news.limits.get(self.work.queue))
 
     def _heed_cancels(self, news: News) -> None:
         """Note: a task may start between two looks at what is cancelled, so what runs is compared at every look."""
@@ -326,13 +345,13 @@ class Consumer:
         if self._cancel.wanted:
             for item in self._in_pool():
                 if self._is_unwanted(item):
-                    self._deadlines.strike_now(item, TaskCancelled)
+                    self._deadlines.interrupt_now(item, TaskCancelled)
         self._end_cancels()
 
     def _is_unwanted(self, item: Any) -> bool:
-        """Whether what a task or bundle is working on has been cancelled."""
+        """Whether what a task or batch is working on has been cancelled."""
         wanted = self._cancel.wanted
-        if type(item) is not Bundle:
+        if type(item) is not Batch:
             return item.task_id in wanted
         item.unwanted |= wanted.intersection(task.task_id for task in item.tasks)
         return bool(item.unwanted) if item.whole else item.task_id in item.unwanted
@@ -350,11 +369,11 @@ class Consumer:
         report["running"] = [task.task_id for task in self.running()[:MOST_REPORTED]]
         report["address"] = self.work.address
         report["concurrency"] = self.concurrency
-        shut = self._flow.shut(self._clock.monotonic())
+        shut = self._gates.shut(self._clock.monotonic())
         report["state"] = shut.state if shut and self.state == "running" else self.state
-        if self._steering is not None and self._steering.course is not None:
-            report["qps"] = self._steering.course.qps
-            report["qps_scope"] = self._steering.course.qps_scope
+        if self._live_limits is not None and self._live_limits.in_force is not None:
+            report["qps"] = self._live_limits.in_force.qps
+            report["qps_scope"] = self._live_limits.in_force.qps_scope
         return {self.work.queue: report}
 
     def _open_inbox(self, prefetch: int, lease: float) -> Inbox | None:
@@ -365,7 +384,9 @@ class Consumer:
         backoff = 0.0
         while True:
             try:
-                return self.work.broker.open(self.work.queue, consumer_id=self.consumer_id, prefetch=prefetch, lease=lease)
+                return self.work.broker.open(
+                    self.work.queue, consumer_id=self.consumer_id, prefetch=prefetch, lease=lease
+                )
             except Unavailable as error:
                 if self._burst:
                     raise
@@ -378,10 +399,10 @@ class Consumer:
 
     # timeouts
 
-    def _strike(self, task: Task, exception: type[BaseException]) -> bool:
+    def _interrupt(self, task: Task, exception: type[BaseException]) -> bool:
         return self._pool is not None and self._pool.interrupt(task.task_id, exception)
 
-    def _give_up(self, task: Task) -> bool:
+    def _abandon(self, task: Task) -> bool:
         """A call that did not react to its interrupt: settle it as it was meant, and let another thread have its slot."""
         abandoned = None if self._pool is None else self._pool.abandon(task.task_id)
         if abandoned is None:
@@ -390,14 +411,16 @@ class Consumer:
         deadline = deadline_of(abandoned)
         cancelled = deadline is not None and deadline.cancelled
         error = TaskCancelled() if cancelled else None
-        if type(abandoned) is Bundle:
+        if type(abandoned) is Batch:
             abandoned.given_up(error)
         else:
             interrupted(abandoned, error)
         log.warning(
             "%s, and could not be interrupted (it is inside a call in C); %s",
             "cancelled" if cancelled else "timed out",
-            "its child process is killed" if self.work.mode == "process" else "its thread is left behind until that returns",
+            "its child process is killed"
+            if self.work.mode == "process"
+            else "its thread is left behind until that returns",
             extra={"task_id": task.task_id},
         )
         self._intake.done(abandoned)

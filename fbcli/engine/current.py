@@ -34,7 +34,7 @@ T = TypeVar("T")
 _RAISE: Any = object()
 
 running: ContextVar[Any] = ContextVar("fbcli_task", default=None)
-"""The `Task` (or bundle) that runs here; in a child process of a pool the `Told` that stands for it; else None."""
+"""The `Task` (or batch) that runs here; in a child process of a pool the `RemoteTask` that stands for it; else None."""
 
 
 class Source(Protocol):
@@ -63,7 +63,7 @@ class Source(Protocol):
     def extend(self, seconds: float) -> bool: ...
 
 
-class Told(msgspec.Struct):
+class RemoteTask(msgspec.Struct):
     """A task as another process tells of it: plain data, and a callable that sends a wish for more time to where the clock is.
 
     Whoever runs the function sets `running` to it. Its fields are those of `CurrentTask`.
@@ -92,13 +92,13 @@ class Told(msgspec.Struct):
         return True
 
     @property
-    def plan(self) -> Told:
+    def plan(self) -> RemoteTask:
         """Itself: as of a `Task`, the queue and options are found in it."""
         return self
 
 
 class _Here:
-    """A task (or bundle) of this process. With a bundle that is called as a whole: its first message, but all of the arguments."""
+    """A task (or batch) of this process. With a batch that is called as a whole: its first message, but all of the arguments."""
 
     def __init__(self, task: Any) -> None:
         self._running = task
@@ -220,13 +220,17 @@ class CurrentTask:
         Raises `UsageError` for a time that is not above 0.
         """
         if not seconds > 0:
-            raise UsageError(f"extend() moves the deadline to later: {seconds!r} seconds are not later.")
+            raise UsageError(
+                f"extend() moves the deadline to later: {seconds!r} seconds are not later."
+            )
         return self._source.extend(seconds)
 
     @property
     def log(self) -> TaskLog:
         """A logger whose records carry the task's id and queue, wherever they are written from."""
-        return TaskLog(logging.getLogger("fbcli.task"), {"task_id": self.task_id, "queue": self.queue})
+        return TaskLog(
+            logging.getLogger("fbcli.task"), {"task_id": self.task_id, "queue": self.queue}
+        )
 
     @staticmethod
     def carry(function: Callable[P, R]) -> Callable[P, R]:
@@ -237,7 +241,9 @@ class CurrentTask:
 class TaskLog(Adapter):
     """Adds the task's id and queue to what a caller gives by `extra`."""
 
-    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+    def process(
+        self, msg: Any, kwargs: MutableMapping[str, Any]
+    ) -> tuple[Any, MutableMapping[str, Any]]:
         return msg, {**kwargs, "extra": {**(self.extra or {}), **(kwargs.get("extra") or {})}}
 
 
@@ -252,7 +258,7 @@ def current(default: Any = _RAISE) -> Any:
     """
     task = running.get()
     if task is not None:
-        return CurrentTask(task if isinstance(task, Told) else _Here(task))
+        return CurrentTask(task if isinstance(task, RemoteTask) else _Here(task))
     if default is _RAISE:
         raise UsageError(
             "No task runs here: fbcli.current() is for functions that a consumer calls. In a thread of your own, start what "

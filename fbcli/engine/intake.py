@@ -18,17 +18,28 @@ from fbcli.broker import Delivery, Inbox
 from fbcli.clock import SYSTEM, Clock
 from fbcli.controls.cancel import Cancel
 from fbcli.controls.concurrency import AutoConcurrency
-from fbcli.engine.appetite import Appetite
-from fbcli.engine.bundle import Bundle, Gatherer
-from fbcli.engine.flow import Flow
+from fbcli.engine.admission import Admitter
+from fbcli.engine.batch import Batch, BatchGatherer
+from fbcli.engine.gates import Gates
+from fbcli.engine.isolation import Isolation
 from fbcli.engine.lifecycle import interrupted
-from fbcli.engine.reception import Reception
+from fbcli.engine.prefetch import Prefetch
 from fbcli.engine.settler import Settler, release
-from fbcli.engine.solitude import Solitude
 from fbcli.engine.tally import Tally
 from fbcli.errors import Unavailable
 from fbcli.pools.base import Pool
-from fbcli.task import CANCELLED, DROPPED, ENDED, FAILED, RELEASED, REQUEUED, RETRY, RUNNING, SUCCEEDED, Task
+from fbcli.task import (
+    CANCELLED,
+    DROPPED,
+    ENDED,
+    FAILED,
+    RELEASED,
+    REQUEUED,
+    RETRY,
+    RUNNING,
+    SUCCEEDED,
+    Task,
+)
 
 log = logging.getLogger("fbcli.consumer")
 
@@ -58,12 +69,12 @@ class Intake:
         *,
         inbox: Inbox,
         settler: Settler,
-        reception: Callable[[Callable[[Task], None]], Reception],
-        flow: Flow,
+        admitter: Callable[[Callable[[Task], None]], Admitter],
+        gates: Gates,
         cancel: Cancel,
         tally: Tally,
         prefetch: int | None,
-        gatherer: Gatherer | None = None,
+        gatherer: BatchGatherer | None = None,
         burst: bool = False,
         max_tasks: int | None = None,
         on_closed: OnClosed | None = None,
@@ -71,7 +82,7 @@ class Intake:
     ) -> None:
         self._inbox = inbox
         self._settler = settler
-        self._flow = flow
+        self._gates = gates
         self._cancel = cancel
         self._tally = tally
         self._gatherer = gatherer
@@ -79,14 +90,14 @@ class Intake:
         self._left = max_tasks
         self._on_closed = on_closed
         self._clock = clock
-        self.appetite = Appetite(prefetch, clock)
+        self.prefetch = Prefetch(prefetch, clock)
         self.trouble = ""
         """Why nothing can be fetched or settled now; empty when all is well."""
         self._pool: Pool
         self._ready: deque[Any] = deque()
         self._ended: deque[Any] = deque()
-        self._reception = reception(self._ended.append)
-        self._solitude = Solitude()
+        self._admitter = admitter(self._ended.append)
+        self._isolation = Isolation()
         self._unsettled: list[Task] = []
         self._waiting = False
         self._stirred = False
@@ -149,10 +160,12 @@ class Intake:
         return self._stopping.is_set()
 
     def done(self, task: Any) -> None:
-        """Take a task (or bundle) whose run has ended; called by the pool's workers."""
+        """Take a task (or batch) whose run has ended; called by the pool's workers."""
         ended = self._ended
         ended.append(task)
-        if self._waiting and (not self.appetite.brisk or len(ended) >= QUORUM or not self._pool.pending()):
+        if self._waiting and (
+            not self.prefetch.brisk or len(ended) >= QUORUM or not self._pool.pending()
+        ):
             self._inbox.wake()
 
     # one turn of the loop
@@ -161,7 +174,7 @@ class Intake:
         now = self._clock.monotonic()
         if self._ended or self._unsettled:
             self._close(now)
-        if self.stopping or self._flow.closed(now):
+        if self.stopping or self._gates.closed(now):
             self._return_unstarted()
         elif self._sift:
             self._sift = False
@@ -170,7 +183,7 @@ class Intake:
         self._start(now)
         if self._resize_to is not None or self._level is not None:
             self._adjust(now)
-        nudge = self._pool.nudge(self.appetite.brisk)
+        nudge = self._pool.nudge(self.prefetch.brisk)
         limit, wait = self._wanted(now)
         if nudge is not None:
             wait = min(wait, nudge)
@@ -198,7 +211,7 @@ class Intake:
             self._receive(deliveries)
         elif limit:
             self._recover()
-            if self._burst and not self.in_hand and not self._flow.closed(now):
+            if self._burst and not self.in_hand and not self._gates.closed(now):
                 self.stop(0.0)
 
     def _over(self) -> bool:
@@ -214,28 +227,36 @@ class Intake:
         wait = MAX_WAIT
         if self.stopping:
             wait = min(wait, max(0.0, (self._stop_at or 0.0) - now))
-        if self.in_hand and self.appetite.brisk:
+        if self.in_hand and self.prefetch.brisk:
             wait = min(wait, BRISK_LOOK)
         if now < self._retry_at:
             return 0, min(wait, self._retry_at - now)
         limit, unit = 0, self._gatherer.size if self._gatherer else 1
-        if not (self.stopping or self._quiet or self._unsettled or self._reception.stuck or self._solitude.task):
-            limit = self.appetite.room(self.in_hand - self._reception.held, self._pool.size * unit)
-        started = self._pool.busy() + self._pool.pending() if self._flow.paces else 0
-        room, again = self._flow.fetchable(now, started * unit, unit)
+        if not (
+            self.stopping
+            or self._quiet
+            or self._unsettled
+            or self._admitter.stuck
+            or self._isolation.task
+        ):
+            limit = self.prefetch.room(self.in_hand - self._admitter.held, self._pool.size * unit)
+        started = self._pool.busy() + self._pool.pending() if self._gates.paces else 0
+        room, again = self._gates.fetchable(now, started * unit, unit)
         if room - self.in_hand < limit:
             limit = max(0, room - self.in_hand)
             wait = min(wait, max(0.0, again - now))
         if self._ready and (free := self._free()) > 0:
-            wait = min(wait, max(0.0, self._flow.startable(now, min(free, len(self._ready))).again - now))
-        for at in (self._reception.ask_at(), self._gatherer.again() if self._gatherer else None):
+            wait = min(
+                wait, max(0.0, self._gates.startable(now, min(free, len(self._ready))).again - now)
+            )
+        for at in (self._admitter.ask_at(), self._gatherer.again() if self._gatherer else None):
             if at is not None:
                 wait = min(wait, max(0.0, at - now))
         if self._level is not None and self.in_hand:
             wait = min(wait, LEVEL_PERIOD)
         if self._left is not None:
             limit = min(limit, self._left - self.in_hand)
-        if self._solitude.careful:
+        if self._isolation.careful:
             limit = min(limit, 1)
         return max(0, limit), wait
 
@@ -243,10 +264,10 @@ class Intake:
 
     def _receive(self, deliveries: list[Delivery]) -> None:
         self.in_hand += len(deliveries)
-        self.appetite.weigh(deliveries)
-        self._solitude.careful = False
+        self.prefetch.weigh(deliveries)
+        self._isolation.careful = False
         try:
-            tasks = self._reception.receive(deliveries)
+            tasks = self._admitter.receive(deliveries)
         except Unavailable as error:
             self._suffer(error)
             return
@@ -255,11 +276,11 @@ class Intake:
 
     def _ask_again(self, now: float) -> None:
         """Ask the controls anew about tasks that wait for others."""
-        if not self._reception.held or now < self._retry_at:
+        if not self._admitter.held or now < self._retry_at:
             return
         stirred, self._stirred = self._stirred, False
         try:
-            tasks = self._reception.again(now, stirred=stirred)
+            tasks = self._admitter.again(now, stirred=stirred)
         except Unavailable as error:
             self._suffer(error)
             return
@@ -268,52 +289,54 @@ class Intake:
             self._submit(tasks, now)
 
     def _submit(self, tasks: list[Task], now: float) -> None:
-        if self._reception.suspicious and (others := self._solitude.choose(tasks)) is not None:
-            self._release([*others, *self._unstarted(), *self._reception.take_back()])
+        if self._admitter.suspicious and (others := self._isolation.choose(tasks)) is not None:
+            self._release([*others, *self._unstarted(), *self._admitter.take_back()])
             return
         if self._gatherer is not None:
             self._gatherer.add(tasks, now)
-        elif self._flow.paces:
+        elif self._gates.paces:
             self._ready.extend(tasks)
         else:
             self._pool.submit(tasks)
 
     def _free(self) -> int:
         """Return how many can start at once, or as good as."""
-        return self._pool.size + self.appetite.ahead() - self._pool.pending() - self._pool.busy()
+        return self._pool.size + self.prefetch.ahead() - self._pool.pending() - self._pool.busy()
 
     def _start(self, now: float) -> None:
         """Hand over what was held until it could start: batches that are full, and what is paced when its time has come, then
         only into a free slot, so that it starts then and not later."""
         if self._gatherer is not None:
             self._ready.extend(self._gatherer.ready(now))
-        if self._solitude.waits and self.in_hand == 1:
-            task = self._solitude.begin()
-            self._ready.append(task if self._gatherer is None else Bundle([task]))
+        if self._isolation.waits and self.in_hand == 1:
+            task = self._isolation.begin()
+            self._ready.append(task if self._gatherer is None else Batch([task]))
         if not self._ready:
             return
-        if not self._flow.paces:
+        if not self._gates.paces:
             self._pool.submit(list(self._ready))
             self._ready.clear()
             return
         count = min(len(self._ready), self._free())
         if count > 0:
-            count = self._flow.startable(now, count).room
+            count = self._gates.startable(now, count).room
         if count > 0:
             self._pool.submit([self._ready.popleft() for _ in range(count)])
-            self._flow.started(count, now)
+            self._gates.started(count, now)
 
     def _unstarted(self) -> list[Task]:
         """Take back all that has not started."""
         tasks = [*self._pool.take_back(), *self._ready]
         self._ready.clear()
         if self._gatherer is not None:
-            tasks = [task for bundle in tasks for task in bundle.tasks] + self._gatherer.take_back()
+            tasks = [task for batch in tasks for task in batch.tasks] + self._gatherer.take_back()
         return tasks
 
     def _return_unstarted(self) -> None:
         """Give back what was fetched and has not started: others may have room for it."""
-        self._release([*self._unstarted(), *self._reception.take_back(), *self._solitude.take_back()])
+        self._release(
+            [*self._unstarted(), *self._admitter.take_back(), *self._isolation.take_back()]
+        )
 
     def _release(self, unstarted: list[Task]) -> None:
         if unstarted:
@@ -321,7 +344,7 @@ class Intake:
             self._close(self._clock.monotonic())
 
     def _sift_unstarted(self) -> None:
-        tasks = self._reception.sift([*self._unstarted(), *self._solitude.take_back()])
+        tasks = self._admitter.sift([*self._unstarted(), *self._isolation.take_back()])
         if tasks:
             self._submit(tasks, self._clock.monotonic())
 
@@ -343,7 +366,7 @@ class Intake:
         batch = self._unsettled
         for _ in range(len(self._ended)):
             task = take()
-            if type(task) is Bundle:
+            if type(task) is Batch:
                 batch += task.settled()
                 continue
             if task.state == RUNNING:
@@ -361,12 +384,15 @@ class Intake:
         self._stirred = True
         self.in_hand -= len(batch)
         self._count(batch)
-        self._flow.learn(batch, now)
+        self._gates.learn(batch, now)
         self._cancel.learn(batch)
-        self._solitude.learn(batch)
+        self._isolation.learn(batch)
         if late:
             self._tally.counts.late += len(late)
-            log.warning("%d outcomes came too late: the lease had been lost, and others carry these messages out", len(late))
+            log.warning(
+                "%d outcomes came too late: the lease had been lost, and others carry these messages out",
+                len(late),
+            )
         if self._left is not None:
             self._left -= sum(1 for task in batch if task.state in ENDED)
         if self._on_closed is not None:
@@ -399,7 +425,7 @@ class Intake:
                 counts.retried += task.retried
         if seconds:
             self._tally.seconds.extend(seconds)
-            self.appetite.learn(seconds)
+            self.prefetch.learn(seconds)
             if self._level is not None:
                 self._level.learn(seconds, self._clock.monotonic())
 
@@ -408,16 +434,22 @@ class Intake:
         self._retry_at = 0.0
         self._return_unstarted()
         self._close(self._clock.monotonic())
-        self._flow.close()
+        self._gates.close()
         self.unfinished = self.in_hand
         self._tally.counts.released += self.in_hand
         if self._on_closed is not None and self.unfinished:
-            running = [task for item in self._pool.running() for task in (item.tasks if type(item) is Bundle else (item,))]
+            running = [
+                task
+                for item in self._pool.running()
+                for task in (item.tasks if type(item) is Batch else (item,))
+            ]
             self._on_closed([release(copy.copy(task)) for task in running])
         try:
             self._inbox.close()
         except Unavailable as error:
-            log.error("%s What is unfinished goes back to the queue when the lease runs out.", error)
+            log.error(
+                "%s What is unfinished goes back to the queue when the lease runs out.", error
+            )
 
     # when the broker or store cannot be reached
 

@@ -141,7 +141,7 @@ def run(task: Task) -> None:
 
 
 def drive(steps: Life, task: Any) -> None:
-    """Do what a life says, by calling. `task`: one, or a bundle, whose arguments change along the way."""
+    """Do what a life says, by calling. `task`: one, or a batch, whose arguments change along the way."""
     function = task.plan.function
     try:
         step = next(steps)
@@ -227,7 +227,11 @@ def cut_off(task: Task, error: BaseException) -> None:
 def interrupted(task: Task, error: BaseException | None = None) -> None:
     """Note the outcome of a task whose run was cut off before it could note one; by default that it ran too long, or (it may run for
     ever) that nobody wants it any more."""
-    judge(task, error or (TaskCancelled() if task.plan.options.timeout is None else TaskTimeout()), here=False)
+    judge(
+        task,
+        error or (TaskCancelled() if task.plan.options.timeout is None else TaskTimeout()),
+        here=False,
+    )
     if task.state == CANCELLED:
         return
     if task.state not in (FAILED, RETRY):

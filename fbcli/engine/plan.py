@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fbcli.arguments import Signature
+from fbcli.arguments.signature import Signature
 from fbcli.controls.base import Admission
 from fbcli.controls.retry import RetryPolicy
 from fbcli.options import Options
@@ -53,7 +53,11 @@ class Plan:
         """Seconds that an attempt may take; None: as long as it likes."""
         self.keeps = keeps
         """Whether the result is saved."""
-        self.retry = RetryPolicy(options.retries, options.backoff, options.backoff_max, options.retry_on)
+        self.retry = RetryPolicy(
+            options.retries, options.backoff, options.backoff_max, options.retry_on
+        )
         self.admissions = tuple(admissions)
-        self.closers = tuple(control for control in admissions if type(control).close is not Admission.close)
+        self.closers = tuple(
+            control for control in admissions if type(control).close is not Admission.close
+        )
         """Those of them that have something to give back."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from fbcli.arguments import Signature
+from fbcli.arguments.signature import Signature
 from fbcli.controls import claims
 from fbcli.controls.base import Admission
 from fbcli.controls.claims import Claims
@@ -19,8 +19,8 @@ from fbcli.controls.timeout import Deadlines
 from fbcli.engine.plan import Plan
 from fbcli.errors import BadMessage, BadSetting
 from fbcli.options import PER_MESSAGE, Options, TaskOptions, explain
-from fbcli.sameness import PUSHER, dedupe_space, per_key_space, unique_space
 from fbcli.stores.base import Store
+from fbcli.stores.keys import PUSHER, dedupe_space, per_key_space, unique_space
 
 MOST_PLANS = 1000
 """How many combinations of per-message options are kept compiled."""
@@ -82,12 +82,16 @@ class Planner:
             key = (*sorted(changes.items()), keeps, delayed, unique)
             plan = self._plans.get(key)
         except TypeError:
-            raise BadMessage("The message's own options cannot be used: they are no plain values.") from None
+            raise BadMessage(
+                "The message's own options cannot be used: they are no plain values."
+            ) from None
         if plan is None:
             if len(self._plans) >= MOST_PLANS:
                 self._plans.clear()
             options = self._changed(changes) if changes else self._options
-            plan = self._plans[key] = self._compile(options, keeps=keeps, delayed=delayed, unique=unique)
+            plan = self._plans[key] = self._compile(
+                options, keeps=keeps, delayed=delayed, unique=unique
+            )
         return plan
 
     def _changed(self, changes: dict[str, Any]) -> Options:
@@ -100,7 +104,9 @@ class Planner:
         except BadSetting as error:
             raise BadMessage(f"The message's own options cannot be used: {error}") from None
 
-    def _compile(self, options: Options, *, keeps: bool, delayed: bool = False, unique: bool = False) -> Plan:
+    def _compile(
+        self, options: Options, *, keeps: bool, delayed: bool = False, unique: bool = False
+    ) -> Plan:
         admissions: list[Admission] = []
         if delayed:
             admissions.append(Delay())

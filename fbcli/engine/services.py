@@ -41,7 +41,9 @@ class Service(ABC):
         """Begin; once. What was stopped stays so."""
         with self._starting:
             if self._thread is None and not self._ended.is_set():
-                self._thread = threading.Thread(target=self._serve, name=f"fb-{self.name}", daemon=True)
+                self._thread = threading.Thread(
+                    target=self._serve, name=f"fb-{self.name}", daemon=True
+                )
                 self._thread.start()
 
     def stop(self) -> None:
@@ -68,7 +70,12 @@ class Service(ABC):
             except Exception as error:  # a heartbeat that ended in silence would cost the lease
                 if not self._troubled:
                     foreseen = isinstance(error, FbError)
-                    log.warning("%s: %s", self.name, error if foreseen else repr(error), exc_info=not foreseen)
+                    log.warning(
+                        "%s: %s",
+                        self.name,
+                        error if foreseen else repr(error),
+                        exc_info=not foreseen,
+                    )
                 self._troubled = True
 
 
@@ -89,7 +96,7 @@ class Heartbeat(Service):
             log.warning("gave back %d messages of consumers that are gone", reclaimed)
 
 
-class Watch(Service):
+class StoreWatch(Service):
     """Tells the store that this consumer lives, and its listeners what the store says: pauses, limits, cancelled tasks."""
 
     name = "watch"
@@ -97,7 +104,11 @@ class Watch(Service):
     """Seconds after which a consumer that does not report counts as gone."""
 
     def __init__(
-        self, store: Store, worker: Worker, report: Callable[[], Mapping[str, dict[str, Any]]], listeners: Sequence[Listener]
+        self,
+        store: Store,
+        worker: Worker,
+        report: Callable[[], Mapping[str, dict[str, Any]]],
+        listeners: Sequence[Listener],
     ) -> None:
         super().__init__(1.0)
         self._store = store
@@ -132,7 +143,9 @@ class ClaimKeeper(Service):
 
     name = "claims"
 
-    def __init__(self, store: Store, spaces: Sequence[str], owner: str, lease: float, period: float) -> None:
+    def __init__(
+        self, store: Store, spaces: Sequence[str], owner: str, lease: float, period: float
+    ) -> None:
         super().__init__(period)
         self._store = store
         self._spaces = tuple(spaces)
@@ -159,7 +172,12 @@ class Watchdog(Service):
     name = "watchdog"
 
     def __init__(
-        self, intake: Intake, ready: Callable[[], int | None], bite: Callable[[str], None], limit: float, clock: Clock
+        self,
+        intake: Intake,
+        ready: Callable[[], int | None],
+        bite: Callable[[str], None],
+        limit: float,
+        clock: Clock,
     ) -> None:
         super().__init__(max(0.1, limit / 4))
         self._intake = intake
@@ -218,6 +236,8 @@ class Mover(Service):
         due = self._store.due(self._queue, self._scheme, self.BATCH, self.LEASE)
         if not due:
             return None
-        self._broker.publish(self._queue, [Outgoing(message.body, message.priority) for message in due])
+        self._broker.publish(
+            self._queue, [Outgoing(message.body, message.priority) for message in due]
+        )
         self._store.unpark(self._queue, self._scheme, [message.parked_id for message in due])
         return 0.001 if len(due) == self.BATCH else None

@@ -16,7 +16,17 @@ from fbcli.broker import Action, Broker, Inbox, Outgoing, Settlement, dead_queue
 from fbcli.clock import Clock
 from fbcli.message import new_task_id, replace_extra
 from fbcli.stores.base import Parked, Result, Store
-from fbcli.task import CANCELLED, DROPPED, ENDED, FAILED, RELEASED, RETRY, STATE_NAMES, SUCCEEDED, Task
+from fbcli.task import (
+    CANCELLED,
+    DROPPED,
+    ENDED,
+    FAILED,
+    RELEASED,
+    RETRY,
+    STATE_NAMES,
+    SUCCEEDED,
+    Task,
+)
 
 log = logging.getLogger("fbcli.task")
 
@@ -27,7 +37,9 @@ WORKER = f"{HOST}:{os.getpid()}"
 class Settler:
     """Settles for one consumer. Used by the intake's thread only."""
 
-    def __init__(self, queue: str, broker: Broker, inbox: Inbox, store: Store, clock: Clock) -> None:
+    def __init__(
+        self, queue: str, broker: Broker, inbox: Inbox, store: Store, clock: Clock
+    ) -> None:
         self._queue = queue
         self._broker = broker
         self._inbox = inbox
@@ -41,7 +53,13 @@ class Settler:
 
         Raises `Unavailable` when broker or store cannot be reached; the same batch may, and must, then be given again.
         """
-        self._record([task for task in tasks if task.state in ENDED and (task.plan.keeps or task.state == CANCELLED)])
+        self._record(
+            [
+                task
+                for task in tasks
+                if task.state in ENDED and (task.plan.keeps or task.state == CANCELLED)
+            ]
+        )
         self._give_back_claims(tasks)
         settlements: list[Settlement] = []
         add = settlements.append
@@ -129,8 +147,14 @@ class Settler:
                 dead.append(Outgoing(body))
             elif action == Action.RELEASE and settlement.delay and not self._capabilities.delay:
                 due = self._clock.now() + settlement.delay
-                parked.append(Parked(new_task_id(), self._queue, self._scheme, due, body, delivery.priority))
-            elif action == Action.RELEASE and settlement.body is not None and not self._capabilities.rewrite:
+                parked.append(
+                    Parked(new_task_id(), self._queue, self._scheme, due, body, delivery.priority)
+                )
+            elif (
+                action == Action.RELEASE
+                and settlement.body is not None
+                and not self._capabilities.rewrite
+            ):
                 again.append(Outgoing(body, delivery.priority))
             else:
                 able.append(settlement)

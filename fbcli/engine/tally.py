@@ -36,7 +36,9 @@ class Counts(msgspec.Struct):
         return self.succeeded + self.failed + self.dropped + self.cancelled
 
     def __add__(self, other: Counts) -> Counts:
-        return Counts(*(getattr(self, name) + getattr(other, name) for name in self.__struct_fields__))
+        return Counts(
+            *(getattr(self, name) + getattr(other, name) for name in self.__struct_fields__)
+        )
 
 
 class Snapshot(msgspec.Struct):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fbcli.arguments import Signature
+from fbcli.arguments.signature import Signature
 from fbcli.broker import Broker
 from fbcli.engine.callables import is_async
 from fbcli.options import Options

@@ -64,7 +64,9 @@ def configure_channel(
     _install([handler], level, file, json, file_size, backups)
 
 
-def _install(handlers: list[Careful], level: str, file: Path | None, json: bool, file_size: int, backups: int) -> None:
+def _install(
+    handlers: list[Careful], level: str, file: Path | None, json: bool, file_size: int, backups: int
+) -> None:
     number = _number(level)
     if file is not None:
         from fbcli.logs.files import FileHandler  # noqa: PLC0415  a client library: only where there is a file
@@ -127,4 +129,6 @@ def _log_warning(
     logger = logging.getLogger("py.warnings")
     if logger.isEnabledFor(logging.WARNING):
         text = f"{category.__name__}: {message}"
-        logger.handle(logger.makeRecord(logger.name, logging.WARNING, filename, lineno, text, (), None))
+        logger.handle(
+            logger.makeRecord(logger.name, logging.WARNING, filename, lineno, text, (), None)
+        )

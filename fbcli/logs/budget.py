@@ -27,7 +27,12 @@ class Budget(logging.Filter):
     """
 
     def __init__(
-        self, logger: logging.Logger, *, limit: int = LINES_PER_SECOND, clock: Clock = SYSTEM, later: Later | None = None
+        self,
+        logger: logging.Logger,
+        *,
+        limit: int = LINES_PER_SECOND,
+        clock: Clock = SYSTEM,
+        later: Later | None = None,
     ) -> None:
         super().__init__()
         self._logger = logger
@@ -57,7 +62,9 @@ class Budget(logging.Filter):
                 first = not self._left_out
                 self._left_out[record.levelno] += more if type(more) is int else 1
                 if first:
-                    with contextlib.suppress(RuntimeError):  # the interpreter is ending: no more threads
+                    with contextlib.suppress(
+                        RuntimeError
+                    ):  # the interpreter is ending: no more threads
                         self._later(1.0 - now % 1.0, self.flush)
         self._tell(ended)
         return passes
@@ -76,7 +83,9 @@ class Budget(logging.Filter):
         for level, count in sorted(left_out.items()):
             extra: dict[str, Any] = {"task_id": "", "queue": "", "more": count}
             text = f"… and {count:,} more in the last second"
-            record = self._logger.makeRecord(self._logger.name, level, "", 0, text, (), None, extra=extra)
+            record = self._logger.makeRecord(
+                self._logger.name, level, "", 0, text, (), None, extra=extra
+            )
             self._logger.callHandlers(record)  # past this filter
 
 

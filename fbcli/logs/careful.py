@@ -43,7 +43,9 @@ class Careful(logging.Handler):
     def _attempt(self, record: logging.LogRecord) -> None:
         try:
             if self.filter(record):
-                with self.lock or contextlib.nullcontext():  # `with`: nothing can be raised between taking the lock and `try`
+                with (
+                    self.lock or contextlib.nullcontext()
+                ):  # `with`: nothing can be raised between taking the lock and `try`
                     self.emit(record)
         except TaskTimeout:
             raise
@@ -59,7 +61,9 @@ class Careful(logging.Handler):
         if kind not in self._told and sys.stderr is not None:
             self._told.add(kind)
             with contextlib.suppress(Exception):
-                sys.stderr.write(f"fb: a log record of {record.filename}:{record.lineno} is lost: {kind}: {error}\n")
+                sys.stderr.write(
+                    f"fb: a log record of {record.filename}:{record.lineno} is lost: {kind}: {error}\n"
+                )
                 sys.stderr.flush()
 
 

@@ -22,7 +22,11 @@ class ChannelHandler(Careful):
         """Whether this process writes the log file by itself, so that the parent need not."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        said = {str(key): plain_data(value) for key, value in record.__dict__.items() if key not in _LEFT_BEHIND}
+        said = {
+            str(key): plain_data(value)
+            for key, value in record.__dict__.items()
+            if key not in _LEFT_BEHIND
+        }
         said["msg"] = plain_data(message_of(record))
         said["exc_text"] = plain_data(trace_of(record))
         said["stack_info"] = None  # is in the text above

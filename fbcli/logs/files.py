@@ -23,11 +23,20 @@ class FileHandler(Careful, ConcurrentRotatingFileHandler):
             file.parent.mkdir(parents=True, exist_ok=True)
             file.open("ab").close()
             if not os.access(file.parent, os.W_OK | os.X_OK):
-                raise PermissionError(0, f"its folder {file.parent} cannot be written, which rotating needs")
+                raise PermissionError(
+                    0, f"its folder {file.parent} cannot be written, which rotating needs"
+                )
         except OSError as error:
-            raise UsageError(f"The log file {str(file)!r} cannot be written: {error.strerror or error}.") from None
+            raise UsageError(
+                f"The log file {str(file)!r} cannot be written: {error.strerror or error}."
+            ) from None
         super().__init__(
-            str(file), maxBytes=size, backupCount=backups, encoding="utf-8", newline="", unicode_error_policy="replace"
+            str(file),
+            maxBytes=size,
+            backupCount=backups,
+            encoding="utf-8",
+            newline="",
+            unicode_error_policy="replace",
         )
 
     def filter(self, record: logging.LogRecord) -> bool:

@@ -8,7 +8,16 @@ from typing import Any
 
 import msgspec
 
-from fbcli.logs.records import ONE_LINE, extras, lines_of, message_of, plain_data, plain_text, stamped, trace_of
+from fbcli.logs.records import (
+    ONE_LINE,
+    extras,
+    lines_of,
+    message_of,
+    plain_data,
+    plain_text,
+    stamped,
+    trace_of,
+)
 
 
 def place(record: logging.LogRecord) -> str:
@@ -43,7 +52,9 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         task_id, queue = stamped(record)
-        moment = datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="microseconds")
+        moment = datetime.fromtimestamp(record.created, timezone.utc).isoformat(
+            timespec="microseconds"
+        )
         said: dict[str, Any] = {
             "time": moment.replace("+00:00", "Z"),
             "level": record.levelname,
@@ -58,5 +69,7 @@ class JsonFormatter(logging.Formatter):
             "exc": trace_of(record),
         }
         line = {key: plain_data(value) for key, value in said.items() if value not in (None, "")}
-        line.update((f"{key}_" if key in said else key, value) for key, value in extras(record).items())
+        line.update(
+            (f"{key}_" if key in said else key, value) for key, value in extras(record).items()
+        )
         return msgspec.json.encode(line).decode()

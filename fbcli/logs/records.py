@@ -48,7 +48,9 @@ def stamped(record: logging.LogRecord) -> tuple[str, str]:
 
 
 def _word(value: Any) -> str:
-    return "" if value is None else (value if type(value) is str else shown(value)).translate(ONE_LINE)
+    return (
+        "" if value is None else (value if type(value) is str else shown(value)).translate(ONE_LINE)
+    )
 
 
 def message_of(record: logging.LogRecord) -> str:
@@ -115,9 +117,20 @@ def plain_data(value: Any) -> Any:
         return plain_text(shown(value))
 
 
-_ORDINARY = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "task_id", "queue", "filed"}
+_ORDINARY = frozenset(vars(logging.makeLogRecord({}))) | {
+    "message",
+    "asctime",
+    "taskName",
+    "task_id",
+    "queue",
+    "filed",
+}
 
 
 def extras(record: logging.LogRecord) -> dict[str, Any]:
     """Return what the caller added by `extra`, as plain data."""
-    return {plain_text(key): plain_data(value) for key, value in record.__dict__.items() if key not in _ORDINARY}
+    return {
+        plain_text(key): plain_data(value)
+        for key, value in record.__dict__.items()
+        if key not in _ORDINARY
+    }

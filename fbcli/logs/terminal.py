@@ -23,7 +23,11 @@ WIDE = 80
 
 DIM = Style(dim=True)
 LEVELS = (
-    (logging.CRITICAL, Style(color="white", bgcolor="red", bold=True), Style(color="red", bold=True)),
+    (
+        logging.CRITICAL,
+        Style(color="white", bgcolor="red", bold=True),
+        Style(color="red", bold=True),
+    ),
     (logging.ERROR, Style(color="red", bold=True), Style(color="red")),
     (logging.WARNING, Style(color="yellow", bold=True), Style(color="yellow")),
     (logging.INFO, Style(color="green"), Style()),
@@ -60,7 +64,9 @@ class TerminalHandler(Careful):
 
     def draw(self, record: logging.LogRecord) -> Text:
         """Return a record as it is shown."""
-        level_style, style = next((name, text) for level, name, text in LEVELS if record.levelno >= level)
+        level_style, style = next(
+            (name, text) for level, name, text in LEVELS if record.levelno >= level
+        )
         task_id, queue = stamped(record)
         message, *rest = _lines(record)
         message.style = style
@@ -75,11 +81,18 @@ class TerminalHandler(Careful):
             "  ",
             message,
         )
-        where = "" if str(record.name).startswith("fbcli.") else place(record)  # whoever looks on is no developer of fbcli
+        where = (
+            "" if str(record.name).startswith("fbcli.") else place(record)
+        )  # whoever looks on is no developer of fbcli
         room = self._console.width - line.cell_len - len(where)
         if where and (room >= 2 or self._console.width >= WIDE):
             line.append(" " * max(room, 2))
-            line.append(where, Style(dim=True, link=f"{Path(record.pathname).absolute().as_uri()}#{record.lineno}"))
+            line.append(
+                where,
+                Style(
+                    dim=True, link=f"{Path(record.pathname).absolute().as_uri()}#{record.lineno}"
+                ),
+            )
         return Text("\n    ").join([line, *rest])
 
 

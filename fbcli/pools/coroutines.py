@@ -36,7 +36,9 @@ class CoroutinePool(Pool):
         self._current: dict[asyncio.Task[None], Any] = {}
         self._runners: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
-        self._loop.set_default_executor(ThreadPoolExecutor(MOST_THREADS, thread_name_prefix=f"{name}-sync"))
+        self._loop.set_default_executor(
+            ThreadPoolExecutor(MOST_THREADS, thread_name_prefix=f"{name}-sync")
+        )
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._serve, name=f"{name}-loop", daemon=True)
         self._thread.start()
@@ -107,7 +109,9 @@ class CoroutinePool(Pool):
                 return True
         return False
 
-    def _cancel(self, runner: asyncio.Task[None], task: Any, exception: type[BaseException]) -> None:
+    def _cancel(
+        self, runner: asyncio.Task[None], task: Any, exception: type[BaseException]
+    ) -> None:
         current = self._current.get(runner)
         if current is not None and current is task:
             current.interrupted = exception

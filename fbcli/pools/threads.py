@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fbcli.pools.base import Done, Pool, Run
-from fbcli.pools.seat import Seat
+from fbcli.pools.slot import Slot
 
 IDLE_SECONDS = 30.0
 """How long a thread waits for work before it ends."""
@@ -24,12 +24,12 @@ BRISK_WAIT = 0.005
 
 
 class _Worker:
-    """One thread: its seat, and the bell that wakes it (a lock, held while it shall sleep)."""
+    """One thread: its slot, and the bell that wakes it (a lock, held while it shall sleep)."""
 
-    __slots__ = ("bell", "seat")
+    __slots__ = ("bell", "slot")
 
     def __init__(self) -> None:
-        self.seat = Seat()
+        self.slot = Slot()
         self.bell = threading.Lock()
         self.bell.acquire()
 
@@ -37,7 +37,15 @@ class _Worker:
 class ThreadPool(Pool):
     """Threads are daemons: a call that never returns cannot keep the process alive."""
 
-    def __init__(self, size: int, run: Run, done: Done, *, name: str = "fb", idle_seconds: float = IDLE_SECONDS) -> None:
+    def __init__(
+        self,
+        size: int,
+        run: Run,
+        done: Done,
+        *,
+        name: str = "fb",
+        idle_seconds: float = IDLE_SECONDS,
+    ) -> None:
         super().__init__(size, done)
         self._run = run
         self._name = name
@@ -78,14 +86,16 @@ class ThreadPool(Pool):
             worker = _Worker()
             self._workers.add(worker)
             self._count += 1
-            threading.Thread(target=self._work, args=(worker,), name=f"{self._name}-{self._count}", daemon=True).start()
+            threading.Thread(
+                target=self._work, args=(worker,), name=f"{self._name}-{self._count}", daemon=True
+            ).start()
 
     def pending(self) -> int:
         return len(self._tasks)
 
     def running(self) -> list[Any]:
         with self._mutex:
-            return [task for worker in self._workers if (task := worker.seat.current) is not None]
+            return [task for worker in self._workers if (task := worker.slot.current) is not None]
 
     def take_back(self) -> list[Any]:
         taken: list[Any] = []
@@ -96,11 +106,11 @@ class ThreadPool(Pool):
                 return taken
 
     def interrupt(self, task_id: str, exception: type[BaseException]) -> bool:
-        return any(worker.seat.strike(task_id, exception) for worker in self._all())
+        return any(worker.slot.interrupt(task_id, exception) for worker in self._all())
 
     def abandon(self, task_id: str) -> Any | None:
         for worker in self._all():
-            task = worker.seat.give_up(task_id)
+            task = worker.slot.abandon(task_id)
             if task is not None:
                 with self._mutex:
                     self._workers.discard(worker)
@@ -125,11 +135,11 @@ class ThreadPool(Pool):
                 self._idle.pop().bell.release()
 
     def _work(self, worker: _Worker) -> None:
-        seat, run, done, take = worker.seat, self._run, self._done, self._tasks.popleft
-        seat.take()
+        slot, run, done, take = worker.slot, self._run, self._done, self._tasks.popleft
+        slot.take()
         while True:
             try:
-                seat.current = task = take()
+                slot.current = task = take()
             except IndexError:
                 if self._rest(worker):
                     continue
@@ -138,7 +148,7 @@ class ThreadPool(Pool):
                 run(task)
             except BaseException:  # noqa: BLE001, S110  an interrupt that came between its outcome and here; `done` sees which
                 pass
-            if seat.leave():
+            if slot.leave():
                 return
             done(task)
             if len(self._workers) > self.size:

@@ -10,7 +10,7 @@ from fbcli.broker import Broker, Capabilities, find_broker, schemes
 from fbcli.errors import FbError
 
 
-class Entry(msgspec.Struct):
+class BrokerEntry(msgspec.Struct):
     """One broker. Where it cannot be imported, `problem` says why, and what is known only from its code is None."""
 
     schemes: list[str]
@@ -24,16 +24,19 @@ class Entry(msgspec.Struct):
     capabilities: Capabilities | None = None
 
 
-def catalogue() -> list[Entry]:
+def catalogue() -> list[BrokerEntry]:
     """Return every broker: built in, registered, or by entry point. Connects to nothing."""
-    entries: dict[str, Entry] = {}
+    entries: dict[str, BrokerEntry] = {}
     for scheme in schemes():
         try:
             broker = find_broker(scheme)
         except FbError as error:
-            key, entry = str(error), Entry([], installed=False, problem=str(error))
+            key, entry = str(error), BrokerEntry([], installed=False, problem=str(error))
         except Exception as error:  # noqa: BLE001  a broker of a third party that is broken must not hide the others
-            key, entry = scheme, Entry([], installed=False, problem=f"{type(error).__name__}: {error}")
+            key, entry = (
+                scheme,
+                BrokerEntry([], installed=False, problem=f"{type(error).__name__}: {error}"),
+            )
         else:
             key, entry = f"{broker.__module__}:{broker.__qualname__}", _entry(broker)
         entries.setdefault(key, entry).schemes.append(scheme)
@@ -42,11 +45,11 @@ def catalogue() -> list[Entry]:
     return sorted(entries.values(), key=lambda entry: entry.schemes)
 
 
-def _entry(broker: type[Broker]) -> Entry:
+def _entry(broker: type[Broker]) -> BrokerEntry:
     if broker.library is None:
-        return Entry([], broker.summary, capabilities=broker.capabilities)
+        return BrokerEntry([], broker.summary, capabilities=broker.capabilities)
     module, extra = broker.library
-    return Entry(
+    return BrokerEntry(
         [],
         broker.summary,
         installed=importlib.util.find_spec(module) is not None,

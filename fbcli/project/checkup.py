@@ -9,12 +9,12 @@ from typing import Any
 
 import msgspec
 
-from fbcli.address import Address
+from fbcli.address.address import Address
+from fbcli.address.outline import bound_names, find_addresses, has_source
 from fbcli.broker import find_broker
-from fbcli.connection import mask
+from fbcli.clients.loading import mask
 from fbcli.errors import AddressNotFound, BadSetting, ExitCode, FbError, did_you_mean
 from fbcli.options import Options
-from fbcli.outline import bound_names, find_addresses, has_source
 from fbcli.settings import Settings
 
 
@@ -32,7 +32,9 @@ def checkup(settings: Settings) -> Iterator[Finding]:
     yield Finding("settings", True, str(settings.file or "no fb.toml: built-in settings"))
     yield _options("defaults", {name: default.value for name, default in settings.defaults.items()})
     for name, context in settings.contexts.items():
-        yield _options(f"contexts.{name}", context.get("defaults", {}), broker=context.get("broker"))
+        yield _options(
+            f"contexts.{name}", context.get("defaults", {}), broker=context.get("broker")
+        )
     for text, values in settings.tasks.items():
         yield _task(text, values, settings)
     for url in dict.fromkeys([settings.broker_url, *_own_brokers(settings)]):
@@ -42,7 +44,9 @@ def checkup(settings: Settings) -> Iterator[Finding]:
 
 def verdict(findings: list[Finding]) -> ExitCode:
     """Return the exit code: 0, or that of the first thing that is wrong."""
-    return next((ExitCode(finding.exit_code) for finding in findings if not finding.ok), ExitCode.OK)
+    return next(
+        (ExitCode(finding.exit_code) for finding in findings if not finding.ok), ExitCode.OK
+    )
 
 
 def _looked_at(check: str, look: Callable[[], str]) -> Finding:
@@ -68,7 +72,9 @@ def _task(text: str, values: Mapping[str, Any], settings: Settings) -> Finding:
     def look() -> str:
         address = Address.parse(text, settings.root)
         if address.text != text:
-            raise BadSetting(f"[{table}] matches no function as it is written: write {address.text!r}.")
+            raise BadSetting(
+                f"[{table}] matches no function as it is written: write {address.text!r}."
+            )
         Options.make(dict(values), source=lambda name: f"[{table}]")
         return _where(address, settings)
 

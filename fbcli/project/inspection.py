@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from fbcli.booster import Booster
-from fbcli.connection import mask
+from fbcli.clients.loading import mask
 from fbcli.options import PerKey, Threshold
 from fbcli.settings import Settings, absolute
 
 
-class Row(NamedTuple):
+class SettingRow(NamedTuple):
     """One setting."""
 
     setting: str
@@ -18,24 +18,30 @@ class Row(NamedTuple):
     source: str
 
 
-def rows_of(settings: Settings, booster: Booster[Any, Any] | None = None) -> list[Row]:
+def rows_of(settings: Settings, booster: Booster[Any, Any] | None = None) -> list[SettingRow]:
     """Return the settings of the process and, with `booster`, the options of its function, else those that hold for all.
 
     Raises `BadSetting` for a value that cannot be used.
     """
     rows = [
-        Row("file", str(settings.file) if settings.file else None, "nearest folder upward" if settings.file else "none found"),
-        Row("root", str(settings.root), "folder of the file" if settings.file else "working folder"),
-        Row("context", settings.context, settings.context_source),
-        Row("broker", mask(settings.broker_url), settings.broker.source),
-        Row("store", mask(settings.store_url), settings.store.source),
+        SettingRow(
+            "file",
+            str(settings.file) if settings.file else None,
+            "nearest folder upward" if settings.file else "none found",
+        ),
+        SettingRow(
+            "root", str(settings.root), "folder of the file" if settings.file else "working folder"
+        ),
+        SettingRow("context", settings.context, settings.context_source),
+        SettingRow("broker", mask(settings.broker_url), settings.broker.source),
+        SettingRow("store", mask(settings.store_url), settings.store.source),
     ]
     if booster is None:
         origins, options = settings.origins(None), settings.options(None)
     else:
         origins, options = booster.origins, booster.options
     for name, value in options:
-        row = Row(name, _as_written(value), origins[name].source)
+        row = SettingRow(name, _as_written(value), origins[name].source)
         if name == "broker":
             if value:
                 rows[3] = row._replace(value=mask(absolute(value, settings.root)))

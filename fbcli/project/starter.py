@@ -48,8 +48,12 @@ HIDDEN = ("queue", "broker")
 
 def starter(broker: str | None = None) -> str:
     """Return the text of a new `fb.toml`. Raises `UsageError` for a broker URL that nothing answers to."""
-    return HEAD.format(broker=f"# {EXAMPLE}" if broker is None else f"broker = {_text(_known(broker))}") + (
-        DEFAULTS + "".join(_line(name) for name in Options.model_fields if name not in HIDDEN) + TAIL
+    return HEAD.format(
+        broker=f"# {EXAMPLE}" if broker is None else f"broker = {_text(_known(broker))}"
+    ) + (
+        DEFAULTS
+        + "".join(_line(name) for name in Options.model_fields if name not in HIDDEN)
+        + TAIL
     )
 
 
@@ -70,7 +74,9 @@ def write_starter(folder: Path, *, broker: str | None = None, force: bool = Fals
 def _known(url: str) -> str:
     scheme, separator, _ = url.partition("://")
     if not separator or scheme not in schemes():
-        raise UsageError(f"{url!r} is no broker's URL.{did_you_mean(scheme, schemes())} `fb brokers` lists what there is.")
+        raise UsageError(
+            f"{url!r} is no broker's URL.{did_you_mean(scheme, schemes())} `fb brokers` lists what there is."
+        )
     return url
 
 
@@ -83,7 +89,13 @@ def _line(name: str) -> str:
 def _value(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:g}" if isinstance(value, float) else _text(value) if isinstance(value, str) else str(value)
+    return (
+        f"{value:g}"
+        if isinstance(value, float)
+        else _text(value)
+        if isinstance(value, str)
+        else str(value)
+    )
 
 
 def _text(value: str) -> str:

@@ -10,15 +10,17 @@ from typing import Any
 
 from fbcli.booster import Booster, task_id_of
 from fbcli.errors import TaskFailed, TimedOut
-from fbcli.finding import obstacles
 from fbcli.message import decode, encode
-from fbcli.result import AsyncResult
+from fbcli.queues.lookup import obstacles
+from fbcli.results import AsyncResult
 
 _OWN = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _ASYNCIO = os.path.join(os.path.dirname(os.__file__), "asyncio") + os.sep
 
 
-def call(booster: Booster[Any, Any], arguments: Mapping[str, Any], *, wait: float | None, **single: Any) -> Any:
+def call(
+    booster: Booster[Any, Any], arguments: Mapping[str, Any], *, wait: float | None, **single: Any
+) -> Any:
     """Push a call and return what it returned in whatever process ran it. `single`: as of `Booster.message`.
 
     Raises `TaskFailed` with the remote error, and `TimedOut` after `wait` seconds (None: never) that says what to check; the
@@ -31,8 +33,12 @@ def call(booster: Booster[Any, Any], arguments: Mapping[str, Any], *, wait: floa
     try:
         return pending.result(wait)
     except TimedOut:
-        why = obstacles([booster.queue]) or [f"{booster.queue.name} has a consumer: it is busy, or the call takes longer."]
-        raise TimedOut(f"No result of task {pending.task_id} within {wait:g} s. {' '.join(why)}") from None
+        why = obstacles([booster.queue]) or [
+            f"{booster.queue.name} has a consumer: it is busy, or the call takes longer."
+        ]
+        raise TimedOut(
+            f"No result of task {pending.task_id} within {wait:g} s. {' '.join(why)}"
+        ) from None
 
 
 def run(booster: Booster[Any, Any], arguments: Mapping[str, Any]) -> Any:
@@ -53,7 +59,9 @@ def run(booster: Booster[Any, Any], arguments: Mapping[str, Any]) -> Any:
     except Exception as error:
         name = type(error).__qualname__
         raise TaskFailed(
-            f"{booster.address.text} failed: {name}: {error}" if str(error) else f"{booster.address.text} failed: {name}",
+            f"{booster.address.text} failed: {name}: {error}"
+            if str(error)
+            else f"{booster.address.text} failed: {name}",
             error_type=name,
             error=str(error),
             traceback=_own_traceback(error),
@@ -75,4 +83,6 @@ def _own_traceback(error: Exception) -> str:
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename.startswith((_OWN, _ASYNCIO)):
         frames = frames.tb_next
-    return "".join(traceback.format_exception(type(error), error, frames or error.__traceback__)).rstrip()
+    return "".join(
+        traceback.format_exception(type(error), error, frames or error.__traceback__)
+    ).rstrip()

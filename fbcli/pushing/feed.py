@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from fbcli.arguments.records import Record
 from fbcli.broker import Outgoing
 from fbcli.errors import Unavailable, UsageError
-from fbcli.pushing.records import Record
 
 BATCH = 500
 """Messages published at once."""

@@ -73,7 +73,9 @@ class DeadLetters:
     def of(cls, queue: Queue) -> DeadLetters:
         """The dead letters of `queue`; its own name and that of its dead letters (`orders.dead`) lead to the same."""
         if queue.name.endswith(DEAD_SUFFIX):
-            queue = Queue(queue.name.removesuffix(DEAD_SUFFIX), queue.broker, queue.open_store, queue.clock)
+            queue = Queue(
+                queue.name.removesuffix(DEAD_SUFFIX), queue.broker, queue.open_store, queue.clock
+            )
         return cls(queue)
 
     def count(self, task_ids: Collection[str] | None = None) -> int | None:
@@ -130,11 +132,18 @@ class DeadLetters:
         """
         there = self.count()
         if there is not None:
-            limit = min(limit, there)  # a consumer may bury them again meanwhile; those are for the next time
+            limit = min(
+                limit, there
+            )  # a consumer may bury them again meanwhile; those are for the next time
 
         def publish(chosen: list[Delivery]) -> None:
             now = self.queue.clock.now()
-            self.queue.publish([self._outgoing(Letter(delivery.body).revived(now), delivery) for delivery in chosen])
+            self.queue.publish(
+                [
+                    self._outgoing(Letter(delivery.body).revived(now), delivery)
+                    for delivery in chosen
+                ]
+            )
             progress(len(chosen))
 
         return self._take(task_ids, publish, limit)
@@ -164,7 +173,10 @@ class DeadLetters:
         return self._take(task_ids, lambda chosen: None)
 
     def _take(
-        self, task_ids: Collection[str] | None, handle: Callable[[list[Delivery]], None], limit: int = EVERYTHING
+        self,
+        task_ids: Collection[str] | None,
+        handle: Callable[[list[Delivery]], None],
+        limit: int = EVERYTHING,
     ) -> Done:
         if task_ids is None:
             return Done(self._line.take(lambda body: True, handle, limit))
@@ -174,7 +186,9 @@ class DeadLetters:
             handle(chosen)
             found.update(Envelope(delivery.body).task_id for delivery in chosen)
 
-        taken = self._line.take(lambda body: Envelope(body).task_id in task_ids, handle_and_note, limit)
+        taken = self._line.take(
+            lambda body: Envelope(body).task_id in task_ids, handle_and_note, limit
+        )
         if not taken:
             raise self._missing(task_ids)
         return Done.of(taken, task_ids, found)
@@ -182,13 +196,19 @@ class DeadLetters:
     def _outgoing(self, body: bytes, delivery: Delivery) -> Outgoing:
         """Return a revived message with the priority that it asks for."""
         priority = Envelope(body).extra.get("priority", delivery.priority)
-        fits = self.queue.broker.capabilities.priority and type(priority) is int and 0 <= priority <= 9
+        fits = (
+            self.queue.broker.capabilities.priority and type(priority) is int and 0 <= priority <= 9
+        )
         return Outgoing(body, priority if fits else 0)
 
 
 def changed(letter: Letter, arguments: Mapping[str, Any], removed: Collection[str]) -> bytes:
     """Return the body of `letter` with some arguments set and some removed. Raises `BadMessage`."""
-    merged = {name: value for name, value in {**letter.arguments, **arguments}.items() if name not in removed}
+    merged = {
+        name: value
+        for name, value in {**letter.arguments, **arguments}.items()
+        if name not in removed
+    }
     return encode(merged, letter.extra)
 
 

@@ -39,7 +39,12 @@ class Drain:
     """Watches queues until nothing of them is left."""
 
     def __init__(
-        self, queues: Sequence[Queue], clock: Clock, *, delayed: bool = False, sleep: Callable[[float], None] = time.sleep
+        self,
+        queues: Sequence[Queue],
+        clock: Clock,
+        *,
+        delayed: bool = False,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """`delayed`: wait for messages that wait for their time, too; among them are those that will be retried later."""
         self._queues = queues
@@ -49,7 +54,9 @@ class Drain:
         self._samples: deque[tuple[float, int]] = deque()
         self._silent_since: dict[str, float] | None = None
 
-    def wait(self, timeout: float | None, on_reading: Callable[[Backlog], None]) -> tuple[bool, Backlog]:
+    def wait(
+        self, timeout: float | None, on_reading: Callable[[Backlog], None]
+    ) -> tuple[bool, Backlog]:
         """Return whether all was drained within `timeout` seconds (None: however long it takes), and the last reading.
 
         It takes two readings in a row, so that nothing hides between two counts of a broker.
@@ -94,15 +101,23 @@ class Drain:
         again, one is taken to be in flight.
         """
         names = {queue.name for queue in queues}
-        workers = [worker for worker in queues[0].open_store().workers() if names & worker.queues.keys()]
-        held = sum(int(worker.queues[name].get("in_flight", 0)) for worker in workers for name in names & worker.queues.keys())
+        workers = [
+            worker for worker in queues[0].open_store().workers() if names & worker.queues.keys()
+        ]
+        held = sum(
+            int(worker.queues[name].get("in_flight", 0))
+            for worker in workers
+            for name in names & worker.queues.keys()
+        )
         if held or not quiet:
             self._silent_since = None
             return held
         beats = {worker.worker_id: worker.beat for worker in workers}
         if self._silent_since is None:
             self._silent_since = beats
-        return int(any(beat <= self._silent_since.get(worker, 0.0) for worker, beat in beats.items()))
+        return int(
+            any(beat <= self._silent_since.get(worker, 0.0) for worker, beat in beats.items())
+        )
 
     def _rate(self, left: int) -> float | None:
         now = self._clock.monotonic()

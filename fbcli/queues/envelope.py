@@ -47,7 +47,9 @@ class Envelope:
     @cached_property
     def task_id(self) -> str:
         """Its task id. A message of another language may have none: then a name made of its bytes, the same each time."""
-        return str(self.extra.get("task_id") or f"body-{hashlib.sha256(self.body).hexdigest()[:12]}")
+        return str(
+            self.extra.get("task_id") or f"body-{hashlib.sha256(self.body).hexdigest()[:12]}"
+        )
 
     @property
     def published(self) -> float | None:
@@ -57,7 +59,11 @@ class Envelope:
     @property
     def json(self) -> msgspec.Raw:
         """The whole message as JSON on one line, numbers as they were written."""
-        return msgspec.Raw(msgspec.json.format(replace_extra(self.body, {}) if self.fault else self.body, indent=-1))
+        return msgspec.Raw(
+            msgspec.json.format(
+                replace_extra(self.body, {}) if self.fault else self.body, indent=-1
+            )
+        )
 
 
 def number(value: object) -> float | None:

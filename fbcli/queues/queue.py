@@ -16,8 +16,8 @@ from fbcli.clock import SYSTEM, Clock
 from fbcli.errors import PartlyDone, TaskNotFound, Unsupported, did_you_mean
 from fbcli.message import new_task_id
 from fbcli.queues.envelope import Envelope
-from fbcli.sameness import PUSHER, unique_space
 from fbcli.stores.base import Parked, Store
+from fbcli.stores.keys import PUSHER, unique_space
 
 LEASE = 5.0
 """Seconds that messages taken out by hand (replay, edit) stay owned: when `fb` is killed meanwhile, they come back then."""
@@ -56,20 +56,26 @@ class Done(msgspec.Struct):
     def check(self) -> None:
         """Raise `PartlyDone` when it was not done for all."""
         if self.missing:
-            raise PartlyDone(f"Done for {self.count:,}, but there is no such message of {', '.join(self.missing)}.")
+            raise PartlyDone(
+                f"Done for {self.count:,}, but there is no such message of {', '.join(self.missing)}."
+            )
 
 
 def missing(asked: Collection[str], known: Iterable[str], where: str, command: str) -> TaskNotFound:
     """Return the error of tasks of which there is no message."""
     first = next(iter(asked))
     others = f" nor of {len(asked) - 1} others" if len(asked) > 1 else ""
-    return TaskNotFound(f"{where} of task {first!r}{others}.{did_you_mean(first, known)} `{command}` lists them.")
+    return TaskNotFound(
+        f"{where} of task {first!r}{others}.{did_you_mean(first, known)} `{command}` lists them."
+    )
 
 
 class Queue:
     """A named line of messages on one broker."""
 
-    def __init__(self, name: str, broker: Broker, open_store: Callable[[], Store], clock: Clock = SYSTEM) -> None:
+    def __init__(
+        self, name: str, broker: Broker, open_store: Callable[[], Store], clock: Clock = SYSTEM
+    ) -> None:
         self.name = name
         self.broker = broker
         self.open_store = open_store
@@ -95,7 +101,14 @@ class Queue:
     def _park(self, messages: Sequence[Outgoing]) -> None:
         self.open_store().park(
             [
-                Parked(new_task_id(), self.name, self._scheme, message.not_before or 0.0, message.body, message.priority)
+                Parked(
+                    new_task_id(),
+                    self.name,
+                    self._scheme,
+                    message.not_before or 0.0,
+                    message.body,
+                    message.priority,
+                )
                 for message in messages
             ]
         )
@@ -129,7 +142,10 @@ class Queue:
     def delayed(self, n: int) -> list[Waiting]:
         """Return up to `n` delayed messages, soonest first."""
         if self._delays:
-            return [Waiting(message.due, message.body, message.handle) for message in self.broker.delayed(self.name, n)]
+            return [
+                Waiting(message.due, message.body, message.handle)
+                for message in self.broker.delayed(self.name, n)
+            ]
         parked = self.open_store().parked(self.name, self._scheme, n)
         return [Waiting(message.due, message.body, message.parked_id) for message in parked]
 
@@ -145,7 +161,9 @@ class Queue:
         found = [message for message in waiting if message.task_id in task_ids]
         if not found:
             known = [message.task_id for message in waiting]
-            raise missing(task_ids, known, f"{self.name} has no delayed message", f"fb delayed ls {self.name}")
+            raise missing(
+                task_ids, known, f"{self.name} has no delayed message", f"fb delayed ls {self.name}"
+            )
         return found
 
     def cancel_delayed(self, task_ids: Collection[str] | None = None) -> Done:
@@ -166,13 +184,20 @@ class Queue:
             return self.broker.undelay(self.name, handles)
         return self.open_store().unpark(self.name, self._scheme, handles)
 
-    def take(self, wanted: Callable[[bytes], bool], handle: Callable[[list[Delivery]], None], limit: int = EVERYTHING) -> int:
+    def take(
+        self,
+        wanted: Callable[[bytes], bool],
+        handle: Callable[[list[Delivery]], None],
+        limit: int = EVERYTHING,
+    ) -> int:
         """Take the ready messages that are `wanted`, up to `limit`, and acknowledge each batch after `handle` has returned.
 
         The others go back to where they were. Killed in the middle, what was taken and not acknowledged is back in the queue
         when the lease has run out; but where the broker cannot acknowledge, it is lost. Returns how many were taken.
         """
-        inbox = self.broker.open(self.name, consumer_id=f"fb-take-{new_task_id()}", prefetch=BATCH, lease=LEASE)
+        inbox = self.broker.open(
+            self.name, consumer_id=f"fb-take-{new_task_id()}", prefetch=BATCH, lease=LEASE
+        )
         taken = 0
         chosen: list[Delivery] = []
         passed: list[Delivery] = []
@@ -180,7 +205,9 @@ class Queue:
             inbox.keep_alive()
             while taken < limit and (batch := inbox.fetch(BATCH, 0.0)):
                 inbox.keep_alive()
-                chosen = list(islice((delivery for delivery in batch if wanted(delivery.body)), limit - taken))
+                chosen = list(
+                    islice((delivery for delivery in batch if wanted(delivery.body)), limit - taken)
+                )
                 handles = {id(delivery) for delivery in chosen}
                 passed += [delivery for delivery in batch if id(delivery) not in handles]
                 if chosen:
@@ -198,7 +225,9 @@ class Queue:
     def reclaim(self) -> None:
         """Give back what a command that was killed had taken, if its lease has run out. On a queue without consumers nobody
         else does that."""
-        inbox = self.broker.open(self.name, consumer_id=f"fb-reclaim-{new_task_id()}", prefetch=1, lease=LEASE)
+        inbox = self.broker.open(
+            self.name, consumer_id=f"fb-reclaim-{new_task_id()}", prefetch=1, lease=LEASE
+        )
         try:
             inbox.keep_alive()
         finally:
@@ -210,4 +239,6 @@ class Queue:
             raise self._cannot(what)
 
     def _cannot(self, what: str) -> Unsupported:
-        return Unsupported(f"{self._scheme}:// cannot {what}. `fb brokers` shows what each broker can.")
+        return Unsupported(
+            f"{self._scheme}:// cannot {what}. `fb brokers` shows what each broker can."
+        )

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from fbcli.broker import Outgoing
 from fbcli.message import decode
 from fbcli.queues.queue import Queue
-from fbcli.sameness import PUSHER, unique_space
+from fbcli.stores.keys import PUSHER, unique_space
 
 HELD = 7 * 86400.0
 """Seconds after the last unique push to a queue for which messages that nobody consumes refuse their like."""
@@ -38,6 +38,10 @@ def publish_unique(queue: Queue, messages: Sequence[Outgoing]) -> Sorted:
         try:
             queue.publish(fresh)
         except BaseException:
-            store.free(space, [key for key, own in zip(keys, granted, strict=True) if own], owner=PUSHER)
+            store.free(
+                space, [key for key, own in zip(keys, granted, strict=True) if own], owner=PUSHER
+            )
             raise
-    return Sorted(fresh, [message for message, own in zip(messages, granted, strict=True) if not own])
+    return Sorted(
+        fresh, [message for message, own in zip(messages, granted, strict=True) if not own]
+    )

@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from fbcli.stores.base import Store
 
 SCHEMES = {
-    "sqlite": "fbcli.stores.sqlite:SqliteStore",
-    "redis": "fbcli.stores.redis:RedisStore",
-    "rediss": "fbcli.stores.redis:RedisStore",
-    "redis+list": "fbcli.stores.redis:RedisStore",
-    "redis+sentinel": "fbcli.stores.redis:RedisStore",
-    "redis+cluster": "fbcli.stores.redis:RedisStore",
+    "sqlite": "fbcli.stores.sqlite.store:SqliteStore",
+    "redis": "fbcli.stores.redis.store:RedisStore",
+    "rediss": "fbcli.stores.redis.store:RedisStore",
+    "redis+list": "fbcli.stores.redis.store:RedisStore",
+    "redis+sentinel": "fbcli.stores.redis.store:RedisStore",
+    "redis+cluster": "fbcli.stores.redis.store:RedisStore",
 }
 
 
@@ -28,10 +28,14 @@ def open_store(url: str) -> Store:
     """
     scheme, separator, _ = url.partition("://")
     if not separator:
-        raise UsageError(f"{url!r} is not a store URL; write it like sqlite:///store.db or redis://127.0.0.1:6379/0")
+        raise UsageError(
+            f"{url!r} is not a store URL; write it like sqlite:///store.db or redis://127.0.0.1:6379/0"
+        )
     if scheme not in SCHEMES:
         known = ", ".join(sorted(SCHEMES))
-        raise UsageError(f"No store answers to {scheme + '://'!r}.{did_you_mean(scheme, SCHEMES)} Stores: {known}.")
+        raise UsageError(
+            f"No store answers to {scheme + '://'!r}.{did_you_mean(scheme, SCHEMES)} Stores: {known}."
+        )
     module, _, name = SCHEMES[scheme].partition(":")
     store: type[Store] = getattr(importlib.import_module(module), name)
     return store(url)

@@ -145,7 +145,9 @@ class Store(ABC):
 
     # one rate shared by many
     @abstractmethod
-    def take_tokens(self, key: str, qps: float, count: int, *, ahead: float, slack: float) -> Tokens:
+    def take_tokens(
+        self, key: str, qps: float, count: int, *, ahead: float, slack: float
+    ) -> Tokens:
         """Take up to `count` of the next free slots of the grid `key`, on which `qps` slots a second lie evenly.
 
         A slot that is free and not taken within `slack` seconds after its time is lost; the next one is due at once then. One
@@ -155,7 +157,9 @@ class Store(ABC):
 
     # claims on keys: who works on what, and what is done
     @abstractmethod
-    def claim(self, space: str, keys: Sequence[str], *, owner: str, lease: float, limit: int = 1) -> list[Claim]:
+    def claim(
+        self, space: str, keys: Sequence[str], *, owner: str, lease: float, limit: int = 1
+    ) -> list[Claim]:
         """Claim each key for `owner`, in order: "granted" while fewer than `limit` claims of all owners are on it (an owner may
         hold several), "busy" when not, "done" when it is marked. All claims of an owner in a space live until `lease` seconds
         after its last `claim` or `keep_claims` there."""

@@ -20,7 +20,9 @@ class Grid(NamedTuple):
     """When it was taken. Should the clock be before that, it was put back, and the grid moves with it."""
 
 
-def take(grid: Grid | None, now: float, qps: float, count: int, *, ahead: float, slack: float) -> tuple[Tokens, Grid | None]:
+def take(
+    grid: Grid | None, now: float, qps: float, count: int, *, ahead: float, slack: float
+) -> tuple[Tokens, Grid | None]:
     """Return the slots that are handed out at `now`, and what is to be remembered then. See `Store.take_tokens`."""
     start = now
     if grid is not None:

@@ -9,8 +9,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fbcli.chaos.home import Home
-from fbcli.chaos.ledger import Call, Ledger
+from fbcli.chaos.home import TrialFolder
+from fbcli.chaos.ledger import Execution, Ledger
 from fbcli.chaos.processes import kill_child
 from fbcli.settings import load
 from tests.servers import wait_until
@@ -27,7 +27,9 @@ class Fleet:
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.home = Home(self.folder, load(self.folder, {"HOME": str(self.folder)}, broker=self.broker))
+        self.home = TrialFolder(
+            self.folder, load(self.folder, {"HOME": str(self.folder)}, broker=self.broker)
+        )
         self.ledger = Ledger(self.folder)
 
     def fb(self, *arguments: str, stdin: str | None = None) -> str:
@@ -54,10 +56,13 @@ class Fleet:
         self.processes.append(process)
         return process
 
-    def calls(self) -> dict[int, list[Call]]:
+    def calls(self) -> dict[int, list[Execution]]:
         """Return all calls by number, in order of their begin."""
         self.ledger.read()
-        return {number: sorted(calls, key=lambda call: call.begun) for number, calls in self.ledger.calls.items()}
+        return {
+            number: sorted(calls, key=lambda call: call.begun)
+            for number, calls in self.ledger.calls.items()
+        }
 
     def ended(self) -> set[int]:
         self.ledger.read()
@@ -68,10 +73,14 @@ class Fleet:
             wait_until(lambda: len(self.ended()) >= count, f"{count} tasks to end", timeout)
         except TimeoutError as error:
             alive = [process.pid for process in self.processes if process.poll() is None]
-            raise AssertionError(f"{error}; {len(self.ended())} have; alive: {alive}\n{self.log_text()[-4000:]}") from None
+            raise AssertionError(
+                f"{error}; {len(self.ended())} have; alive: {alive}\n{self.log_text()[-4000:]}"
+            ) from None
 
     def size(self) -> dict[str, int]:
-        (line,) = [json.loads(line) for line in self.fb("queues", "--json").splitlines() if "deeds" in line] or [{}]
+        (line,) = [
+            json.loads(line) for line in self.fb("queues", "--json").splitlines() if "tasks" in line
+        ] or [{}]
         return {name: line.get(name) or 0 for name in ("ready", "in_flight", "delayed", "dead")}
 
     def end(self) -> None:
@@ -85,4 +94,4 @@ class Fleet:
 
 def address(function: str) -> str:
     """Return where one of the functions lives."""
-    return f"fbcli.chaos.deeds:{function}"
+    return f"fbcli.chaos.tasks:{function}"

@@ -37,11 +37,21 @@ def run_chaos(folder: Path, url: str, *options: str) -> tuple[int, dict[str, Any
 
 
 @pytest.mark.timeout(LONGEST + 30)
-@pytest.mark.parametrize("crew", [("--mode", "threads"), ("--mode", "asyncio", "--processes", "2")], ids=["threads", "asyncio"])
+@pytest.mark.parametrize(
+    "group",
+    [("--mode", "threads"), ("--mode", "asyncio", "--processes", "2")],
+    ids=["threads", "asyncio"],
+)
 @pytest.mark.parametrize("kind", ["sqlite", "redis"])
-def test_of_5000_tasks_none_is_lost(tmp_path: Path, request: pytest.FixtureRequest, kind: str, crew: tuple[str, ...]) -> None:
-    url = f"sqlite:///{tmp_path}/queue.db" if kind == "sqlite" else request.getfixturevalue("redis_url")
-    options = ("--tasks", str(TASKS), "--task-time", "10ms..70ms", "--kill-every", "300ms", *crew)
+def test_of_5000_tasks_none_is_lost(
+    tmp_path: Path, request: pytest.FixtureRequest, kind: str, group: tuple[str, ...]
+) -> None:
+    url = (
+        f"sqlite:///{tmp_path}/queue.db"
+        if kind == "sqlite"
+        else request.getfixturevalue("redis_url")
+    )
+    options = ("--tasks", str(TASKS), "--task-time", "10ms..70ms", "--kill-every", "300ms", *group)
     code, found, said = run_chaos(tmp_path, url, *options)
     assert (code, found["lost"], found["sound"]) == (0, 0, True), (found, said)
     assert (found["confirmed"], found["ended"], found["left_in_queue"]) == (TASKS, TASKS - 25, 0)
@@ -66,8 +76,12 @@ def restart_command(server: RedisServer) -> tuple[str, str]:
 
 
 @pytest.mark.timeout(LONGEST + 30)
-def test_a_redis_that_keeps_what_it_has_confirmed_loses_nothing_when_it_is_restarted(tmp_path: Path) -> None:
-    with require_or_skip(lambda: RedisServer("--enable-debug-command", "yes", appendonly=True)) as server:
+def test_a_redis_that_keeps_what_it_has_confirmed_loses_nothing_when_it_is_restarted(
+    tmp_path: Path,
+) -> None:
+    with require_or_skip(
+        lambda: RedisServer("--enable-debug-command", "yes", appendonly=True)
+    ) as server:
         code, found, said = run_chaos(tmp_path, server.url, *RESTART, *restart_command(server))
     assert (code, found["lost"]) == (0, 0), (found, said)
     assert found["outages"] >= 1
@@ -78,7 +92,9 @@ def test_a_redis_that_keeps_what_it_has_confirmed_loses_nothing_when_it_is_resta
 @pytest.mark.timeout(LONGEST + 30)
 def test_a_redis_that_keeps_nothing_is_found_out(tmp_path: Path) -> None:
     with require_or_skip(lambda: RedisServer("--enable-debug-command", "yes")) as server:
-        code, found, said = run_chaos(tmp_path, server.url, *RESTART, *restart_command(server), "--patience", "8s")
+        code, found, said = run_chaos(
+            tmp_path, server.url, *RESTART, *restart_command(server), "--patience", "8s"
+        )
     assert (code, found["sound"]) == (1, False)
     assert found["outages"] >= 1
     assert found["lost"] > 0

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fbcli.address import Address
+from fbcli.address.address import Address
 from fbcli.broker import open_broker
 from fbcli.chaos.processes import kill_child
 from fbcli.engine.services import Mover
@@ -56,19 +56,28 @@ def push_delayed(fleet: Fleet) -> dict[int, float]:
     begin = time.time() + FIRST
     dues = {number: begin + (LAST - FIRST) * number / COUNT for number in range(COUNT)}
     numbers = random.Random(7).sample(range(COUNT), COUNT)
-    lines = (json.dumps({"number": number, "seconds": 0.01, "extra": {"delay_until": dues[number]}}) for number in numbers)
+    lines = (
+        json.dumps({"number": number, "seconds": 0.01, "extra": {"delay_until": dues[number]}})
+        for number in numbers
+    )
     fleet.fb("push", address("work"), "-", stdin="\n".join(lines))
     return dues
 
 
 def kill_again_and_again(
-    fleet: Fleet, server: RedisServer | None, until: float, look: Callable[[], object] = lambda: None
+    fleet: Fleet,
+    server: RedisServer | None,
+    until: float,
+    look: Callable[[], object] = lambda: None,
 ) -> None:
     """Start a consumer and kill it, now and then together with the server, a few times and until a moment (Unix seconds)."""
     chance, kills = random.Random(COUNT), 0
     while kills < LEAST_KILLS or time.time() < until:
         victim = fleet.consume("work", *OPTIONS)
-        wait_until(lambda kills=kills: fleet.log_text().count("consuming") > kills, "the consumer to be there")
+        wait_until(
+            lambda kills=kills: fleet.log_text().count("consuming") > kills,
+            "the consumer to be there",
+        )
         time.sleep(chance.uniform(0.0, 0.3))
         if server is not None and kills % 2 == 0:
             server.kill()
@@ -84,7 +93,10 @@ def check_all_in_time(fleet: Fleet, dues: dict[int, float]) -> None:
     calls = fleet.calls()
     assert set(calls) == set(dues), "none lost"
     early = {
-        number: call.begun - dues[number] for number in dues for call in calls[number] if call.begun < dues[number] - CLOCKS
+        number: call.begun - dues[number]
+        for number in dues
+        for call in calls[number]
+        if call.begun < dues[number] - CLOCKS
     }
     assert not early, f"before their time, by seconds: {early}"
 
@@ -103,7 +115,9 @@ def test_each_runs_and_none_before_its_time(
     wait_until(lambda: sum(fleet.size().values()) == 0, "nothing to be left")
 
 
-def test_what_is_parked_in_the_store_is_moved_in_its_time(make_fleet: Callable[[str], Fleet], server: RedisServer) -> None:
+def test_what_is_parked_in_the_store_is_moved_in_its_time(
+    make_fleet: Callable[[str], Fleet], server: RedisServer
+) -> None:
     """Where the broker cannot delay. The queue is paused while consumers are killed: this broker cannot acknowledge, so what they
     had taken would be lost; they go on to move what is due."""
     fleet = make_fleet(server.url.replace("redis://", "redis+list://"))

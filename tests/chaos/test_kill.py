@@ -25,7 +25,11 @@ def make_fleet(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Calla
     fleets: list[Fleet] = []
 
     def make(kind: str) -> Fleet:
-        broker = f"sqlite:///{tmp_path}/queue.db" if kind == "sqlite" else request.getfixturevalue("redis_url")
+        broker = (
+            f"sqlite:///{tmp_path}/queue.db"
+            if kind == "sqlite"
+            else request.getfixturevalue("redis_url")
+        )
         fleets.append(Fleet(tmp_path, broker))
         return fleets[-1]
 
@@ -35,7 +39,9 @@ def make_fleet(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Calla
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "redis"])
-def test_what_was_in_flight_is_back_within_three_heartbeats(make_fleet: Callable[[str], Fleet], kind: str) -> None:
+def test_what_was_in_flight_is_back_within_three_heartbeats(
+    make_fleet: Callable[[str], Fleet], kind: str
+) -> None:
     fleet = make_fleet(kind)
     options = ("--concurrency", "8", "--heartbeat", str(HEARTBEAT))
     victim = fleet.consume("work", *options)
@@ -56,7 +62,9 @@ def _consumers(fleet: Fleet) -> int:
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "redis"])
-def test_a_long_task_under_a_live_owner_runs_once(make_fleet: Callable[[str], Fleet], kind: str) -> None:
+def test_a_long_task_under_a_live_owner_runs_once(
+    make_fleet: Callable[[str], Fleet], kind: str
+) -> None:
     fleet = make_fleet(kind)
     for _ in range(3):
         fleet.consume("work", "--heartbeat", "0.3", "--concurrency", "2")
@@ -66,7 +74,9 @@ def test_a_long_task_under_a_live_owner_runs_once(make_fleet: Callable[[str], Fl
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "redis"])
-def test_a_child_that_dies_is_replaced_and_its_tasks_come_back(make_fleet: Callable[[str], Fleet], kind: str) -> None:
+def test_a_child_that_dies_is_replaced_and_its_tasks_come_back(
+    make_fleet: Callable[[str], Fleet], kind: str
+) -> None:
     fleet = make_fleet(kind)
     fleet.push("work", range(300))
     parent = fleet.consume("work", "--processes", "2", "--concurrency", "2", "--heartbeat", "0.5")
@@ -81,7 +91,9 @@ def test_a_child_that_dies_is_replaced_and_its_tasks_come_back(make_fleet: Calla
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "redis"])
-def test_children_stop_in_order_when_their_parent_is_killed(make_fleet: Callable[[str], Fleet], kind: str) -> None:
+def test_children_stop_in_order_when_their_parent_is_killed(
+    make_fleet: Callable[[str], Fleet], kind: str
+) -> None:
     fleet = make_fleet(kind)
     fleet.push("work", range(2000))
     parent = fleet.consume("work", "--processes", "2", "--concurrency", "2")
@@ -89,7 +101,9 @@ def test_children_stop_in_order_when_their_parent_is_killed(make_fleet: Callable
     children = descendants(parent.pid)
     parent.kill()
     parent.wait()
-    wait_until(lambda: not any(Path(f"/proc/{child}").exists() for child in children), "the orphans to end")
+    wait_until(
+        lambda: not any(Path(f"/proc/{child}").exists() for child in children), "the orphans to end"
+    )
     calls = fleet.calls()
     assert all(call.ended for done in calls.values() for call in done), "they drained"
     size = fleet.size()

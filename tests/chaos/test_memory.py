@@ -14,7 +14,7 @@ import pytest
 
 from fbcli.broker import Broker, Outgoing, open_broker
 from fbcli.chaos.processes import kill_child
-from fbcli.engine.memory import resident_bytes
+from fbcli.platform.memory import resident_bytes
 from tests.servers import wait_until
 
 MODULE = '''
@@ -73,12 +73,25 @@ def consumption(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cons
     if not Path("/proc/self/statm").exists():
         pytest.skip("there is no /proc to read another process's memory from")
     function, *options = request.getfixturevalue("command")
-    url = f"sqlite:///{tmp_path}/queue.db" if request.param == "sqlite" else request.getfixturevalue("redis_url")
+    url = (
+        f"sqlite:///{tmp_path}/queue.db"
+        if request.param == "sqlite"
+        else request.getfixturevalue("redis_url")
+    )
     (tmp_path / "trivial.py").write_text(MODULE)
     plain = {name: value for name, value in os.environ.items() if not name.startswith("FB_")}
     with closing(open_broker(url)) as broker, open(tmp_path / "log", "wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "fbcli", "consume", f"trivial:{function}", "--log-level", "WARNING", *options],
+            [
+                sys.executable,
+                "-m",
+                "fbcli",
+                "consume",
+                f"trivial:{function}",
+                "--log-level",
+                "WARNING",
+                *options,
+            ],
             cwd=tmp_path,
             env={**plain, "FB_BROKER": url},
             stdin=subprocess.DEVNULL,
@@ -91,13 +104,17 @@ def consumption(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cons
             kill_child(process)
 
 
-@pytest.mark.parametrize("command", [("nothing",), ("anothing", "--mode", "asyncio")], ids=["threads", "asyncio"])
+@pytest.mark.parametrize(
+    "command", [("nothing",), ("anothing", "--mode", "asyncio")], ids=["threads", "asyncio"]
+)
 def test_memory_is_flat(command: tuple[str, ...], consumption: Consumption) -> None:
     before = consumption.after(WARM)
     assert consumption.after(MORE) - before < GROWTH
 
 
 @pytest.mark.parametrize("command", [("leak",)])
-def test_a_leak_of_fifty_bytes_a_task_would_be_seen(command: tuple[str, ...], consumption: Consumption) -> None:
+def test_a_leak_of_fifty_bytes_a_task_would_be_seen(
+    command: tuple[str, ...], consumption: Consumption
+) -> None:
     before = consumption.after(WARM)
     assert consumption.after(MORE) - before > GROWTH

@@ -31,13 +31,17 @@ def fleet(tmp_path: Path, server: RedisServer) -> Iterator[Fleet]:
 
 @pytest.mark.parametrize("function", ["work", "awork"])
 @pytest.mark.parametrize("how", ["stop", "kill"])
-def test_redis_stopped_and_started_again(fleet: Fleet, server: RedisServer, function: str, how: str) -> None:
+def test_redis_stopped_and_started_again(
+    fleet: Fleet, server: RedisServer, function: str, how: str
+) -> None:
     fleet.push(function, range(600))
     consumer = fleet.consume(function, "--concurrency", "4", "--heartbeat", "0.5", "--results")
     for _ in range(2):
         fleet.wait_for(len(fleet.ended()) + 50)
         (server.stop if how == "stop" else server.kill)()
-        wait_until(lambda: "Trying again until it works" in fleet.log_text(), "the consumer to notice")
+        wait_until(
+            lambda: "Trying again until it works" in fleet.log_text(), "the consumer to notice"
+        )
         server.start()
     fleet.wait_for(600)
     wait_until(lambda: sum(fleet.size().values()) == 0, "everything to be settled")
@@ -54,11 +58,15 @@ def test_client_pause(fleet: Fleet, server: RedisServer) -> None:
     fleet.wait_for(400)
     calls = fleet.calls()
     assert set(calls) == set(range(400))
-    assert all(len(done) == 1 for done in calls.values()), "1.5 s without an answer is no reason to run anything twice"
+    assert all(len(done) == 1 for done in calls.values()), (
+        "1.5 s without an answer is no reason to run anything twice"
+    )
     wait_until(lambda: sum(fleet.size().values()) == 0, "everything to be settled")
 
 
-def test_a_push_while_redis_is_away_fails_at_once_and_says_so(fleet: Fleet, server: RedisServer) -> None:
+def test_a_push_while_redis_is_away_fails_at_once_and_says_so(
+    fleet: Fleet, server: RedisServer
+) -> None:
     server.stop()
     begun = time.monotonic()
     with pytest.raises(AssertionError, match="cannot be reached"):
@@ -73,9 +81,15 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir()
 
     def mount() -> None:
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "none", str(folder)], capture_output=True, text=True)
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=16m", "none", str(folder)],
+            capture_output=True,
+            text=True,
+        )
         if done.returncode:
-            raise ServerMissing(f"A small file system cannot be mounted here (it takes root): {done.stderr.strip()}")
+            raise ServerMissing(
+                f"A small file system cannot be mounted here (it takes root): {done.stderr.strip()}"
+            )
 
     require_or_skip(mount)
     yield folder
@@ -111,7 +125,9 @@ def test_a_full_disk(tmp_path: Path, small_disk: Path) -> None:
         (tmp_path / "large.txt").write_text("x" * 3_500_000)
         with pytest.raises(AssertionError, match=r"(?i)full"):
             push_large(fleet)
-        wait_until(lambda: "Trying again until it works" in fleet.log_text(), "the consumer to notice")
+        wait_until(
+            lambda: "Trying again until it works" in fleet.log_text(), "the consumer to notice"
+        )
         free()
         fleet.wait_for(300)
         wait_until(lambda: sum(fleet.size().values()) == 0, "everything to be settled")
@@ -129,11 +145,15 @@ def test_a_read_only_file(tmp_path: Path) -> None:
     if os.geteuid() == 0:
         done = subprocess.run(["chattr", "+i", str(queue)], capture_output=True)
         if done.returncode:
-            pytest.skip("root may write to everything here, and chattr does not work on this file system")
+            pytest.skip(
+                "root may write to everything here, and chattr does not work on this file system"
+            )
     else:
         queue.chmod(0o444)
     try:
-        with pytest.raises(AssertionError, match=r"(?i)read-only|readonly|not permitted|cannot be written"):
+        with pytest.raises(
+            AssertionError, match=r"(?i)read-only|readonly|not permitted|cannot be written"
+        ):
             fleet.push("work", range(3, 6))
     finally:
         if os.geteuid() == 0:

@@ -74,13 +74,19 @@ class Shell:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.env = {name: value for name, value in os.environ.items() if not name.startswith(("FB_", "XDG_", "PYTEST"))}
+        self.env = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("FB_", "XDG_", "PYTEST"))
+        }
         self.env.update(HOME=str(folder / "home"), PYTHONDONTWRITEBYTECODE="1")
         for name in ("TERM", "NO_COLOR", "FORCE_COLOR", "COLUMNS"):
             self.env.pop(name, None)
         self._children: list[subprocess.Popen[str]] = []
 
-    def __call__(self, *words: str, input: str | bytes = "", env: dict[str, str] | None = None) -> Ran:
+    def __call__(
+        self, *words: str, input: str | bytes = "", env: dict[str, str] | None = None
+    ) -> Ran:
         """Run `fb` to its end."""
         ended = subprocess.run(
             [FB, *words],
@@ -101,7 +107,15 @@ class Shell:
     def start(self, *words: str) -> subprocess.Popen[str]:
         """Start `fb` with pipes to it; whoever is left over at the end of the test is killed."""
         pipe = subprocess.PIPE
-        child = subprocess.Popen([FB, *words], cwd=self.folder, env=self.env, text=True, stdin=pipe, stdout=pipe, stderr=pipe)
+        child = subprocess.Popen(
+            [FB, *words],
+            cwd=self.folder,
+            env=self.env,
+            text=True,
+            stdin=pipe,
+            stdout=pipe,
+            stderr=pipe,
+        )
         self._children.append(child)
         return child
 

@@ -70,13 +70,18 @@ def test_version(fb: Shell) -> None:
         (["xyzzy"], "`fb --help` lists the commands"),
         (["version", "--jsn"], "fb version: there is no option --jsn. Did you mean '--json'?"),
         (["config", "chek"], "Did you mean 'check'?"),
-        (["push", "mymod:add", "--x=1"], "Arguments of the function are written without dashes: x=1."),
+        (
+            ["push", "mymod:add", "--x=1"],
+            "Arguments of the function are written without dashes: x=1.",
+        ),
         (["push", "mymod:add", "--count", "many"], "fb push: invalid value for '--count'"),
         (["push", "mymod:add", "--count"], "fb push: option '--count' requires an argument."),
         (["version", "more"], "fb version: got unexpected extra argument"),
     ],
 )
-def test_a_bad_command_line_ends_with_2_a_sentence_and_where_to_read_on(fb: Shell, words: list[str], sentence: str) -> None:
+def test_a_bad_command_line_ends_with_2_a_sentence_and_where_to_read_on(
+    fb: Shell, words: list[str], sentence: str
+) -> None:
     ran = fb(*words)
     assert (ran.code, ran.out) == (2, "")
     assert sentence in ran.err
@@ -95,7 +100,10 @@ def test_nobody_reads_any_more(fb: Shell) -> None:
 
 
 def test_interrupt_ends_with_130_and_no_traceback(fb: Shell) -> None:
-    fb.write("lazy.py", "import pathlib, time\ndef task():\n    pathlib.Path('begun').touch()\n    time.sleep(60)\n")
+    fb.write(
+        "lazy.py",
+        "import pathlib, time\ndef task():\n    pathlib.Path('begun').touch()\n    time.sleep(60)\n",
+    )
     child = fb.start("run", "lazy:task")
     wait_until((fb.folder / "begun").exists, "the task to begin")
     child.send_signal(signal.SIGINT)
@@ -103,9 +111,12 @@ def test_interrupt_ends_with_130_and_no_traceback(fb: Shell) -> None:
     assert (child.returncode, out, err.strip()) == (130, "", "")
 
 
-def test_an_unexpected_error_is_called_a_bug_and_shows_its_traceback_only_when_asked(fb: Shell) -> None:
+def test_an_unexpected_error_is_called_a_bug_and_shows_its_traceback_only_when_asked(
+    fb: Shell,
+) -> None:
     fb.write(
-        "sitecustomize.py", "import fbcli.settings\ndef load(**flags): raise RuntimeError('odd')\nfbcli.settings.load = load\n"
+        "sitecustomize.py",
+        "import fbcli.settings\ndef load(**flags): raise RuntimeError('odd')\nfbcli.settings.load = load\n",
     )
     ran = fb("run", "mymod:add", "x=1", env={"PYTHONPATH": str(fb.folder)})
     assert ran.code == 1
@@ -131,25 +142,52 @@ def test_a_terminal_that_cannot_draw_gets_no_escapes(fb: Shell) -> None:
 
 
 def test_streams_that_are_closed_full_or_poor(fb: Shell) -> None:
-    for words in ("run mymod:add x=1 >&-", "push mymod:add x=1 <&-", "run mymod:nope 2>&-; test $? -eq 3"):
-        ended = subprocess.run(["sh", "-c", f"{FB} {words}"], cwd=fb.folder, env=fb.env, capture_output=True, text=True)
+    for words in (
+        "run mymod:add x=1 >&-",
+        "push mymod:add x=1 <&-",
+        "run mymod:nope 2>&-; test $? -eq 3",
+    ):
+        ended = subprocess.run(
+            ["sh", "-c", f"{FB} {words}"], cwd=fb.folder, env=fb.env, capture_output=True, text=True
+        )
         assert (ended.returncode, ended.stderr) == (0, ""), words
     with open("/dev/full", "w") as full:
-        ended = subprocess.run([FB, "version"], cwd=fb.folder, env=fb.env, stdout=full, stderr=subprocess.PIPE, text=True)
+        ended = subprocess.run(
+            [FB, "version"],
+            cwd=fb.folder,
+            env=fb.env,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
     assert ended.returncode != 0
     assert "No space left on device" in ended.stderr
     assert "bug" not in ended.stderr
-    assert fb.ok("run", "mymod:echo", "value=ü…", env={"PYTHONIOENCODING": "ascii"}).out == "\\xfc\\u2026\n"
+    assert (
+        fb.ok("run", "mymod:echo", "value=ü…", env={"PYTHONIOENCODING": "ascii"}).out
+        == "\\xfc\\u2026\n"
+    )
 
 
 def test_help_imports_neither_commands_nor_brokers_nor_the_messages(fb: Shell) -> None:
     fb.write(
-        "sitecustomize.py", "import atexit, sys\natexit.register(lambda: print(*sys.modules, file=open('modules', 'w')))\n"
+        "sitecustomize.py",
+        "import atexit, sys\natexit.register(lambda: print(*sys.modules, file=open('modules', 'w')))\n",
     )
     fb.ok("--help", env={"PYTHONPATH": str(fb.folder)})
     imported = set((fb.folder / "modules").read_text().split())
-    assert not imported & {"msgspec", "asyncio", "sqlite3", "redis", "fbcli.settings", "fbcli.options", "fbcli.booster"}
-    assert {name for name in imported if name.startswith("fbcli.commands.")} == {"fbcli.commands.app"}
+    assert not imported & {
+        "msgspec",
+        "asyncio",
+        "sqlite3",
+        "redis",
+        "fbcli.settings",
+        "fbcli.options",
+        "fbcli.booster",
+    }
+    assert {name for name in imported if name.startswith("fbcli.commands.")} == {
+        "fbcli.commands.app"
+    }
     fb.write("plain.py", "def task(x: int): ...\n")
     fb.ok("push", "plain:task", "x=1", env={"PYTHONPATH": str(fb.folder)})
     imported = set((fb.folder / "modules").read_text().split())

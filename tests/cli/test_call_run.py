@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from fbcli.result.standing import standings
+from fbcli.results.status import statuses
 from fbcli.settings import load
 from tests.cli.conftest import Shell
 from tests.cli.test_push import messages
@@ -43,7 +43,11 @@ def test_run_prints_the_value(fb: Shell, words: list[str], out: str) -> None:
 def test_run_gives_the_types_that_annotations_ask_for(fb: Shell) -> None:
     fb.write("typed.py", "from datetime import date\ndef task(day: date, /, *, tags: set[str] = frozenset()):\n"
              "    return [type(day).__name__, sorted(tags), type(tags).__name__]\n")  # fmt: skip
-    assert fb.ok("run", "typed:task", "day=2026-11-21", 'tags:=["b", "a"]').json == ["date", ["a", "b"], "set"]
+    assert fb.ok("run", "typed:task", "day=2026-11-21", 'tags:=["b", "a"]').json == [
+        "date",
+        ["a", "b"],
+        "set",
+    ]
 
 
 def test_run_of_boosted_partial_and_awaitable(fb: Shell) -> None:
@@ -68,7 +72,9 @@ def test_what_the_function_prints_is_kept_out_of_json(fb: Shell) -> None:
 def test_run_shows_the_users_part_of_a_traceback(fb: Shell) -> None:
     ran = fb("run", "mymod:fails", "text=bad \x1b[31mred")
     assert (ran.code, ran.out) == (1, "")
-    assert ran.err.startswith(f'Traceback (most recent call last):\n  File "{fb.folder}/mymod.py", line')
+    assert ran.err.startswith(
+        f'Traceback (most recent call last):\n  File "{fb.folder}/mymod.py", line'
+    )
     assert ran.err.count("  File ") == 1
     assert ran.err.endswith("fb: mymod:fails failed: ValueError: bad \\x1b[31mred\n")
     fb.write("later.py", "async def task():\n    raise KeyError('k')\n")
@@ -88,7 +94,9 @@ def test_run_shows_the_users_part_of_a_traceback(fb: Shell) -> None:
     ],
 )
 @pytest.mark.parametrize("command", ["run", "call"])
-def test_what_cannot_be_called(fb: Shell, command: str, words: list[str], code: int, sentence: str) -> None:
+def test_what_cannot_be_called(
+    fb: Shell, command: str, words: list[str], code: int, sentence: str
+) -> None:
     ran = fb(command, *words)
     assert (ran.code, ran.out) == (code, "")
     assert sentence in ran.err
@@ -109,7 +117,11 @@ def consuming(fb: Shell, *addresses: str) -> None:
     store = load(fb.folder, fb.env).open_store()
     names = {address.replace(":", ".") for address in addresses}
     try:
-        wait_until(lambda: names <= {name for worker in store.workers() for name in worker.queues}, "the consumer", 30)
+        wait_until(
+            lambda: names <= {name for worker in store.workers() for name in worker.queues},
+            "the consumer",
+            30,
+        )
     finally:
         store.close()
 
@@ -174,18 +186,23 @@ def test_call_tells_how_the_task_ended(fb: Shell) -> None:
     assert (ran.code, ran.out) == (1, "")
     last = ran.err.splitlines()[-1]
     assert re.fullmatch(
-        r"fb: Task \S+ of mymod\.fails failed after 2 attempts on \S+:\d+: ValueError: bad \\x1b\[31mred", last
+        r"fb: Task \S+ of mymod\.fails failed after 2 attempts on \S+:\d+: ValueError: bad \\x1b\[31mred",
+        last,
     ), last
 
     calling = fb.start("call", "mymod:slow", "seconds=60", "--id", "nap-1")
     store = load(fb.folder, fb.env).open_store()
     try:
-        wait_until(lambda: standings(store, ["nap-1"])[0].state == "running", "the call to run")
+        wait_until(lambda: statuses(store, ["nap-1"])[0].state == "running", "the call to run")
     finally:
         store.close()
     assert fb.ok("cancel", "nap-1").out == "nap-1  cancelled while running\n"
     out, err = calling.communicate(timeout=30)
-    assert (calling.returncode, out, err) == (1, "", "fb: Task nap-1 of mymod.slow was cancelled while it ran.\n")
+    assert (calling.returncode, out, err) == (
+        1,
+        "",
+        "fb: Task nap-1 of mymod.slow was cancelled while it ran.\n",
+    )
 
 
 RPC = """
@@ -214,7 +231,13 @@ def test_calls_from_python(fb: Shell, scheme: str, request: pytest.FixtureReques
     fb.write("rpc.py", RPC)
     consuming(fb, "mymod:add", "mymod:fails")
     done = subprocess.run(
-        [sys.executable, "rpc.py"], cwd=fb.folder, env=fb.env, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "rpc.py"],
+        cwd=fb.folder,
+        env=fb.env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.stdout.splitlines() == ["True", "[2, 3, 4]", "7 [8, 9]", "failed failed"], done
     assert done.returncode == 1

@@ -113,19 +113,29 @@ def test_a_call_that_cannot_be_interrupted_is_left_behind(shell: Shell) -> None:
     wait_until(lambda: notes(shell) == ["a begins"], "the call to begin")
     ran = shell.ok("cancel", task_id, "--no-wait")
     assert ran.out in (f"{task_id}  is asked to be cancelled\n",)
-    wait_until(lambda: shell("show", task_id, "--json").out.find('"state":"cancelled"') > 0, "the call to be given up", 20)
+    wait_until(
+        lambda: shell("show", task_id, "--json").out.find('"state":"cancelled"') > 0,
+        "the call to be given up",
+        20,
+    )
 
 
 def test_what_had_ended_before(shell: Shell) -> None:
     save(shell, Result("a", "q", "succeeded", 1), Result("b", "q", "failed"))
     ran = shell("cancel", "a", "b")
-    assert (ran.code, ran.lines) == (1, ["a  had ended before: succeeded", "b  had ended before: failed"])
+    assert (ran.code, ran.lines) == (
+        1,
+        ["a  had ended before: succeeded", "b  had ended before: failed"],
+    )
     assert ran.err == "fb: All 2 tasks had ended before.\n"
     ran = shell("cancel", "a", "c")
     assert (ran.code, ran.lines) == (8, ["a  had ended before: succeeded", "c  will not start"])
     assert ran.err == "fb: 1 of 2 tasks had ended before.\n"
     ran = shell("cancel", "a", "--json")
-    assert (ran.code, ran.json) == (1, {"task_id": "a", "became": "ended_before", "state": "succeeded"})
+    assert (ran.code, ran.json) == (
+        1,
+        {"task_id": "a", "became": "ended_before", "state": "succeeded"},
+    )
     assert ran.err == "fb: Nothing was cancelled: it had ended before.\n"
 
 
@@ -139,7 +149,10 @@ def test_ids_from_a_pipe(fb: Shell) -> None:
     assert states == {ids[0]: "cancelled", ids[1]: "cancelled", ids[2]: "succeeded"}
     ran = fb("cancel", "-")
     assert (ran.code, "There is no task id to cancel." in ran.err) == (2, True)
-    assert subprocess.run([FB, "cancel"], cwd=fb.folder, env=fb.env, capture_output=True).returncode == 2
+    assert (
+        subprocess.run([FB, "cancel"], cwd=fb.folder, env=fb.env, capture_output=True).returncode
+        == 2
+    )
 
 
 def test_hostile_ids_cannot_steer_the_terminal(fb: Shell) -> None:

@@ -29,7 +29,7 @@ BROKEN = '''\
 import re
 
 from fbcli.broker import Action, Capabilities, dead_queue
-from fbcli.brokers.sqlite import SqliteBroker
+from fbcli.brokers.sqlite.broker import SqliteBroker
 from fbcli.errors import Refused
 
 
@@ -120,7 +120,10 @@ def shop(fb: Shell) -> Shell:
     names = re.findall(r"^class (\w+)\(Broken\)", BROKEN, re.MULTILINE)
     points = "\n".join(f"{name.lower()} = broken_brokers:{name}" for name in names)
     fb.write("site/broken_brokers.py", BROKEN)
-    fb.write("site/broken_brokers-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: broken-brokers\nVersion: 1\n")
+    fb.write(
+        "site/broken_brokers-1.dist-info/METADATA",
+        "Metadata-Version: 2.1\nName: broken-brokers\nVersion: 1\n",
+    )
     fb.write("site/broken_brokers-1.dist-info/entry_points.txt", f"[fbcli.brokers]\n{points}\n")
     fb.env["PYTHONPATH"] = str(fb.folder / "site")
     return fb
@@ -150,7 +153,11 @@ def nothing_is_left(fb: Shell, *, queue: bool = True) -> None:
     assert list((fb.folder / "tmp").iterdir()) == []
     assert processes_of(fb) == []
     if queue:
-        assert not [row for row in fb.ok("queues", "--json").objects if row["ready"] or row["in_flight"] or row["dead"]]
+        assert not [
+            row
+            for row in fb.ok("queues", "--json").objects
+            if row["ready"] or row["in_flight"] or row["dead"]
+        ]
 
 
 def counts(ran: Ran) -> dict[str, str]:
@@ -162,11 +169,28 @@ def counts(ran: Ran) -> dict[str, str]:
 
 
 def test_nothing_is_lost(sound: Shell) -> None:
-    ran = sound("chaos", *FEW, "--consumers", "2", "--poison", "2", "--task-time", "40ms..120ms", "--kill-every", "150ms")
+    ran = sound(
+        "chaos",
+        *FEW,
+        "--consumers",
+        "2",
+        "--poison",
+        "2",
+        "--task-time",
+        "40ms..120ms",
+        "--kill-every",
+        "150ms",
+    )
     assert ran.code == 0, ran
     assert re.split(r"\s{2,}", ran.lines[0]) == ["what", "count", "remark"]
     shown = counts(ran)
-    assert (shown["pushed"], shown["done"], shown["lost"], shown["poison"], shown["wrongly run"]) == (
+    assert (
+        shown["pushed"],
+        shown["done"],
+        shown["lost"],
+        shown["poison"],
+        shown["wrongly run"],
+    ) == (
         "150",
         "147",
         "0",
@@ -182,10 +206,23 @@ def test_nothing_is_lost(sound: Shell) -> None:
 
 
 def test_json_is_one_object(shop: Shell) -> None:
-    ran = shop.ok("chaos", "--json", *SMALL, *CALM, "--seed", "7", "--mode", "asyncio", "--task-time", "1ms")
+    ran = shop.ok(
+        "chaos", "--json", *SMALL, *CALM, "--seed", "7", "--mode", "asyncio", "--task-time", "1ms"
+    )
     found = ran.json
-    assert (found["lost"], found["duplicated"], found["sound"], found["seed"], found["left_in_queue"]) == (0, 0, True, 7, 0)
-    assert (found["confirmed"], found["doubtful"], found["deliveries"], found["released"]) == (150, 0, 150, 0)
+    assert (
+        found["lost"],
+        found["duplicated"],
+        found["sound"],
+        found["seed"],
+        found["left_in_queue"],
+    ) == (0, 0, True, 7, 0)
+    assert (found["confirmed"], found["doubtful"], found["deliveries"], found["released"]) == (
+        150,
+        0,
+        150,
+        0,
+    )
     assert found["recovery"] == {"calls": 0, "again": 0, "p50": None, "p99": None, "max": None}
     assert found["kills"] == {"consumers": 0, "producers": 0, "by_tasks": 0, "ended_themselves": 0}
     assert found["throughput"] > 0
@@ -205,7 +242,8 @@ def test_tasks_that_kill_their_worker_end_as_dead_letters(shop: Shell, mode: str
 
 def test_settings_of_the_project_and_the_environment_do_not_disturb(shop: Shell) -> None:
     shop.write(
-        "fb.toml", 'broker = "sqlite:///mine.db"\n[defaults]\nqps = 0.1\n[tasks."fbcli.chaos.deeds:work"]\nretries = 9\n'
+        "fb.toml",
+        'broker = "sqlite:///mine.db"\n[defaults]\nqps = 0.1\n[tasks."fbcli.chaos.tasks:work"]\nretries = 9\n',
     )
     shop.write("home/.config/fbcli/config.toml", "[defaults]\nqps = 0.1\n")
     shop.env["FB_QPS"] = "0.1"
@@ -217,14 +255,19 @@ def test_settings_of_the_project_and_the_environment_do_not_disturb(shop: Shell)
 def test_a_password_is_neither_shown_nor_in_a_command_line(shop: Shell) -> None:
     with require_or_skip(lambda: RedisServer("--requirepass", "geheim")) as server:
         shop.env["FB_BROKER"] = f"redis://:geheim@127.0.0.1:{server.port}/0"
-        child = shop.start("chaos", "--json", *SMALL, "--task-time", "20ms", "--tasks", "400", *CALM)
+        child = shop.start(
+            "chaos", "--json", *SMALL, "--task-time", "20ms", "--tasks", "400", *CALM
+        )
         lines: set[bytes] = set()
 
         def seen() -> bool:
             for pid in descendants(child.pid):
                 with contextlib.suppress(OSError):
                     lines.add(Path(f"/proc/{pid}/cmdline").read_bytes())
-            return all(any(part in line for line in lines) for part in (b"fbcli.chaos.producer", b"consume"))
+            return all(
+                any(part in line for line in lines)
+                for part in (b"fbcli.chaos.producer", b"consume")
+            )
 
         wait_until(seen, "consumers and producers to run")
         out, err = child.communicate(timeout=60)
@@ -245,7 +288,9 @@ def test_what_is_kept(shop: Shell) -> None:
     ran = shop.ok("chaos", "--json", "--keep", *SMALL, *CALM)
     found = ran.json
     folder = Path(found["ledger"])
-    assert {"calls", "pushes", "consumers.log", "producers.log"} <= {path.name for path in folder.iterdir()}
+    assert {"calls", "pushes", "consumers.log", "producers.log"} <= {
+        path.name for path in folder.iterdir()
+    }
     assert sum(len(file.read_text().splitlines()) for file in (folder / "calls").iterdir()) >= 300
     assert f"Kept: the queue {found['queue']}, and the records in {folder}" in ran.err
     (row,) = shop.ok("queues", "--json").objects
@@ -255,9 +300,20 @@ def test_what_is_kept(shop: Shell) -> None:
 # brokers that lose
 
 
-def test_a_broker_that_does_not_keep_what_consumers_hold_is_found_out(shop: Shell, redis_url: str) -> None:
+def test_a_broker_that_does_not_keep_what_consumers_hold_is_found_out(
+    shop: Shell, redis_url: str
+) -> None:
     url = redis_url.replace("redis://", "redis+list://")
-    options = ("--consumers", "2", "--task-time", "40ms..80ms", "--kill-every", "150ms", "--patience", "4s")
+    options = (
+        "--consumers",
+        "2",
+        "--task-time",
+        "40ms..80ms",
+        "--kill-every",
+        "150ms",
+        "--patience",
+        "4s",
+    )
     ran = shop("chaos", url, "--json", "--tasks", "400", "--heartbeat", "300ms", *options)
     assert ran.code == 1
     found = ran.json
@@ -265,7 +321,10 @@ def test_a_broker_that_does_not_keep_what_consumers_hold_is_found_out(shop: Shel
     assert found["lost"] > 0
     assert found["lost"] == found["confirmed"] - found["ended"] - found["poison"]["buried"]
     assert found["recovery"]["again"] == 0 < found["recovery"]["calls"]
-    assert "does not keep what a consumer holds: with consumers killed, losses are to be expected." in ran.err
+    assert (
+        "does not keep what a consumer holds: with consumers killed, losses are to be expected."
+        in ran.err
+    )
     assert f"fb: {found['lost']} of 400 tasks lost" in ran.err
     nothing_is_left(shop)
 
@@ -296,13 +355,20 @@ def test_a_broker_that_forgets_what_it_has_confirmed(shop: Shell) -> None:
 def test_a_broker_that_delivers_twice(shop: Shell) -> None:
     ran = broken(shop, "stuttering", "--poison", "0")
     assert ran.code == 0, "at least once is what is promised"
-    assert (ran.json["duplicated"], ran.json["duplicates"]["unexplained"], ran.json["deliveries"]) == (3, 3, 153)
+    assert (
+        ran.json["duplicated"],
+        ran.json["duplicates"]["unexplained"],
+        ran.json["deliveries"],
+    ) == (3, 3, 153)
 
 
 def test_a_broker_that_loses_dead_letters(shop: Shell) -> None:
     ran = broken(shop, "careless", "--poison", "2")
     assert ran.code == 1
-    assert (ran.json["lost"], ran.json["poison"]) == (3, {"confirmed": 3, "buried": 0, "missing": 3})
+    assert (ran.json["lost"], ran.json["poison"]) == (
+        3,
+        {"confirmed": 3, "buried": 0, "missing": 3},
+    )
 
 
 def test_a_broker_with_too_many_dead_letters(shop: Shell) -> None:
@@ -323,7 +389,11 @@ def test_a_broker_that_cannot_be_consumed(shop: Shell) -> None:
 def test_a_broker_that_can_do_little(shop: Shell) -> None:
     ran = broken(shop, "blind", "--poison", "2")
     assert ran.code == 0, ran
-    assert (ran.json["lost"], ran.json["poison"]["buried"], ran.json["left_in_queue"]) == (0, 3, None)
+    assert (ran.json["lost"], ran.json["poison"]["buried"], ran.json["left_in_queue"]) == (
+        0,
+        3,
+        None,
+    )
     shop.env["FB_BROKER"] = f"sqlite:///{shop.folder}/broken.db"
     nothing_is_left(shop)
 
@@ -388,8 +458,22 @@ def test_taking_the_broker_away_needs_a_confirmation(shop: Shell) -> None:
 def test_a_broker_that_is_paused_now_and_then(shop: Shell) -> None:
     """One that is restarted: `tests/chaos/test_chaos.py`."""
     with require_or_skip(RedisServer) as server:
-        commands = ["--pause-command", f"kill -STOP {server.pid}", "--resume-command", f"kill -CONT {server.pid}"]
-        work = ("--tasks", "300", "--task-time", "20ms..60ms", "--outage", "300ms", "--outage-every", "1s")
+        commands = [
+            "--pause-command",
+            f"kill -STOP {server.pid}",
+            "--resume-command",
+            f"kill -CONT {server.pid}",
+        ]
+        work = (
+            "--tasks",
+            "300",
+            "--task-time",
+            "20ms..60ms",
+            "--outage",
+            "300ms",
+            "--outage-every",
+            "1s",
+        )
         ran = shop("chaos", server.url, "--json", "-y", *SMALL, *CALM, *work, *commands)
     assert ran.code == 0, ran
     assert ran.json["lost"] == 0
@@ -399,7 +483,15 @@ def test_a_broker_that_is_paused_now_and_then(shop: Shell) -> None:
 
 def test_a_command_that_fails_ends_it(shop: Shell) -> None:
     ran = shop(
-        "chaos", *SMALL, "--tasks", "2000", "--restart-command", "echo 'no such unit'; exit 5", "--outage-every", "200ms", "-y"
+        "chaos",
+        *SMALL,
+        "--tasks",
+        "2000",
+        "--restart-command",
+        "echo 'no such unit'; exit 5",
+        "--outage-every",
+        "200ms",
+        "-y",
     )
     assert (ran.code, ran.out) == (1, "")
     assert "ended with exit code 5." in ran.err
@@ -410,14 +502,25 @@ def test_a_command_that_fails_ends_it(shop: Shell) -> None:
 # its end
 
 
-LONG = ("--tasks", "100000", "--consumers", "2", "--heartbeat", "300ms", "--task-time", "20ms..60ms")
+LONG = (
+    "--tasks",
+    "100000",
+    "--consumers",
+    "2",
+    "--heartbeat",
+    "300ms",
+    "--task-time",
+    "20ms..60ms",
+)
 
 
 def test_time_is_up(shop: Shell) -> None:
     ran = shop("chaos", *LONG, "--timeout", "3s")
     assert ran.code == 7
     assert counts(ran)["lost"] == "unknown"
-    assert re.search(r"fb: Time was up after [\d.]+s, with \d+,\d+ tasks not accounted for\.", ran.err)
+    assert re.search(
+        r"fb: Time was up after [\d.]+s, with \d+,\d+ tasks not accounted for\.", ran.err
+    )
     nothing_is_left(shop)
 
 
@@ -430,7 +533,9 @@ def running(shop: Shell) -> Iterator[subprocess.Popen[str]]:
     return child
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
+)
 def test_a_signal_ends_it_and_nothing_is_left(
     shop: Shell, running: subprocess.Popen[str], number: signal.Signals, code: int
 ) -> None:
@@ -441,7 +546,16 @@ def test_a_signal_ends_it_and_nothing_is_left(
 
 
 def test_a_paused_broker_is_resumed_when_it_is_interrupted(shop: Shell) -> None:
-    commands = ["--pause-command", "touch paused", "--resume-command", "rm paused", "--outage", "1h", "--outage-every", "100ms"]
+    commands = [
+        "--pause-command",
+        "touch paused",
+        "--resume-command",
+        "rm paused",
+        "--outage",
+        "1h",
+        "--outage-every",
+        "100ms",
+    ]
     child = shop.start("chaos", *LONG, *commands, "-y")
     wait_until((shop.folder / "paused").exists, "the broker to be paused")
     child.send_signal(signal.SIGINT)
@@ -451,7 +565,9 @@ def test_a_paused_broker_is_resumed_when_it_is_interrupted(shop: Shell) -> None:
     nothing_is_left(shop)
 
 
-def test_killed_itself_it_leaves_no_process_behind(shop: Shell, running: subprocess.Popen[str]) -> None:
+def test_killed_itself_it_leaves_no_process_behind(
+    shop: Shell, running: subprocess.Popen[str]
+) -> None:
     assert len(processes_of(shop)) >= 4
     running.kill()
     running.communicate(timeout=30)

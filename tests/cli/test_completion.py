@@ -68,7 +68,9 @@ def test_it_is_quick(fb: Shell) -> None:
         return time.monotonic() - begun
 
     idle = min(took() for _ in range(3))
-    hanging = min(took(FB_BROKER="redis://10.255.255.1:6379/0") for _ in range(2))  # nobody answers there
+    hanging = min(
+        took(FB_BROKER="redis://10.255.255.1:6379/0") for _ in range(2)
+    )  # nobody answers there
     assert hanging < idle + 4
 
 
@@ -82,9 +84,21 @@ BASH_CASES = [
     ("fb push mymod:add ", ["fb", "push", "mymod", ":", "add", ""], ["x=", "y="]),
     ("fb push mymod:add x=1 ", ["fb", "push", "mymod", ":", "add", "x", "=", "1", ""], ["y="]),
     ("fb push 'mymod:add' x", ["fb", "push", "'mymod:add'", "x"], ["x="]),
-    ("fb push mymod:add x=@da", ["fb", "push", "mymod", ":", "add", "x", "=@", "da"], ["@data.json"]),
-    ("fb push mymod:add x:=@a", ["fb", "push", "mymod", ":", "add", "x", ":=@", "a"], ["@a\\ folder/"]),
-    ("fb push mymod:add --from da", ["fb", "push", "mymod", ":", "add", "--from", "da"], ["data.json"]),
+    (
+        "fb push mymod:add x=@da",
+        ["fb", "push", "mymod", ":", "add", "x", "=@", "da"],
+        ["@data.json"],
+    ),
+    (
+        "fb push mymod:add x:=@a",
+        ["fb", "push", "mymod", ":", "add", "x", ":=@", "a"],
+        ["@a\\ folder/"],
+    ),
+    (
+        "fb push mymod:add --from da",
+        ["fb", "push", "mymod", ":", "add", "--from", "da"],
+        ["data.json"],
+    ),
     ("fb wait ord", ["fb", "wait", "ord"], ["orders"]),
     ("fb wait --broker redis+l", ["fb", "wait", "--broker", "redis+l"], ["redis+list://"]),
     ("fb wait --broker redis+list:", ["fb", "wait", "--broker", "redis+list", ":"], ["//"]),
@@ -94,7 +108,9 @@ BASH_CASES = [
 ]
 
 
-@pytest.mark.parametrize(("line", "words", "replies"), BASH_CASES, ids=[case[0] for case in BASH_CASES])
+@pytest.mark.parametrize(
+    ("line", "words", "replies"), BASH_CASES, ids=[case[0] for case in BASH_CASES]
+)
 def test_bash(fb: Shell, line: str, words: list[str], replies: list[str]) -> None:
     script = """
         COMP_LINE=$1 COMP_POINT=${#1}
@@ -123,7 +139,12 @@ def test_bash_with_a_colon_that_breaks_no_words(fb: Shell) -> None:
         "COMP_WORDS=(fb push mymod:ad); COMP_CWORD=2; _fb; echo ${COMPREPLY[@]}"
     )
     ran = subprocess.run(
-        ["bash", "--norc", "-c", script], cwd=fb.folder, env=fb.env, capture_output=True, text=True, timeout=30
+        ["bash", "--norc", "-c", script],
+        cwd=fb.folder,
+        env=fb.env,
+        capture_output=True,
+        text=True,
+        timeout=30,
     )
     assert (ran.stdout, ran.stderr) == ("mymod:add\n", "")
 
@@ -170,7 +191,8 @@ def typist(request: pytest.FixtureRequest, fb: Shell) -> Iterator[Typist]:
         person.type("", r"[>%#] ?")
         if name == "zsh":
             person.type(
-                "PROMPT='> '; unsetopt zle_bracketed_paste; autoload -Uz compinit; compinit -u -D; echo RE''ADY\r", "READY"
+                "PROMPT='> '; unsetopt zle_bracketed_paste; autoload -Uz compinit; compinit -u -D; echo RE''ADY\r",
+                "READY",
             )
         person.type(f"source <(fb completion {name}); echo DO''NE\r", "DONE")
         yield person
@@ -204,7 +226,10 @@ def test_fish(fb: Shell) -> None:
             timeout=30,
         )
         assert ran.stderr == ""
-        return {text: shown for text, _, shown in (row.partition("\t") for row in ran.stdout.splitlines())}
+        return {
+            text: shown
+            for text, _, shown in (row.partition("\t") for row in ran.stdout.splitlines())
+        }
 
     assert complete("fb pee") == {"peek": "Show the next messages of a queue without taking them."}
     assert complete("fb push mymod:ad") == {"mymod:add": ""}
@@ -225,5 +250,11 @@ def test_powershell(fb: Shell) -> None:
         "foreach ($line in 'fb pee', 'fb push mymod:add ', 'fb push mymod:ad') "
         "{ (TabExpansion2 -inputScript $line -cursorColumn $line.Length).CompletionMatches.CompletionText -join ' ' }"
     )
-    ran = subprocess.run([pwsh, "-NoProfile", "-Command", script], cwd=fb.folder, env=fb.env, capture_output=True, text=True)
+    ran = subprocess.run(
+        [pwsh, "-NoProfile", "-Command", script],
+        cwd=fb.folder,
+        env=fb.env,
+        capture_output=True,
+        text=True,
+    )
     assert ran.stdout.splitlines() == ["peek", "x= y=", "mymod:add"]

@@ -30,7 +30,12 @@ def test_init_writes_a_file_that_names_every_option(fb: Shell) -> None:
         assert re.search(rf"^# {name} = ", text, re.MULTILINE), name
     assert fb.ok("config", "check").code == 0
     before = shown(fb.ok("config", "show", "--json"))
-    fb.write("fb.toml", re.sub(r"^# (\w+ = [^…\n]+)$", r"\1", text, flags=re.MULTILINE).replace("[contexts.dev]", ""))
+    fb.write(
+        "fb.toml",
+        re.sub(r"^# (\w+ = [^…\n]+)$", r"\1", text, flags=re.MULTILINE).replace(
+            "[contexts.dev]", ""
+        ),
+    )
     assert fb("config", "show").code in (0, 2)
     assert before["broker"]["source"] == "built-in"
 
@@ -41,7 +46,9 @@ def test_the_options_in_it_are_the_built_in_values(fb: Shell) -> None:
     text = (fb.folder / "fb.toml").read_text()
     fb.write("fb.toml", re.sub(r"^# (\w+ = [^…\n]*)(?= +#)", r"\1", text, flags=re.MULTILINE))
     now = shown(fb.ok("config", "show", "--json"))
-    assert {name: row["value"] for name, row in now.items()} == {name: row["value"] for name, row in built_in.items()}
+    assert {name: row["value"] for name, row in now.items()} == {
+        name: row["value"] for name, row in built_in.items()
+    }
     assert now["retries"]["source"] == "fb.toml [defaults]"
     assert built_in["retries"]["source"] == "built-in"
 
@@ -64,7 +71,10 @@ def test_init_with_a_broker(fb: Shell) -> None:
     ran = fb("init", "--force", "--broker", "redsi://h")
     assert ran.code == 2
     assert "Did you mean 'redis'?" in ran.err
-    assert "write ${NAME} in its place" in fb.ok("init", "--force", "--broker", "redis://:secret@h/0").err
+    assert (
+        "write ${NAME} in its place"
+        in fb.ok("init", "--force", "--broker", "redis://:secret@h/0").err
+    )
     assert "${NAME}" not in fb.ok("init", "--force", "--broker", "redis://:${PW}@h/0").err
 
 
@@ -74,8 +84,13 @@ def test_init_with_a_broker(fb: Shell) -> None:
 def test_show_says_where_each_value_comes_from(fb: Shell) -> None:
     fb.write("fb.toml", '[defaults]\nretries = 1\nqps = 1\n[tasks."work:task"]\nqps = 2\n'
              '[contexts.dev]\nbroker = "sqlite:///dev.db"\n[contexts.dev.defaults]\ndrain = "1m"\n')  # fmt: skip
-    fb.write("work.py", "from fbcli import boost\n@boost(qps=3, timeout='5m')\ndef task(): ...\ndef other(): ...\n")
-    rows = shown(fb.ok("config", "show", "work:task", "--json", "--context", "dev", env={"FB_EXPIRES": "60"}))
+    fb.write(
+        "work.py",
+        "from fbcli import boost\n@boost(qps=3, timeout='5m')\ndef task(): ...\ndef other(): ...\n",
+    )
+    rows = shown(
+        fb.ok("config", "show", "work:task", "--json", "--context", "dev", env={"FB_EXPIRES": "60"})
+    )
     assert (rows["qps"]["value"], rows["qps"]["source"]) == (3, "@boost")
     assert (rows["timeout"]["value"], rows["timeout"]["source"]) == (300, "@boost")
     assert (rows["retries"]["value"], rows["retries"]["source"]) == (1, "fb.toml [defaults]")
@@ -84,8 +99,19 @@ def test_show_says_where_each_value_comes_from(fb: Shell) -> None:
     assert (rows["backoff"]["value"], rows["backoff"]["source"]) == (0, "built-in")
     assert (rows["queue"]["value"], rows["queue"]["source"]) == ("work.task", "the address")
     assert (rows["context"]["value"], rows["context"]["source"]) == ("dev", "flag")
-    assert (rows["broker"]["value"], rows["broker"]["source"]) == (f"sqlite:///{fb.folder}/dev.db", "context dev")
-    rows = shown(fb.ok("config", "show", "mymod:add", "--json", env={"FB_CONTEXT": "dev", "FB_BROKER": "memory://"}))
+    assert (rows["broker"]["value"], rows["broker"]["source"]) == (
+        f"sqlite:///{fb.folder}/dev.db",
+        "context dev",
+    )
+    rows = shown(
+        fb.ok(
+            "config",
+            "show",
+            "mymod:add",
+            "--json",
+            env={"FB_CONTEXT": "dev", "FB_BROKER": "memory://"},
+        )
+    )
     assert rows["qps"]["value"] == 1
     assert rows["context"]["source"] == "FB_CONTEXT"
     assert (rows["broker"]["value"], rows["broker"]["source"]) == ("memory://", "FB_BROKER")
@@ -97,7 +123,10 @@ def test_show_says_where_each_value_comes_from(fb: Shell) -> None:
 def test_the_options_of_a_task_in_the_file(fb: Shell) -> None:
     fb.write("fb.toml", '[tasks."mymod:add"]\nqueue = "sums"\nbroker = "sqlite:///sums.db"\n')
     rows = shown(fb.ok("config", "show", "mymod:add", "--json"))
-    assert (rows["queue"]["value"], rows["queue"]["source"]) == ("sums", 'fb.toml [tasks."mymod:add"]')
+    assert (rows["queue"]["value"], rows["queue"]["source"]) == (
+        "sums",
+        'fb.toml [tasks."mymod:add"]',
+    )
     assert rows["broker"]["value"] == f"sqlite:///{fb.folder}/sums.db"
     assert fb.ok("push", "mymod:add", "x=1", "--json").json["queue"] == "sums"
     assert (fb.folder / "sums.db").exists()
@@ -129,7 +158,10 @@ def test_an_error_never_shows_a_password(fb: Shell) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("[defaults]\nretires = 5\n", "sets 'retires', which is not an option. Did you mean 'retries'?"),
+        (
+            "[defaults]\nretires = 5\n",
+            "sets 'retires', which is not an option. Did you mean 'retries'?",
+        ),
         ("broker = 5\n", "a broker is a URL in quotes"),
         ("brokr = 'x'\n", "Did you mean 'broker'?"),
         ("context = 'prod'\n", "There is no context 'prod'."),
@@ -152,7 +184,14 @@ def test_a_file_that_makes_no_sense(fb: Shell, command: str, text: str, sentence
 def test_check_looks_at_everything(fb: Shell) -> None:
     fb.write("pkg/work.py", "raise SystemExit('imported')\nfrom os import getcwd\nasync def task(): ...\nother = task\n"
              "class Site:\n    @staticmethod\n    def fetch(): ...\n")  # fmt: skip
-    tasks = ["pkg.work:task", "pkg.work:other", "pkg.work:getcwd", "pkg.work:Site.fetch", "mymod.py:add", "json:dumps"]
+    tasks = [
+        "pkg.work:task",
+        "pkg.work:other",
+        "pkg.work:getcwd",
+        "pkg.work:Site.fetch",
+        "mymod.py:add",
+        "json:dumps",
+    ]
     fb.write("fb.toml", "".join(f'[tasks."{task}"]\nqps = 5\n' for task in tasks))
     ran = fb.ok("config", "check", "--json")
     assert all(row["ok"] for row in ran.objects)

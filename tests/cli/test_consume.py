@@ -114,7 +114,10 @@ def notes(fb: Shell, what: str = "") -> list[Note]:
     """Return what the functions have written down so far."""
     with contextlib.suppress(FileNotFoundError):
         lines = (fb.folder / "notes").read_text().splitlines()
-        found = [Note(word, int(n), int(pid), int(thread), float(at)) for word, n, pid, thread, at in map(str.split, lines)]
+        found = [
+            Note(word, int(n), int(pid), int(thread), float(at))
+            for word, n, pid, thread, at in map(str.split, lines)
+        ]
         return [note for note in found if what in ("", note.what)]
     return []
 
@@ -126,7 +129,9 @@ def began(fb: Shell) -> list[int]:
 
 def side_by_side(fb: Shell) -> int:
     """Return how many calls ran at once, at most."""
-    running = itertools.accumulate(1 if note.what == "begin" else -1 for note in sorted(notes(fb), key=lambda note: note.at))
+    running = itertools.accumulate(
+        1 if note.what == "begin" else -1 for note in sorted(notes(fb), key=lambda note: note.at)
+    )
     return max(running)
 
 
@@ -150,7 +155,10 @@ def size(fb: Shell, function: str) -> Size:
 def bodies(fb: Shell, function: str, *, dead: bool = False) -> list[dict[str, Any]]:
     """Return the ready messages, or the dead letters."""
     with queue_in(fb.folder, f"jobs.{function}", fb.env.get("FB_BROKER")) as queue:
-        return [json.loads(body) for body in queue.broker.peek(queue.dead.name if dead else queue.name, 100)]
+        return [
+            json.loads(body)
+            for body in queue.broker.peek(queue.dead.name if dead else queue.name, 100)
+        ]
 
 
 def result(fb: Shell, task_id: str) -> Result | None:
@@ -197,7 +205,9 @@ class Consuming:
     @property
     def events(self) -> list[dict[str, Any]]:
         """The whole lines on stdout, which must be JSON objects."""
-        found = [json.loads(line) for line in self.out.splitlines(keepends=True) if line.endswith("\n")]
+        found = [
+            json.loads(line) for line in self.out.splitlines(keepends=True) if line.endswith("\n")
+        ]
         assert all(type(event) is dict for event in found), found
         return found
 
@@ -209,7 +219,9 @@ class Consuming:
         """The process ids of its child processes."""
         pid = self.process.pid
         with contextlib.suppress(OSError):
-            return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+            return [
+                int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            ]
         return []
 
     def until(self, condition: Any, what: str) -> None:
@@ -286,7 +298,10 @@ def test_several_functions_at_once(plain: Shell) -> None:
     with Consuming(plain, "jobs:hold", "jobs.py:ahold") as consumer:
         consumer.until(lambda: sorted(began(plain)) == [0, 1, 2, 3], "all to run side by side")
         plain.write("go", "")
-        consumer.until(lambda: size(plain, "hold").in_flight + size(plain, "ahold").in_flight == 0, "them to be settled")
+        consumer.until(
+            lambda: size(plain, "hold").in_flight + size(plain, "ahold").in_flight == 0,
+            "them to be settled",
+        )
         assert consumer.stop() == 0
         assert "jobs.hold: 2 done" in consumer.err
         assert "jobs.ahold: 2 done" in consumer.err
@@ -368,14 +383,20 @@ def test_retries(plain: Shell) -> None:
     assert ran.code == 1
     assert len(began(plain)) == 3
     (letter,) = bodies(plain, "fails", dead=True)
-    assert (letter["n"], letter["extra"]["dead"]["attempts"], letter["extra"]["dead"]["reason"]) == (0, 3, "no 0")
+    assert (
+        letter["n"],
+        letter["extra"]["dead"]["attempts"],
+        letter["extra"]["dead"]["reason"],
+    ) == (0, 3, "no 0")
     assert "failed for good after 3 attempts" in ran.err
     assert "jobs.py" in ran.err
 
 
 def test_backoff_up_to_a_second_is_waited_for(plain: Shell) -> None:
     push(plain, "fails")
-    assert plain("consume", "jobs:fails", "--retries", "2", "--backoff", "200ms", "--burst").code == 1
+    assert (
+        plain("consume", "jobs:fails", "--retries", "2", "--backoff", "200ms", "--burst").code == 1
+    )
     first, second, third = (note.at for note in notes(plain))
     assert 0.1 <= second - first < 5
     assert 0.2 <= third - second < 5
@@ -384,7 +405,10 @@ def test_backoff_up_to_a_second_is_waited_for(plain: Shell) -> None:
 def test_a_longer_backoff_goes_back_to_the_broker(shop: Shell) -> None:
     push(shop, "fails")
     with Consuming(shop, "jobs:fails", "--backoff", "1h") as consumer:
-        consumer.until(lambda: size(shop, "fails") == Size(ready=0, in_flight=0, delayed=1), "it to be put back")
+        consumer.until(
+            lambda: size(shop, "fails") == Size(ready=0, in_flight=0, delayed=1),
+            "it to be put back",
+        )
         assert consumer.stop() == 0
     assert len(began(shop)) == 1
 
@@ -392,7 +416,9 @@ def test_a_longer_backoff_goes_back_to_the_broker(shop: Shell) -> None:
 def test_timeout(plain: Shell) -> None:
     push(plain, "hold")
     push(plain, "ahold")
-    ran = plain("consume", "jobs:hold", "jobs:ahold", "--timeout", "300ms", "--retries", "0", "--burst")
+    ran = plain(
+        "consume", "jobs:hold", "jobs:ahold", "--timeout", "300ms", "--retries", "0", "--burst"
+    )
     assert ran.code == 1
     for function in ("hold", "ahold"):
         (letter,) = bodies(plain, function, dead=True)
@@ -418,7 +444,9 @@ def test_prefetch(shop: Shell, held: int) -> None:
         consumer.until(lambda: size(shop, "hold").in_flight == held, f"{held} to be held")
         assert size(shop, "hold").ready == 10 - held
         consumer.send(signal.SIGTERM)
-        consumer.until(lambda: size(shop, "hold").in_flight == 1, "what it holds beside it to go back")
+        consumer.until(
+            lambda: size(shop, "hold").in_flight == 1, "what it holds beside it to go back"
+        )
         shop.write("go", "")
         assert consumer.wait() == 0
     assert began(shop) == [0]
@@ -430,7 +458,12 @@ def test_results(shop: Shell) -> None:
     shop.ok("consume", "jobs:work", "--results", "--burst")
     saved = result(shop, "t2")
     assert saved is not None
-    assert (saved.state, saved.value, saved.queue, saved.attempts) == ("succeeded", 4, "jobs.work", 1)
+    assert (saved.state, saved.value, saved.queue, saved.attempts) == (
+        "succeeded",
+        4,
+        "jobs.work",
+        1,
+    )
     push(shop, "work", range(3, 4))
     shop.ok("consume", "jobs:work", "--burst")
     assert result(shop, "t3") is None
@@ -454,17 +487,27 @@ def test_options_by_their_precedence(plain: Shell) -> None:
     plain.write("fb.toml", f"[defaults]\nretries = 6\n{both}")
     assert attempts("fails") == 6, '[tasks."…"]'
     assert attempts("boosted") == 2, "@boost"
-    assert attempts("boosted", "--processes", "2", FB_RETRIES="2") == 3, "FB_RETRIES, in a child process"
-    assert attempts("boosted", "--retries", "0", "--processes", "2", FB_RETRIES="2") == 1, "flag, in a child process"
+    assert attempts("boosted", "--processes", "2", FB_RETRIES="2") == 3, (
+        "FB_RETRIES, in a child process"
+    )
+    assert attempts("boosted", "--retries", "0", "--processes", "2", FB_RETRIES="2") == 1, (
+        "flag, in a child process"
+    )
 
 
 def test_each_function_has_options_of_its_own(plain: Shell) -> None:
-    plain.write("fb.toml", '[tasks."jobs:hold"]\nprocesses = 2\nconcurrency = 1\n[tasks."jobs:ahold"]\nqueue = "elsewhere"\n')
+    plain.write(
+        "fb.toml",
+        '[tasks."jobs:hold"]\nprocesses = 2\nconcurrency = 1\n[tasks."jobs:ahold"]\nqueue = "elsewhere"\n',
+    )
     push(plain, "hold", range(3))
     with queue_in(plain.folder, "elsewhere") as queue:
         queue.publish([message("a", n=7)])
     with Consuming(plain, "jobs:hold", "jobs:ahold") as consumer:
-        consumer.until(lambda: sorted(began(plain)) in ([0, 1, 7], [0, 2, 7], [1, 2, 7]), "one in each process, and the other")
+        consumer.until(
+            lambda: sorted(began(plain)) in ([0, 1, 7], [0, 2, 7], [1, 2, 7]),
+            "one in each process, and the other",
+        )
         assert len({note.pid for note in notes(plain) if note.n != 7}) == 2
         assert size(plain, "hold").ready == 1
         plain.write("go", "")
@@ -472,7 +515,12 @@ def test_each_function_has_options_of_its_own(plain: Shell) -> None:
 
 
 def test_what_a_message_says_wins(plain: Shell) -> None:
-    raw(plain, "fails", message("a", n=1, extra={"retries": 0}), message("b", n=2, extra={"retries": 2}))
+    raw(
+        plain,
+        "fails",
+        message("a", n=1, extra={"retries": 0}),
+        message("b", n=2, extra={"retries": 2}),
+    )
     assert plain("consume", "jobs:fails", "--retries", "5", "--burst").code == 1
     assert sorted(began(plain)) == [1, 2, 2, 2]
 
@@ -498,7 +546,11 @@ WRONG: list[tuple[list[str], int, str]] = [
     (["jobs:wrok"], 3, "There is no function 'wrok' in jobs. Did you mean 'work'?"),
     (["jobs:work", "jobs:wrok"], 3, "There is no function 'wrok'"),
     (["jobs:work", "jobs:wrok", "--processes", "2"], 3, "There is no function 'wrok'"),
-    (["broken:task"], 3, "Importing 'broken' failed: ZeroDivisionError: division by zero .*broken.py:1"),
+    (
+        ["broken:task"],
+        3,
+        "Importing 'broken' failed: ZeroDivisionError: division by zero .*broken.py:1",
+    ),
     (["jobs"], 2, "jobs"),
     ([], 2, "missing argument 'ADDRESS…'"),
     (["jobs:work", "--qps", "fast"], 2, "'--qps'.*valid number"),
@@ -597,7 +649,10 @@ def test_the_task_id_that_is_logged_finds_the_dead_letter(plain: Shell) -> None:
     ran = plain("consume", "jobs:odd", "--burst", "--retries", "0")
     found = re.search(r"ERROR jobs\.odd (\S+): failed for good", ran.err)
     assert found
-    assert plain.ok("dead", "show", "jobs:odd", found[1], "--json").json["extra"]["task_id"] == found[1]
+    assert (
+        plain.ok("dead", "show", "jobs:odd", found[1], "--json").json["extra"]["task_id"]
+        == found[1]
+    )
 
 
 # what is logged and printed
@@ -613,25 +668,42 @@ def test_what_a_function_logs_carries_its_task(plain: Shell) -> None:
 def test_log_level(plain: Shell) -> None:
     push(plain, "talk")
     push(plain, "fails", range(1))
-    ran = plain("consume", "jobs:talk", "jobs:fails", "--burst", "--log-level", "error", "--retries", "0")
+    ran = plain(
+        "consume", "jobs:talk", "jobs:fails", "--burst", "--log-level", "error", "--retries", "0"
+    )
     assert ran.code == 8
     assert "logged" not in ran.err
     assert re.match(r"\S+ \S+ ERROR jobs\.fails t0: failed for good", ran.err)
 
 
-@pytest.mark.parametrize(("form", "processes"), [("plain", "1"), ("json", "1"), ("json", "2"), ("plain", "2")])
+@pytest.mark.parametrize(
+    ("form", "processes"), [("plain", "1"), ("json", "1"), ("json", "2"), ("plain", "2")]
+)
 def test_log_file(plain: Shell, processes: str, form: str) -> None:
     push(plain, "talk", range(30))
     words = ["--log-json"] if form == "json" else []
-    ran = plain.ok("consume", "jobs:talk", "--burst", "--processes", processes, "--log-file", "logs/fb.log", *words)
+    ran = plain.ok(
+        "consume",
+        "jobs:talk",
+        "--burst",
+        "--processes",
+        processes,
+        "--log-file",
+        "logs/fb.log",
+        *words,
+    )
     written = (plain.folder / "logs" / "fb.log").read_text()
     for text in (ran.err, written):
         if form == "json":
             lines = [json.loads(line) for line in text.splitlines()]
-            logged = {(line["task_id"], line["message"]) for line in lines if line["logger"] == "jobs"}
+            logged = {
+                (line["task_id"], line["message"]) for line in lines if line["logger"] == "jobs"
+            }
             assert all(line["queue"] == "jobs.talk" for line in lines if line["logger"] == "jobs")
         else:
-            logged = set(re.findall(r"INFO jobs\.talk (t\d+): (logged \d+) \(jobs\.py:\d+\)\n", text))
+            logged = set(
+                re.findall(r"INFO jobs\.talk (t\d+): (logged \d+) \(jobs\.py:\d+\)\n", text)
+            )
         assert logged == {(f"t{n}", f"logged {n}") for n in range(30)}
         assert text.count("logged 7") == 1, "once, not by the child and by the parent"
     assert sorted(ran.out.splitlines()) == sorted(f"printed {n}" for n in range(30))
@@ -641,7 +713,9 @@ def test_log_file(plain: Shell, processes: str, form: str) -> None:
 def test_what_a_function_prints_is_seen_at_once(plain: Shell, processes: str) -> None:
     push(plain, "talk")
     with Consuming(plain, "jobs:talk", "--processes", processes) as consumer:
-        consumer.until(lambda: size(plain, "talk") == Size(ready=0, in_flight=0, delayed=0), "it to run")
+        consumer.until(
+            lambda: size(plain, "talk") == Size(ready=0, in_flight=0, delayed=0), "it to run"
+        )
         assert consumer.out == "printed 0\n"
 
 

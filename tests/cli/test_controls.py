@@ -139,16 +139,22 @@ def test_one_rate_for_two_processes_and_two_consumers(shop: Shell) -> None:
         assert len({note.pid for note in notes(shop)}) > 1, "more than one process had its share"
         assert busiest_second(times) <= 75, "with a rate each it would be 150"
         assert first.stop() == second.stop() == 0
-    assert bodies(shop, "work")[0].get("extra", {}).get("attempts") is None, "what waited has burnt no attempt"
+    assert bodies(shop, "work")[0].get("extra", {}).get("attempts") is None, (
+        "what waited has burnt no attempt"
+    )
     assert sum(Counter(began(shop)).values()) == len(set(began(shop)))
 
 
 def test_a_group_shares_one_rate(shop: Shell) -> None:
     push(shop, "work", range(100))
     push(shop, "awork", range(100))
-    with Consuming(shop, "jobs:work", "jobs:awork", "--qps", "20", "--qps-group", "api") as consumer:
+    with Consuming(
+        shop, "jobs:work", "jobs:awork", "--qps", "20", "--qps-group", "api"
+    ) as consumer:
         consumer.until(lambda: len(began(shop)) >= 50, "calls of both")
-        assert busiest_second([note.at for note in notes(shop, "begin")]) <= 30, "with a rate each it would be 40"
+        assert busiest_second([note.at for note in notes(shop, "begin")]) <= 30, (
+            "with a rate each it would be 40"
+        )
         assert consumer.stop() == 0
 
 
@@ -161,7 +167,10 @@ def test_limits_change_a_live_consumer_survive_it_and_can_be_undone(shop: Shell)
         assert consumer.stop() == 0
     done = len(began(shop))
     with Consuming(shop, "jobs:work", "--qps", "1") as consumer:
-        consumer.until(lambda: len(began(shop)) >= done + 100, "the limit to hold for a consumer that starts later")
+        consumer.until(
+            lambda: len(began(shop)) >= done + 100,
+            "the limit to hold for a consumer that starts later",
+        )
         shop.ok("limit", "jobs:work", "--reset")
         consumer.until(lambda: consumer.says("from now on 1 a second"), "it to be reset")
         assert consumer.stop() == 0
@@ -202,7 +211,12 @@ def test_slow_calls_are_paced_like_quick_ones(plain: Shell) -> None:
 
 
 def test_dedupe_drops_what_has_succeeded_and_what_is_running_waits(shop: Shell) -> None:
-    raw(shop, "work", *(message(f"a{i}", n=1, seconds=0.3) for i in range(5)), message("b", n=2, seconds=0.3))
+    raw(
+        shop,
+        "work",
+        *(message(f"a{i}", n=1, seconds=0.3) for i in range(5)),
+        message("b", n=2, seconds=0.3),
+    )
     ran = shop.ok("consume", "jobs:work", "--dedupe", "--burst", "--results")
     assert sorted(began(shop)) == [1, 2]
     assert "4 dropped" in ran.err
@@ -238,9 +252,14 @@ def outcome(shop: Shell, consumer: Consuming, task_id: str) -> str:
 
 
 def test_dedupe_by_a_key_of_the_arguments_or_of_the_message(shop: Shell) -> None:
-    raw(shop, "customer", *(message(f"t{n}", n=n, customer_id=n % 2, seconds=0.0) for n in range(6)))
+    raw(
+        shop, "customer", *(message(f"t{n}", n=n, customer_id=n % 2, seconds=0.0) for n in range(6))
+    )
     shop.ok("consume", "jobs:customer", "--dedupe", "--dedupe-key", "customer_id", "--burst")
-    assert Counter(note.what for note in notes(shop) if note.what.startswith("begin")) == {"begin0": 1, "begin1": 1}
+    assert Counter(note.what for note in notes(shop) if note.what.startswith("begin")) == {
+        "begin0": 1,
+        "begin1": 1,
+    }
     for n in range(3):
         shop.ok("push", "jobs:work", f"n={n}", "--dedupe-key", "the same")
     shop.ok("consume", "jobs:work", "--dedupe", "--burst")
@@ -290,7 +309,10 @@ def test_an_option_without_effect_says_so(plain: Shell) -> None:
     ran = plain.ok("consume", "jobs:work", "--burst", "--dedupe-key", "n", "--qps-group", "api")
     assert "dedupe_key has no effect here without dedupe." in ran.err
     assert "qps_group has no effect here without qps." in ran.err
-    assert "no effect" not in plain.ok("consume", "jobs:work", "--burst", "--dedupe", "--dedupe-key", "n").err
+    assert (
+        "no effect"
+        not in plain.ok("consume", "jobs:work", "--burst", "--dedupe", "--dedupe-key", "n").err
+    )
 
 
 # windows, breaker
@@ -306,7 +328,9 @@ def test_a_closed_window_holds_nothing(shop: Shell) -> None:
         Consuming(shop, "jobs:work", "--not-between", around) as shut,
     ):
         for consumer in (closed, shut):
-            consumer.until(lambda consumer=consumer: consumer.says("consuming jobs:work"), "it to be up")
+            consumer.until(
+                lambda consumer=consumer: consumer.says("consuming jobs:work"), "it to be up"
+            )
         assert size(shop, "work") == Size(3, 0, 0)
         assert closed.stop() == shut.stop() == 0
     assert began(shop) == []
@@ -327,7 +351,9 @@ def test_a_closed_window_holds_nothing(shop: Shell) -> None:
         ("--dedupe-ttl", "soon", "soon"),
     ],
 )
-def test_what_cannot_be_used_is_refused_with_a_sentence(plain: Shell, flag: str, value: str, says: str) -> None:
+def test_what_cannot_be_used_is_refused_with_a_sentence(
+    plain: Shell, flag: str, value: str, says: str
+) -> None:
     ran = plain("consume", "jobs:work", "--burst", flag, value)
     assert ran.code == 2
     assert says in ran.err
@@ -364,12 +390,23 @@ def test_the_breaker_opens_lets_one_try_and_closes(shop: Shell) -> None:
 
 
 def test_so_many_at_once_for_each_customer(shop: Shell) -> None:
-    raw(shop, "customer", *(message(f"t{n}", n=n, customer_id=n % 3, seconds=0.1) for n in range(24)))
-    with Consuming(shop, "jobs:customer", "--max-per-key", "customer_id=2", "--processes", "2") as consumer:
-        consumer.until(lambda: sum(note.what.startswith("end") for note in notes(shop)) == 24, "all to end")
+    raw(
+        shop,
+        "customer",
+        *(message(f"t{n}", n=n, customer_id=n % 3, seconds=0.1) for n in range(24)),
+    )
+    with Consuming(
+        shop, "jobs:customer", "--max-per-key", "customer_id=2", "--processes", "2"
+    ) as consumer:
+        consumer.until(
+            lambda: sum(note.what.startswith("end") for note in notes(shop)) == 24, "all to end"
+        )
         assert consumer.stop() == 0
     for customer_id in range(3):
-        mine = sorted((note for note in notes(shop) if note.what.endswith(str(customer_id))), key=lambda note: note.at)
+        mine = sorted(
+            (note for note in notes(shop) if note.what.endswith(str(customer_id))),
+            key=lambda note: note.at,
+        )
         running = itertools.accumulate(1 if note.what.startswith("begin") else -1 for note in mine)
         assert max(running) == 2
     assert size(shop, "customer") == Size(0, 0, 0)
@@ -404,7 +441,9 @@ def test_a_failed_batch_is_tried_one_by_one(shop: Shell) -> None:
 @pytest.mark.parametrize("mode", ["threads", "process"])
 def test_a_message_of_a_running_batch_can_be_cancelled(shop: Shell, mode: str) -> None:
     push(shop, "slow_rows", range(4))
-    with Consuming(shop, "jobs:slow_rows", "--batch", "4", "--mode", mode, "--results", "--retries", "0") as consumer:
+    with Consuming(
+        shop, "jobs:slow_rows", "--batch", "4", "--mode", mode, "--results", "--retries", "0"
+    ) as consumer:
         consumer.until(lambda: [note.n for note in notes(shop, "batch")] == [4], "the batch to run")
         shop.ok("cancel", "t0", "t2")
         consumer.until(lambda: size(shop, "slow_rows") == Size(0, 0, 0), "all to be settled")
@@ -456,7 +495,9 @@ def test_retries_of_named_exceptions_only(shop: Shell) -> None:
     push(shop, "fails", range(1, 2))
     how = ("--retries", "2", "--burst", "--retry-on", "LookupError, ConnectionError")
     assert shop("consume", "jobs:lookup", "jobs:fails", *how).code == 1
-    assert Counter(began(shop)) == {0: 3, 1: 1}, "KeyError is a LookupError, ValueError is none of them"
+    assert Counter(began(shop)) == {0: 3, 1: 1}, (
+        "KeyError is a LookupError, ValueError is none of them"
+    )
 
 
 # cancel, timeout
@@ -469,9 +510,19 @@ def test_cancel_of_what_runs_and_of_what_waits(shop: Shell) -> None:
         running, waiting = began(shop)[0], ({0, 1, 2, 3} - set(began(shop))).pop()
         ran = shop.ok("cancel", f"t{running}", f"t{waiting}")
         assert "cancelled while running" in ran.out + ran.err
-        wait_until(lambda: (saved := result(shop, f"t{running}")) is not None and saved.state == "cancelled", "the running one")
+        wait_until(
+            lambda: (
+                (saved := result(shop, f"t{running}")) is not None and saved.state == "cancelled"
+            ),
+            "the running one",
+        )
         shop.write("go", "")
-        consumer.until(lambda: (saved := result(shop, f"t{waiting}")) is not None and saved.state == "cancelled", "the other")
+        consumer.until(
+            lambda: (
+                (saved := result(shop, f"t{waiting}")) is not None and saved.state == "cancelled"
+            ),
+            "the other",
+        )
         consumer.until(lambda: size(shop, "hold") == Size(0, 0, 0), "all to be settled")
         assert consumer.stop() == 0
     assert waiting not in began(shop)
@@ -481,11 +532,18 @@ def test_cancel_of_what_runs_and_of_what_waits(shop: Shell) -> None:
 
 def test_a_call_in_c_that_outlives_its_timeout_is_left_behind(plain: Shell) -> None:
     push(plain, "stubborn", range(2))
-    with Consuming(plain, "jobs:stubborn", "--timeout", "0.5", "--retries", "0", "--concurrency", "1") as consumer:
-        consumer.until(lambda: len(bodies(plain, "stubborn", dead=True)) == 2, "both to be settled as timed out")
+    with Consuming(
+        plain, "jobs:stubborn", "--timeout", "0.5", "--retries", "0", "--concurrency", "1"
+    ) as consumer:
+        consumer.until(
+            lambda: len(bodies(plain, "stubborn", dead=True)) == 2,
+            "both to be settled as timed out",
+        )
         assert consumer.says("could not be interrupted")
         assert consumer.stop() == 0
-    assert {letter["extra"]["dead"]["error_type"] for letter in bodies(plain, "stubborn", dead=True)} == {"TaskTimeout"}
+    assert {
+        letter["extra"]["dead"]["error_type"] for letter in bodies(plain, "stubborn", dead=True)
+    } == {"TaskTimeout"}
     assert notes(plain, "end") == []
 
 
@@ -495,7 +553,9 @@ def test_a_call_in_c_that_outlives_its_timeout_is_left_behind(plain: Shell) -> N
 def test_one_pool_for_several_functions(plain: Shell) -> None:
     push(plain, "hold", range(6))
     push(plain, "work", range(6, 9))
-    with Consuming(plain, "jobs:hold", "jobs:work", "--concurrency", "4", "--share-pool") as consumer:
+    with Consuming(
+        plain, "jobs:hold", "jobs:work", "--concurrency", "4", "--share-pool"
+    ) as consumer:
         consumer.until(lambda: len(began(plain)) >= 4, "four to run")
         assert len(began(plain)) <= 4 + 3
         plain.write("go", "")
@@ -517,10 +577,18 @@ def test_a_process_that_holds_too_much_is_replaced(plain: Shell) -> None:
 
 
 def test_config_show_says_where_a_control_comes_from(plain: Shell) -> None:
-    plain.write("fb.toml", '[defaults]\nbreaker = "5/60s"\n[tasks."jobs:work"]\nmax_per_key = "n=2"\nwindow = "22:00-06:00"\n')
-    rows = {row["setting"]: row for row in plain.ok("config", "show", "jobs:work", "--json").objects}
+    plain.write(
+        "fb.toml",
+        '[defaults]\nbreaker = "5/60s"\n[tasks."jobs:work"]\nmax_per_key = "n=2"\nwindow = "22:00-06:00"\n',
+    )
+    rows = {
+        row["setting"]: row for row in plain.ok("config", "show", "jobs:work", "--json").objects
+    }
     assert (rows["breaker"]["value"], rows["breaker"]["source"]) == ("5/60s", "fb.toml [defaults]")
-    assert (rows["max_per_key"]["value"], rows["max_per_key"]["source"]) == ("n=2", 'fb.toml [tasks."jobs:work"]')
+    assert (rows["max_per_key"]["value"], rows["max_per_key"]["source"]) == (
+        "n=2",
+        'fb.toml [tasks."jobs:work"]',
+    )
     assert rows["window"]["value"] == "22:00-06:00"
     assert rows["qps_scope"]["source"] == "built-in"
 
@@ -528,10 +596,22 @@ def test_config_show_says_where_a_control_comes_from(plain: Shell) -> None:
 def test_only_the_message_that_kills_its_workers_is_blamed_for_it(shop: Shell) -> None:
     shop.ok("push", "jobs:deadly", "n=0", "kills=true")
     push(shop, "deadly", range(1, 9))
-    options = ("--concurrency", "5", "--prefetch", "5", "--max-deliveries", "3", "--heartbeat", "0.5")
+    options = (
+        "--concurrency",
+        "5",
+        "--prefetch",
+        "5",
+        "--max-deliveries",
+        "3",
+        "--heartbeat",
+        "0.5",
+    )
     for _ in range(3):
         with Consuming(shop, "jobs:deadly", *options) as consumer:
-            wait_until(lambda consumer=consumer: consumer.process.poll() is not None, "it to be killed by its task")  # type: ignore[misc]
+            wait_until(
+                lambda consumer=consumer: consumer.process.poll() is not None,
+                "it to be killed by its task",
+            )  # type: ignore[misc]
             assert consumer.process.returncode == -signal.SIGKILL
     with Consuming(shop, "jobs:deadly", *options) as consumer:
         consumer.until(lambda: size(shop, "deadly") == Size(0, 0, 0), "all to be settled")

@@ -28,7 +28,10 @@ def queue(request: pytest.FixtureRequest, fb: Shell) -> Iterator[Queue]:
 
 
 def ids(fb: Shell) -> list[str]:
-    return [each["task_id"] for each in fb.ok("dead", "ls", "mymod:add", "-n", "100000", "--json").objects]
+    return [
+        each["task_id"]
+        for each in fb.ok("dead", "ls", "mymod:add", "-n", "100000", "--json").objects
+    ]
 
 
 def test_from_a_failure_to_its_repair(fb: Shell, queue: Queue) -> None:
@@ -37,14 +40,26 @@ def test_from_a_failure_to_its_repair(fb: Shell, queue: Queue) -> None:
     fb.ok("push", "mymod:add", "x=0")
     assert fb("consume", "mymod:add", "--burst", "--retries", "1").code == 1
     headings, line = fb.ok("dead", "ls", "mymod:add").lines
-    assert re.split(r"\s{2,}", headings) == ["task id", "died", "error", "reason", "attempts", "arguments"]
+    assert re.split(r"\s{2,}", headings) == [
+        "task id",
+        "died",
+        "error",
+        "reason",
+        "attempts",
+        "arguments",
+    ]
     task_id, _, error, reason, attempts, arguments = re.split(r"\s{2,}", line)
     assert (error, attempts, arguments) == ("ZeroDivisionError", "2", "x=0")
     shown = fb.ok("dead", "show", "mymod:add", task_id).out
     for part in (task_id, reason, "x = 0", "traceback", "return 10 // x"):
         assert part in shown
-    assert fb.ok("dead", "show", "mymod:add", task_id, "--json").json["extra"]["dead"]["error_type"] == "ZeroDivisionError"
-    assert "is back in the queue" in fb.ok("dead", "edit", "mymod:add", task_id, "x=5", "--replay").err
+    assert (
+        fb.ok("dead", "show", "mymod:add", task_id, "--json").json["extra"]["dead"]["error_type"]
+        == "ZeroDivisionError"
+    )
+    assert (
+        "is back in the queue" in fb.ok("dead", "edit", "mymod:add", task_id, "x=5", "--replay").err
+    )
     fb.ok("consume", "mymod:add", "--burst")
     fb.ok("wait", "mymod:add", "--timeout", "10")
     assert ids(fb) == []
@@ -65,7 +80,10 @@ def test_what_could_not_be_called_can_be_repaired(fb: Shell, queue: Queue) -> No
 def test_none_says_what_to_type_next(fb: Shell, queue: Queue) -> None:
     queue.dead.publish([letter("a", x=1)])
     ran = fb.ok("dead", "ls", "mymod.ad")
-    assert (ran.out, ran.err) == ("", "mymod.ad has no dead letters. Did you mean 'mymod.add'?\n  fb queues\n")
+    assert (ran.out, ran.err) == (
+        "",
+        "mymod.ad has no dead letters. Did you mean 'mymod.add'?\n  fb queues\n",
+    )
     assert fb.ok("dead", "ls", "mymod.add.dead", "--json").json["task_id"] == "a"
 
 
@@ -95,8 +113,13 @@ def editor(fb: Shell, script: str) -> dict[str, str]:
 
 def test_edit_in_the_persons_editor(fb: Shell, queue: Queue) -> None:
     queue.dead.publish([letter("a", x=1)])
-    ran = fb.at_terminal("dead", "edit", "mymod:add", "a", env=editor(fb, """sed -i 's/"x": 1/"x": 7/' "$1" """))
-    assert (ran.code, "a was changed; `fb dead replay mymod.add a` runs it again." in ran.out) == (0, True), ran
+    ran = fb.at_terminal(
+        "dead", "edit", "mymod:add", "a", env=editor(fb, """sed -i 's/"x": 1/"x": 7/' "$1" """)
+    )
+    assert (ran.code, "a was changed; `fb dead replay mymod.add a` runs it again." in ran.out) == (
+        0,
+        True,
+    ), ran
     [changed] = fb.ok("dead", "ls", "mymod:add", "--json").objects
     assert (changed["arguments"], changed["reason"]) == ({"x": 7}, "boom")
     assert not list(fb.folder.glob("fb-edit-*"))
@@ -123,7 +146,9 @@ def test_edit_that_comes_to_nothing(fb: Shell, script: str, sentence: str) -> No
 def test_no_such_editor(fb: Shell) -> None:
     with queue_in(fb.folder) as queue:
         queue.dead.publish([letter("a", x=1)])
-    ran = fb.at_terminal("dead", "edit", "mymod:add", "a", env={"EDITOR": "/no/such editor", "VISUAL": ""})
+    ran = fb.at_terminal(
+        "dead", "edit", "mymod:add", "a", env={"EDITOR": "/no/such editor", "VISUAL": ""}
+    )
     assert (ran.code, "set EDITOR" in ran.out) == (2, True)
 
 
@@ -140,12 +165,17 @@ def test_replay(fb: Shell, queue: Queue) -> None:
     assert (ran.code, ran.json["replayed"], "d7" in ran.err) == (8, 1, True)
     ran = fb("dead", "replay", "mymod:add", "d7")
     assert (ran.code, "no dead letter of task 'd7'" in ran.err) == (3, True)
-    assert fb.ok("dead", "replay", "mymod:add", "--limit", "1", "-y", "--json").json["replayed"] == 1
+    assert (
+        fb.ok("dead", "replay", "mymod:add", "--limit", "1", "-y", "--json").json["replayed"] == 1
+    )
     assert ids(fb) == ["d2", "d4"]
     ran = fb.at_terminal("dead", "replay", "mymod:add", "--all", keys="y\n")
     assert (ran.code, "2 dead letters back in mymod.add." in ran.out) == (0, True)
     assert [each.task_id for each in queue.peek(10)] == ["d3", "d1", "d0", "d2", "d4"]
-    assert fb.ok("dead", "replay", "mymod:add", "--all").err == "mymod.add has no dead letters.\n  fb queues\n"
+    assert (
+        fb.ok("dead", "replay", "mymod:add", "--all").err
+        == "mymod.add has no dead letters.\n  fb queues\n"
+    )
 
 
 def test_clear(fb: Shell, queue: Queue) -> None:
@@ -163,7 +193,9 @@ def test_clear(fb: Shell, queue: Queue) -> None:
 
 
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT])
-def test_a_replay_that_is_killed_loses_nothing(fb: Shell, queue: Queue, kill: signal.Signals) -> None:
+def test_a_replay_that_is_killed_loses_nothing(
+    fb: Shell, queue: Queue, kill: signal.Signals
+) -> None:
     """Killed after some batches were moved: every letter is in the queue or among the dead, at once or when the lease has run out."""
     count = 20_000
     queue.dead.publish([letter(f"d{number}", x=number) for number in range(count)])
@@ -179,7 +211,9 @@ def test_a_replay_that_is_killed_loses_nothing(fb: Shell, queue: Queue, kill: si
         return queue.known_size().ready + queue.dead.known_size().ready >= count
 
     wait_until(all_there, "the lease to run out", timeout=30)
-    there = {each.task_id for each in queue.peek(count * 2)} | {each.task_id for each in queue.dead.peek(count * 2)}
+    there = {each.task_id for each in queue.peek(count * 2)} | {
+        each.task_id for each in queue.dead.peek(count * 2)
+    }
     assert len(there) == count
 
 

@@ -16,7 +16,11 @@ from tests.lines import message, queue_in
 def queue(request: pytest.FixtureRequest, fb: Shell) -> Iterator[Queue]:
     """The queue of `mymod:add` on a broker, which `fb` uses, too; the last one cannot delay by itself."""
     scheme = request.param
-    url = None if scheme == "sqlite" else request.getfixturevalue("redis_url").replace("redis:", f"{scheme}:")
+    url = (
+        None
+        if scheme == "sqlite"
+        else request.getfixturevalue("redis_url").replace("redis:", f"{scheme}:")
+    )
     if url:
         fb.env["FB_BROKER"] = url
     with queue_in(fb.folder, broker=url) as found:
@@ -35,7 +39,9 @@ def test_list_and_cancel(fb: Shell, queue: Queue) -> None:
     assert re.split(r"\s{2,}", headings) == ["task id", "due", "arguments"]
     assert re.match(r"d0 .*\(in (9m \d+s|10m)\) +x=0", first)
     objects = fb.ok("delayed", "ls", "mymod:add", "--json").objects
-    assert [(each["task_id"], each["arguments"]) for each in objects] == [(f"d{n}", {"x": n}) for n in range(4)]
+    assert [(each["task_id"], each["arguments"]) for each in objects] == [
+        (f"d{n}", {"x": n}) for n in range(4)
+    ]
     assert objects[0]["due"] < objects[1]["due"]
     assert fb.ok("delayed", "ls", "mymod:add", "-n", "1").err == "1 of 4 messages; -n shows more.\n"
 
@@ -43,7 +49,10 @@ def test_list_and_cancel(fb: Shell, queue: Queue) -> None:
     assert fb("delayed", "cancel", "mymod:add", "d0", "--all").code == 2
     ran = fb("delayed", "cancel", "mymod:add", "d0")
     assert (ran.code, "Do it by: fb delayed cancel mymod:add d0 -y" in ran.err) == (6, True)
-    assert fb.ok("delayed", "cancel", "mymod:add", "d0", "-n").err == "Would cancel 1 delayed message of mymod.add.\n"
+    assert (
+        fb.ok("delayed", "cancel", "mymod:add", "d0", "-n").err
+        == "Would cancel 1 delayed message of mymod.add.\n"
+    )
     ran = fb("delayed", "cancel", "mymod:add", "d0", "dd", "-y", "--json")
     assert (ran.code, ran.json["cancelled"], "dd" in ran.err) == (8, 1, True)
     ran = fb("delayed", "cancel", "mymod:add", "dd1", "-y")
@@ -56,7 +65,9 @@ def test_list_and_cancel(fb: Shell, queue: Queue) -> None:
 
 def test_what_was_pushed_with_a_delay_is_there(fb: Shell, queue: Queue) -> None:
     task_id = fb.ok("push", "mymod:add", "x=1", "--delay", "10m").out.strip()
-    assert [each["task_id"] for each in fb.ok("delayed", "ls", "mymod:add", "--json").objects] == [task_id]
+    assert [each["task_id"] for each in fb.ok("delayed", "ls", "mymod:add", "--json").objects] == [
+        task_id
+    ]
 
 
 def test_none_says_what_to_type_next(fb: Shell, queue: Queue) -> None:

@@ -30,7 +30,9 @@ def commands() -> Iterator[str]:
             yield words
 
     for name in COMMANDS:
-        yield from walk(name, typer.main.get_command(importlib.import_module(f"fbcli.commands.{name}").app))
+        yield from walk(
+            name, typer.main.get_command(importlib.import_module(f"fbcli.commands.{name}").app)
+        )
 
 
 QUEUE = "jobs:work"
@@ -82,7 +84,9 @@ def fill(fb: Shell) -> None:
     with queue_in(fb.folder, "jobs.work", fb.env.get("FB_BROKER")) as queue:
         queue.publish([message("m1", n=1), message("m2", n=2, delay=600), Outgoing(b'{"n": 3}')])
         queue.dead.publish([letter("d1", n=1, reason="\x1b[2J\u2028evil"), letter("d2", n=2)])
-        queue.open_store().save_results([Result("r1", "jobs.work", "failed", error="\x1b[2J\u2028evil")], 600)
+        queue.open_store().save_results(
+            [Result("r1", "jobs.work", "failed", error="\x1b[2J\u2028evil")], 600
+        )
 
 
 def test_json_is_all_there_is_on_stdout(tmp_path: Path) -> None:
@@ -114,7 +118,10 @@ def test_errors_go_to_stderr(fb: Shell) -> None:
     named = [command for command in commands() if CALLS[command][0][:1] == [QUEUE]]
     calls = []
     for command in named:
-        words = [word.replace("jobs:", "nomod:") if command in importing else word for word in CALLS[command][0]]
+        words = [
+            word.replace("jobs:", "nomod:") if command in importing else word
+            for word in CALLS[command][0]
+        ]
         calls.append([*command.split(), *words, "--json"])
     for command, ran in zip(named, together(fb, calls), strict=True):
         assert ran.code == (3 if command in importing else 4), (command, ran)
@@ -160,7 +167,9 @@ def much(n):
 
 @pytest.mark.parametrize("processes", ["1", "2"])
 @pytest.mark.parametrize("kind", ["sqlite", "redis"])
-def test_every_event_and_nothing_else(fb: Shell, request: pytest.FixtureRequest, kind: str, processes: str) -> None:
+def test_every_event_and_nothing_else(
+    fb: Shell, request: pytest.FixtureRequest, kind: str, processes: str
+) -> None:
     set_up(fb, request.getfixturevalue("redis_url") if kind == "redis" else None)
     fb.write("talkative.py", TALKATIVE + "\n\nprint('imported')\n")
     with queue_in(fb.folder, "talkative.much", fb.env.get("FB_BROKER")) as queue:
@@ -172,8 +181,16 @@ def test_every_event_and_nothing_else(fb: Shell, request: pytest.FixtureRequest,
     events: list[dict[str, Any]] = values(ran)
     assert all(type(event) is dict for event in events)
     assert not any(event["event"] == "forged" for event in events)
-    tasks = {event["task_id"]: event for event in events if "task_id" in event and event["event"] != "requeued"}
-    assert (tasks["t1"]["event"], tasks["t1"]["value"], tasks["t1"]["attempt"]) == ("succeeded", {"n": 1}, 1)
+    tasks = {
+        event["task_id"]: event
+        for event in events
+        if "task_id" in event and event["event"] != "requeued"
+    }
+    assert (tasks["t1"]["event"], tasks["t1"]["value"], tasks["t1"]["attempt"]) == (
+        "succeeded",
+        {"n": 1},
+        1,
+    )
     assert (tasks["t2"]["event"], tasks["t2"]["error_type"], tasks["t2"]["error"]) == (
         "failed",
         "ValueError",
@@ -187,9 +204,14 @@ def test_every_event_and_nothing_else(fb: Shell, request: pytest.FixtureRequest,
     assert all({"queue", "time"} <= event.keys() for event in events if "task_id" in event)
     summary = events[-1]
     assert summary["event"] == "summary"
-    counted = {name: summary["total"][name] for name in ("succeeded", "failed", "dropped", "requeued", "done")}
+    counted = {
+        name: summary["total"][name]
+        for name in ("succeeded", "failed", "dropped", "requeued", "done")
+    }
     assert counted == {"succeeded": 2, "failed": 2, "dropped": 1, "requeued": 1, "done": 5}
-    assert (summary["total"]["backlog"], summary["total"]["delayed"]) == (0, 0), "as it is at the end"
+    assert (summary["total"]["backlog"], summary["total"]["delayed"]) == (0, 0), (
+        "as it is at the end"
+    )
     for text in ("imported", "plain 1", "forged", "by descriptor", "by a child", "to stderr"):
         assert text in ran.err
 
@@ -198,8 +220,12 @@ def test_every_event_and_nothing_else(fb: Shell, request: pytest.FixtureRequest,
 def test_a_retry_that_goes_back_to_the_broker_is_an_event(fb: Shell, processes: str) -> None:
     set_up(fb)
     push(fb, "fails")
-    with Consuming(fb, "jobs:fails", "--json", "--backoff", "5m", "--processes", processes) as consumer:
-        consumer.until(lambda: any(event["event"] == "retried" for event in consumer.events), "the event")
+    with Consuming(
+        fb, "jobs:fails", "--json", "--backoff", "5m", "--processes", processes
+    ) as consumer:
+        consumer.until(
+            lambda: any(event["event"] == "retried" for event in consumer.events), "the event"
+        )
         assert consumer.stop() == 0
     (event,) = [event for event in consumer.events if "task_id" in event]
     assert (event["task_id"], event["attempt"], event["error"]) == ("t0", 1, "no 0")
@@ -215,9 +241,17 @@ def test_events_come_at_once(fb: Shell) -> None:
     push(fb, "hold", range(1))
     push(fb, "work", range(1, 2))
     with Consuming(fb, "jobs:hold", "jobs:work", "--json") as consumer:
-        consumer.until(lambda: any(event.get("task_id") == "t1" for event in consumer.events), "one to be told of")
-        consumer.until(lambda: {"jobs.hold", "jobs.work"} <= {row["queue"] for row in stats(consumer)}, "how both stand")
-        assert {"done", "failed", "rate_10s", "backlog", "in_flight", "running", "state"} <= stats(consumer)[0].keys()
+        consumer.until(
+            lambda: any(event.get("task_id") == "t1" for event in consumer.events),
+            "one to be told of",
+        )
+        consumer.until(
+            lambda: {"jobs.hold", "jobs.work"} <= {row["queue"] for row in stats(consumer)},
+            "how both stand",
+        )
+        assert {"done", "failed", "rate_10s", "backlog", "in_flight", "running", "state"} <= stats(
+            consumer
+        )[0].keys()
         assert began(fb)
         assert notes(fb, "end")[0].n == 1
         fb.write("go", "")
@@ -235,7 +269,12 @@ def test_many_events_of_two_processes_stay_whole_lines(fb: Shell) -> None:
 
 def test_bad_messages_are_events(fb: Shell) -> None:
     set_up(fb)
-    raw(fb, "work", Outgoing(b"\xff\x00"), Outgoing(b'{"n": 1, "extra": {"task_id": "\xc3\xbc\\n\\u0000"}, "m": 1}'))
+    raw(
+        fb,
+        "work",
+        Outgoing(b"\xff\x00"),
+        Outgoing(b'{"n": 1, "extra": {"task_id": "\xc3\xbc\\n\\u0000"}, "m": 1}'),
+    )
     ran = fb("consume", "jobs:work", "--json", "--burst")
     assert ran.code == 1
     first, second = [event for event in values(ran) if event["event"] == "failed"]

@@ -42,15 +42,28 @@ def test_limits_are_set_merged_shown_and_reset(fb: Shell, queue: Queue) -> None:
         "consumers": 0,
         "in_force": [],
     }
-    assert (second["queue"], second["qps"], second["qps_scope"], second["concurrency"]) == ("other", None, None, 20)
+    assert (second["queue"], second["qps"], second["qps_scope"], second["concurrency"]) == (
+        "other",
+        None,
+        None,
+        20,
+    )
     fb.ok("limit", "other", "--concurrency", "auto", "--qps", "none")
     headings, mine, other = fb.ok("limit").lines
     assert re.split(r"\s{2,}", headings) == ["queue", "set", "in force", "consumers"]
-    assert re.split(r"\s{2,}", mine) == ["mymod.add", "3 a second over all processes, concurrency 20", "-", "0"]
+    assert re.split(r"\s{2,}", mine) == [
+        "mymod.add",
+        "3 a second over all processes, concurrency 20",
+        "-",
+        "0",
+    ]
     assert re.split(r"\s{2,}", other) == ["other", "no rate limit, concurrency auto", "-", "0"]
     assert [row["qps"] for row in fb.ok("limit", "--json").objects] == [3.0, 0.0]
 
-    assert fb.ok("limit", "mymod:add", "--reset").err == "mymod.add goes back to what its consumers were started with.\n"
+    assert (
+        fb.ok("limit", "mymod:add", "--reset").err
+        == "mymod.add goes back to what its consumers were started with.\n"
+    )
     assert fb.ok("limit", "mymod:add", "--reset").err == "mymod.add had no limits.\n"
     assert fb.ok("limit", "othr", "--reset").err == "othr had no limits. Did you mean 'other'?\n"
     assert fb.ok("limit", "mymod:add", "--json").json["qps"] is None
@@ -59,7 +72,9 @@ def test_limits_are_set_merged_shown_and_reset(fb: Shell, queue: Queue) -> None:
 
 def test_a_name_that_is_a_slip(fb: Shell, queue: Queue) -> None:
     queue.publish([message("a", x=1)])
-    assert fb.ok("limit", "mymod.ad", "--qps", "3").err.endswith("ends that. Did you mean 'mymod.add'?\n")
+    assert fb.ok("limit", "mymod.ad", "--qps", "3").err.endswith(
+        "ends that. Did you mean 'mymod.add'?\n"
+    )
 
 
 def test_live_consumers_take_it_up(fb: Shell, queue: Queue) -> None:
@@ -67,19 +82,27 @@ def test_live_consumers_take_it_up(fb: Shell, queue: Queue) -> None:
     queue.publish([message(f"m{number}", x=number) for number in range(50)])
     consuming(fb, "mymod:add")
     row = fb.ok("limit", "mymod:add", "--json").json
-    assert (row["qps"], row["consumers"], row["in_force"][0]["qps"]) == (None, 1, 0.001), "FB_QPS is for consumers"
+    assert (row["qps"], row["consumers"], row["in_force"][0]["qps"]) == (None, 1, 0.001), (
+        "FB_QPS is for consumers"
+    )
     ran = fb.ok("limit", "mymod:add", "--qps", "none", "--concurrency", "7")
-    assert "mymod.add: no rate limit, concurrency 7. Live consumers take it up within 2 s;" in ran.err
+    assert (
+        "mymod.add: no rate limit, concurrency 7. Live consumers take it up within 2 s;" in ran.err
+    )
     fb.ok("wait", "mymod:add", "--timeout", "20")
     wait_until(
         lambda: (
-            fb.ok("limit", "mymod:add", "--json").json["in_force"] == [{"qps": None, "qps_scope": "process", "concurrency": 7}]
+            fb.ok("limit", "mymod:add", "--json").json["in_force"]
+            == [{"qps": None, "qps_scope": "process", "concurrency": 7}]
         ),
         "the consumer's report",
     )
     assert "no rate limit, concurrency 7" in fb.ok("limit", "mymod:add").out
     fb.ok("limit", "mymod:add", "--reset")
-    wait_until(lambda: fb.ok("limit", "mymod:add", "--json").json["in_force"][0]["qps"] == 0.001, "the consumer to go back")
+    wait_until(
+        lambda: fb.ok("limit", "mymod:add", "--json").json["in_force"][0]["qps"] == 0.001,
+        "the consumer to go back",
+    )
 
 
 @pytest.mark.parametrize(

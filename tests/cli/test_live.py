@@ -31,13 +31,28 @@ class Terminal:
         self._socket = f"fb-test-{uuid.uuid4().hex[:12]}"
         self._env = fb.env
         size = ("-x", str(WIDTH), "-y", str(HEIGHT))
-        self._ask("-f", "/dev/null", "new-session", "-d", "-s", "fb", *size, "-c", str(fb.folder), "env PS1='READY> ' sh -i")
+        self._ask(
+            "-f",
+            "/dev/null",
+            "new-session",
+            "-d",
+            "-s",
+            "fb",
+            *size,
+            "-c",
+            str(fb.folder),
+            "env PS1='READY> ' sh -i",
+        )
         wait_until(lambda: PROMPT in self.screen, "the prompt")
 
     def _ask(self, *words: str) -> str:
         environment = {name: value for name, value in self._env.items() if name != "TMUX"}
         ran = subprocess.run(
-            [str(self._tmux), "-u", "-L", self._socket, *words], env=environment, capture_output=True, text=True, timeout=20
+            [str(self._tmux), "-u", "-L", self._socket, *words],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=20,
         )
         assert ran.returncode == 0, ran.stderr
         return ran.stdout
@@ -62,7 +77,9 @@ class Terminal:
 
     def run(self, *words: str, env: str = "") -> None:
         """Type a command that runs `fb consume`."""
-        self.type("-l", f"clear; {env} {shlex.join([str(FB), 'consume', *words])}; echo left with $?")
+        self.type(
+            "-l", f"clear; {env} {shlex.join([str(FB), 'consume', *words])}; echo left with $?"
+        )
         self.type("Enter")
 
     def until(self, condition: Callable[[str], bool], what: str) -> str:
@@ -102,16 +119,28 @@ def test_the_table(shop: Shell, terminal: Terminal, processes: str) -> None:
     terminal.run("jobs:talk", "jobs:hold", "--processes", processes)
     there = (" 1/", "Ctrl-C stops", f"{processes} processes ·" if processes == "2" else "")
     screen = terminal.until(
-        lambda screen: row(screen, "jobs.talk")[1:3] == ["running", "3"] and all(text in screen for text in there), "the counts"
+        lambda screen: (
+            row(screen, "jobs.talk")[1:3] == ["running", "3"]
+            and all(text in screen for text in there)
+        ),
+        "the counts",
     )
     assert not terminal.cursor
-    heading = next(index for index, line in enumerate(screen.splitlines()) if line.startswith("jobs:talk, jobs:hold"))
+    heading = next(
+        index
+        for index, line in enumerate(screen.splitlines())
+        if line.startswith("jobs:talk, jobs:hold")
+    )
     above, table = screen.splitlines()[:heading], screen.splitlines()[heading:]
     for n in range(3):
         assert f"printed {n}" in above
-        assert any(f"logged {n}" in line and "INFO" in line and "jobs.talk t" in line for line in above)
+        assert any(
+            f"logged {n}" in line and "INFO" in line and "jobs.talk t" in line for line in above
+        )
     assert not any("printed" in line or "logged" in line for line in table)
-    assert sum("pid" in line for line in screen.splitlines()) == 1, "drawn anew in its place, not again and again"
+    assert sum("pid" in line for line in screen.splitlines()) == 1, (
+        "drawn anew in its place, not again and again"
+    )
     assert "succeeded in" not in screen, "the table counts those"
     assert row(screen, "all")[2] == "3"
 
@@ -182,16 +211,22 @@ def test_verbose_tells_each_task(shop: Shell, terminal: Terminal) -> None:
 def test_a_storm_of_prints_leaves_one_table(shop: Shell, terminal: Terminal) -> None:
     push(shop, "talk", range(500))
     terminal.run("jobs:talk", "--processes", "2", "--log-level", "ERROR")
-    screen = terminal.until(lambda screen: row(screen, "jobs.talk")[2:3] == ["500"], "all to be done")
+    screen = terminal.until(
+        lambda screen: row(screen, "jobs.talk")[2:3] == ["500"], "all to be done"
+    )
     lines = screen.splitlines()
     assert sum("· pid" in line for line in lines) == 1
-    assert all(line.removeprefix("printed ").isdigit() for line in lines if "printed" in line), "no line is torn"
+    assert all(line.removeprefix("printed ").isdigit() for line in lines if "printed" in line), (
+        "no line is torn"
+    )
     assert sum("printed" in line for line in lines) == 500
     terminal.type("C-c")
     terminal.until(lambda screen: "left with 0" in screen, "its end")
 
 
-@pytest.mark.parametrize(("env", "words"), [("TERM=dumb", []), ("", ["--plain"])], ids=["dumb", "plain"])
+@pytest.mark.parametrize(
+    ("env", "words"), [("TERM=dumb", []), ("", ["--plain"])], ids=["dumb", "plain"]
+)
 def test_without_a_table(shop: Shell, terminal: Terminal, env: str, words: list[str]) -> None:
     push(shop, "talk")
     terminal.run("jobs:talk", "--burst", *words, env=env)
@@ -210,7 +245,11 @@ def test_no_color(shop: Shell, terminal: Terminal, env: str) -> None:
     push(shop, "fails")
     terminal.run("jobs:fails", "--burst", "--retries", "0", env=env)
     terminal.until(lambda screen: "left with 1" in screen, "its end")
-    codes = {code for found in re.findall(r"\x1b\[([\d;]*)m", terminal.coloured) for code in found.split(";")}
+    codes = {
+        code
+        for found in re.findall(r"\x1b\[([\d;]*)m", terminal.coloured)
+        for code in found.split(";")
+    }
     colours = {code for code in codes if re.fullmatch(r"3[0-8]|4[0-8]|9\d|10\d", code)}
     assert (colours == set()) == bool(env)
 
@@ -221,12 +260,18 @@ def test_usr1_above_the_table(shop: Shell, terminal: Terminal) -> None:
     wait_until(lambda: began(shop) == [0], "it to run")
     (note,) = notes(shop)
     subprocess.run(["kill", "-USR1", str(note.pid)], check=True)
-    screen = terminal.until(lambda screen: "in hold" in screen and "Ctrl-C stops" in screen, "the stacks")
+    screen = terminal.until(
+        lambda screen: "in hold" in screen and "Ctrl-C stops" in screen, "the stacks"
+    )
     shop.write("go", "")
-    screen = terminal.until(lambda screen: row(screen, "jobs.hold")[2:3] == ["1"], "the table to go on")
+    screen = terminal.until(
+        lambda screen: row(screen, "jobs.hold")[2:3] == ["1"], "the table to go on"
+    )
     tops = [index for index, line in enumerate(screen.splitlines()) if "· pid" in line]
     assert len(tops) == 1, "one table, and nothing torn by it"
-    assert not any(line.startswith(("Thread 0x", "  File")) for line in screen.splitlines()[tops[0] :])
+    assert not any(
+        line.startswith(("Thread 0x", "  File")) for line in screen.splitlines()[tops[0] :]
+    )
     terminal.type("C-c")
     terminal.until(lambda screen: "left with 0" in screen, "its end")
 

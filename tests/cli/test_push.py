@@ -26,7 +26,10 @@ def messages(fb: Shell, queue: str = "mymod.add") -> list[dict[str, Any]]:
 
 
 def arguments(fb: Shell, queue: str = "mymod.add") -> list[dict[str, Any]]:
-    return [{name: value for name, value in message.items() if name != "extra"} for message in messages(fb, queue)]
+    return [
+        {name: value for name, value in message.items() if name != "extra"}
+        for message in messages(fb, queue)
+    ]
 
 
 # --- one
@@ -47,10 +50,26 @@ def test_one_call(fb: Shell) -> None:
 def test_arguments_are_read_by_their_annotations_or_as_json_or_from_files(fb: Shell) -> None:
     fb.write("letter.txt", "Dear\nall")
     fb.write("list.json", "[1, 2]")
-    fb.write("other.py", "def task(text: str, number=None, raw=None, letter=None, items=None): ...\n")
-    fb.ok("push", "other:task", "text=007", "number=007", 'raw:={"a": [null]}', "letter=@letter.txt", "items:=@list.json")
+    fb.write(
+        "other.py", "def task(text: str, number=None, raw=None, letter=None, items=None): ...\n"
+    )
+    fb.ok(
+        "push",
+        "other:task",
+        "text=007",
+        "number=007",
+        'raw:={"a": [null]}',
+        "letter=@letter.txt",
+        "items:=@list.json",
+    )
     assert arguments(fb, "other.task") == [
-        {"text": "007", "number": "007", "raw": {"a": [None]}, "letter": "Dear\nall", "items": [1, 2]}
+        {
+            "text": "007",
+            "number": "007",
+            "raw": {"a": [None]},
+            "letter": "Dear\nall",
+            "items": [1, 2],
+        }
     ]
 
 
@@ -60,7 +79,19 @@ def test_json_output(fb: Shell) -> None:
 
 
 def test_options_of_one_message_travel_with_it(fb: Shell) -> None:
-    words = ["--retries", "0", "--timeout", "5m", "--expires", "1h", "--priority", "9", "--result", "--id", "mine"]
+    words = [
+        "--retries",
+        "0",
+        "--timeout",
+        "5m",
+        "--expires",
+        "1h",
+        "--priority",
+        "9",
+        "--result",
+        "--id",
+        "mine",
+    ]
     assert fb.ok("push", "mymod:add", "x=1", *words).out == "mine\n"
     (message,) = messages(fb)
     del message["extra"]["publish_time"]
@@ -88,7 +119,9 @@ def test_delay(fb: Shell, words: str, seconds: float) -> None:
 def test_at(fb: Shell) -> None:
     shown = fb.ok("push", "mymod:add", "x=1", "--at", "2030-01-02T03:04:05Z", "--dry-run").json
     assert shown["extra"]["delay_until"] == 1893553445
-    clock = fb.ok("push", "mymod:add", "x=1", "--at", "18:00", "--dry-run").json["extra"]["delay_until"]
+    clock = fb.ok("push", "mymod:add", "x=1", "--at", "18:00", "--dry-run").json["extra"][
+        "delay_until"
+    ]
     assert 0 < clock - time.time() <= 86400 + 3600
 
 
@@ -123,11 +156,17 @@ def test_a_dry_run_pushes_nothing_and_connects_to_nothing(fb: Shell) -> None:
         (["mymod:add", "x=1", "--broker", "redis://127.0.0.1:1/0"], 4, "cannot be reached"),
         (["mymod:add", "x=1", "--broker", "nope://x"], 2, "No broker answers to 'nope://'"),
         (["mymod:add", "x=1", "--broker", "queue.db"], 2, "is not a broker URL"),
-        (["mymod:add", "x=1", "--broker", "redis+list://127.0.0.1:1/0", "--priority", "1"], 5, "knows no priority"),
+        (
+            ["mymod:add", "x=1", "--broker", "redis+list://127.0.0.1:1/0", "--priority", "1"],
+            5,
+            "knows no priority",
+        ),
         (["mymod:add", "x=1", "--context", "prod"], 2, "There is no context 'prod'"),
     ],
 )
-def test_what_is_wrong_is_said_in_a_sentence(fb: Shell, words: list[str], code: int, sentence: str) -> None:
+def test_what_is_wrong_is_said_in_a_sentence(
+    fb: Shell, words: list[str], code: int, sentence: str
+) -> None:
     ran = fb("push", *words)
     assert (ran.code, ran.out) == (code, "")
     assert sentence in ran.err
@@ -165,7 +204,10 @@ def test_a_queue_by_name_imports_nothing(fb: Shell) -> None:
     fb.write("mymod.py", "raise SystemExit(9)\n")
     fb.ok("push", "--queue", "other.queue", "x=1", "text=007", "flag=true", 'list:=["a"]')
     fb.ok("push", "--queue", "other.queue")
-    assert arguments(fb, "other.queue") == [{"x": 1, "text": "007", "flag": True, "list": ["a"]}, {}]
+    assert arguments(fb, "other.queue") == [
+        {"x": 1, "text": "007", "flag": True, "list": ["a"]},
+        {},
+    ]
     fb.ok("push", "-q", "other.queue", "--from", "-", input='{"a": 1}\n{"a": 2}\n')
     assert arguments(fb, "other.queue")[2:] == [{"a": 1}, {"a": 2}]
 
@@ -204,7 +246,11 @@ def test_records(fb: Shell, name: str, piped: bool) -> None:
 
 def test_many_batches_keep_their_order(fb: Shell) -> None:
     text = "".join(f'{{"x": {number}}}\n' for number in range(1234))
-    assert fb.ok("push", "mymod:add", "-", "--json", input=text).json == {"pushed": 1234, "skipped": 0, "queue": "mymod.add"}
+    assert fb.ok("push", "mymod:add", "-", "--json", input=text).json == {
+        "pushed": 1234,
+        "skipped": 0,
+        "queue": "mymod.add",
+    }
     assert [message["x"] for message in messages(fb)] == list(range(1234))
 
 
@@ -233,7 +279,9 @@ def test_a_bad_record_ends_it_with_its_line_and_how_many_were_pushed(fb: Shell) 
     ],
 )
 def test_bad_records_are_left_out_when_asked(fb: Shell, bad: str, sentence: str) -> None:
-    ran = fb("push", "mymod:add", "-", "--skip-bad", "--json", input=f'{{"x": 1}}\n{bad}\n{{"x": 2}}\n')
+    ran = fb(
+        "push", "mymod:add", "-", "--skip-bad", "--json", input=f'{{"x": 1}}\n{bad}\n{{"x": 2}}\n'
+    )
     assert ran.code == 8
     assert ran.json == {"pushed": 2, "skipped": 1, "queue": "mymod.add"}
     assert "stdin, line 2: " in ran.err
@@ -291,7 +339,10 @@ def test_an_interrupt_says_how_far_it_came(fb: Shell) -> None:
     assert child.stdin is not None
     child.stdin.write('{"x": 1}\n')
     child.stdin.flush()
-    wait_until(lambda: (fb.folder / ".fb/queue.db").exists() and len(messages(fb)) == 1, "the first message")
+    wait_until(
+        lambda: (fb.folder / ".fb/queue.db").exists() and len(messages(fb)) == 1,
+        "the first message",
+    )
     child.send_signal(signal.SIGINT)
     assert child.wait(30) == 130
     assert child.stderr is not None

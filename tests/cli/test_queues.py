@@ -38,21 +38,42 @@ def test_queues_and_how_much_they_hold(fb: Shell, queue: Queue) -> None:
     fb.ok("pause", "mymod:add", "--for", "10m")
     fb.ok("pause", "other")
     headings, mine, other = fb.ok("queues").lines
-    assert re.split(r"\s{2,}", headings) == ["queue", "ready", "in flight", "delayed", "dead", "consumers", "paused"]
+    assert re.split(r"\s{2,}", headings) == [
+        "queue",
+        "ready",
+        "in flight",
+        "delayed",
+        "dead",
+        "consumers",
+        "paused",
+    ]
     assert re.split(r"\s+", mine)[:6] == ["mymod.add", "2", "0", "1", "1", "0"]
     assert re.search(r"for (10m|9m 5\d?)", mine)
     assert other.endswith("yes")
     first, second = fb.ok("queues", "--json").objects
     assert 0 < first.pop("resumes_in") <= 600
-    assert first == {"queue": "mymod.add", "ready": 2, "in_flight": 0, "delayed": 1, "dead": 1, "paused": True, "consumers": 0}
+    assert first == {
+        "queue": "mymod.add",
+        "ready": 2,
+        "in_flight": 0,
+        "delayed": 1,
+        "dead": 1,
+        "paused": True,
+        "consumers": 0,
+    }
     assert (second["queue"], second["paused"], second["resumes_in"]) == ("other", True, None)
-    assert [row["queue"] for row in fb.ok("queues", "mymod:add", "more", "--json").objects] == ["more", "mymod.add"]
+    assert [row["queue"] for row in fb.ok("queues", "mymod:add", "more", "--json").objects] == [
+        "more",
+        "mymod.add",
+    ]
 
 
 def test_no_queue_says_what_to_type_next(fb: Shell) -> None:
     ran = fb.ok("queues")
     assert ran.out == ""
-    assert ran.err == "No queue holds anything.\n  fb push mymod:task x=1\n  fb consume mymod:task\n"
+    assert (
+        ran.err == "No queue holds anything.\n  fb push mymod:task x=1\n  fb consume mymod:task\n"
+    )
     assert fb.ok("queues", "--json") == type(ran)(0, "", "")
 
 
@@ -81,7 +102,12 @@ def test_peek_shows_the_next_messages_and_takes_none(fb: Shell, queue: Queue) ->
 
 
 def test_peek_prints_the_messages_themselves(fb: Shell, queue: Queue) -> None:
-    queue.publish([Outgoing(b'{"x": 12345678901234567890123,\n "extra": {"retries": 2}}'), Outgoing(b"junk \xff")])
+    queue.publish(
+        [
+            Outgoing(b'{"x": 12345678901234567890123,\n "extra": {"retries": 2}}'),
+            Outgoing(b"junk \xff"),
+        ]
+    )
     assert fb.ok("peek", "mymod:add", "--json").out == (
         '{"x":12345678901234567890123,"extra":{"retries":2}}\n{"raw":"junk \\\\xff","extra":{}}\n'
     )
@@ -94,8 +120,15 @@ def test_hostile_text_cannot_steer_the_terminal(fb: Shell, queue: Queue) -> None
     evil = "\x1b[2J\x9b31m\u202e[bold]\r\n"
     arguments: dict[str, Any] = {evil: evil}
     queue.publish([message(evil, extra={evil: evil}, **arguments)])
-    queue.dead.publish([letter(evil, reason=evil, **arguments), letter("id", reason=evil, **arguments)])
-    for words in (["peek", "mymod:add"], ["dead", "ls", "mymod:add"], ["dead", "show", "mymod:add", "id"], ["queues"]):
+    queue.dead.publish(
+        [letter(evil, reason=evil, **arguments), letter("id", reason=evil, **arguments)]
+    )
+    for words in (
+        ["peek", "mymod:add"],
+        ["dead", "ls", "mymod:add"],
+        ["dead", "show", "mymod:add", "id"],
+        ["queues"],
+    ):
         for shown in (fb.ok(*words).out, fb.ok(*words, "--json").out):
             assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", shown), words
         drawn = fb.at_terminal(*words).out
@@ -106,7 +139,10 @@ def test_hostile_text_cannot_steer_the_terminal(fb: Shell, queue: Queue) -> None
 def test_nothing_to_peek_at_gives_a_hint(fb: Shell, queue: Queue) -> None:
     queue.publish([message("a", x=1)])
     ran = fb.ok("peek", "mymod.ad")
-    assert (ran.out, ran.err) == ("", "mymod.ad has nothing ready. Did you mean 'mymod.add'?\n  fb queues\n")
+    assert (ran.out, ran.err) == (
+        "",
+        "mymod.ad has nothing ready. Did you mean 'mymod.add'?\n  fb queues\n",
+    )
 
 
 # clear
@@ -119,12 +155,20 @@ def test_clear_asks_and_does_it_when_told(fb: Shell, queue: Queue) -> None:
     assert "Do it by: fb clear mymod:add -y" in ran.err
     assert fb("clear", "mymod:add", "--no-input").code == 6
     assert fb.ok("clear", "mymod:add", "--dry-run").err == "Would remove 3 messages of mymod.add.\n"
-    assert fb.ok("clear", "mymod:add", "-n", "--json").json == {"queue": "mymod.add", "removed": 3, "dry_run": True}
+    assert fb.ok("clear", "mymod:add", "-n", "--json").json == {
+        "queue": "mymod.add",
+        "removed": 3,
+        "dry_run": True,
+    }
     assert queue.known_size().ready == 2
     ran = fb.at_terminal("clear", "mymod:add", keys="n\n")
     assert (ran.code, "Remove 3 messages of mymod.add? [y/N]" in ran.out) == (6, True)
     assert queue.known_size().ready == 2
-    assert fb.ok("clear", "mymod:add", "-y", "--json").json == {"queue": "mymod.add", "removed": 3, "dry_run": False}
+    assert fb.ok("clear", "mymod:add", "-y", "--json").json == {
+        "queue": "mymod.add",
+        "removed": 3,
+        "dry_run": False,
+    }
     assert (queue.known_size().ready, queue.known_size().delayed) == (0, 0)
     assert fb.ok("clear", "mymod:add").err == "mymod.add is empty.\n  fb queues\n"
 
@@ -147,9 +191,15 @@ def test_pause_and_resume(fb: Shell, queue: Queue) -> None:
         "paused": True,
         "resumes_in": 90.0,
     }
-    assert fb.ok("pause", "mymod.ad").err == ("mymod.ad is paused; `fb resume mymod.ad` ends that. Did you mean 'mymod.add'?\n")
+    assert fb.ok("pause", "mymod.ad").err == (
+        "mymod.ad is paused; `fb resume mymod.ad` ends that. Did you mean 'mymod.add'?\n"
+    )
     assert fb.ok("resume", "mymod:add", "mymod.ad").err == "mymod.add goes on.\nmymod.ad goes on.\n"
-    assert fb.ok("resume", "mymod:add", "--json").json == {"queue": "mymod.add", "paused": False, "was_paused": False}
+    assert fb.ok("resume", "mymod:add", "--json").json == {
+        "queue": "mymod.add",
+        "paused": False,
+        "was_paused": False,
+    }
     for wrong in ("soon", "-5", "1e99", "nan"):
         ran = fb("pause", "mymod:add", f"--for={wrong}")
         assert (ran.code, "--for" in ran.err) == (2, True), wrong
@@ -157,14 +207,20 @@ def test_pause_and_resume(fb: Shell, queue: Queue) -> None:
 
 def test_a_paused_queue_is_not_consumed_until_it_is_resumed(fb: Shell, queue: Queue) -> None:
     consumer = fb.start("consume", "mymod:add")
-    wait_until(lambda: fb.ok("queues", "mymod:add", "--json").json["consumers"] == 1, "the consumer to be seen")
+    wait_until(
+        lambda: fb.ok("queues", "mymod:add", "--json").json["consumers"] == 1,
+        "the consumer to be seen",
+    )
     fb.ok("pause", "mymod:add")
     assert consumer.stderr is not None
     while "is paused" not in consumer.stderr.readline():
         assert consumer.poll() is None
     queue.publish([message("a", x=1)])
     ran = fb("wait", "mymod:add", "--timeout", "0.3")
-    assert (ran.code, "mymod.add is paused; `fb resume mymod.add` ends that." in ran.err) == (7, True)
+    assert (ran.code, "mymod.add is paused; `fb resume mymod.add` ends that." in ran.err) == (
+        7,
+        True,
+    )
     fb.ok("resume", "mymod:add")
     fb.ok("wait", "mymod:add", "--timeout", "20")
 
@@ -178,20 +234,30 @@ def test_wait_ends_when_all_is_done(fb: Shell, queue: Queue) -> None:
     queue.publish([message(f"m{number}", x=number) for number in range(20)])
     waiting = fb.start("wait", "mymod:add", "--json")
     assert waiting.stderr is not None
-    assert waiting.stderr.readline() == "mymod.add has no consumer; `fb consume ADDRESS` starts one.\n"
+    assert (
+        waiting.stderr.readline() == "mymod.add has no consumer; `fb consume ADDRESS` starts one.\n"
+    )
     fb.ok("consume", "mymod:add", "--burst")
     out, err = waiting.communicate(timeout=30)
     assert (waiting.returncode, err) == (0, "")
     summary = json.loads(out)
     assert summary.pop("seconds") > 0
-    assert summary == {"queues": ["mymod.add"], "drained": True, "ready": 0, "in_flight": 0, "delayed": 0}
+    assert summary == {
+        "queues": ["mymod.add"],
+        "drained": True,
+        "ready": 0,
+        "in_flight": 0,
+        "delayed": 0,
+    }
 
 
 def test_wait_ends_in_time(fb: Shell, queue: Queue) -> None:
     queue.publish([message("a", x=1), message("b", delay=600, x=1)])
     ran = fb("wait", "mymod:add", "other", "--timeout", "0.2")
     assert (ran.code, ran.out) == (7, "")
-    assert re.search(r"mymod.add, other: after 0.\ds there are still 1 ready, 0 in flight, 1 delayed\.", ran.err)
+    assert re.search(
+        r"mymod.add, other: after 0.\ds there are still 1 ready, 0 in flight, 1 delayed\.", ran.err
+    )
     ran = fb("wait", "mymod:add", "-t", "0.2", "--json")
     assert (ran.code, ran.json["drained"], ran.json["ready"]) == (7, False, 1)
     queue.clear()

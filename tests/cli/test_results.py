@@ -27,20 +27,36 @@ def store(request: pytest.FixtureRequest, fb: Shell) -> Iterator[Store]:
 
 def result(task_id: str, queue: str = "mymod.add", **fields: object) -> Result:
     now = time.time()
-    given = {"state": "succeeded", "started": now - 90, "finished": now - 60, "worker": "here:42", **fields}
+    given = {
+        "state": "succeeded",
+        "started": now - 90,
+        "finished": now - 60,
+        "worker": "here:42",
+        **fields,
+    }
     return Result(task_id, queue, **given)  # type: ignore[arg-type]
 
 
 def failure(task_id: str, **fields: object) -> Result:
     trace = '  File "mymod.py", line 1, in add\nValueError: bad'
-    return result(task_id, state="failed", error_type="ValueError", error="bad", traceback=trace, attempts=4, **fields)
+    return result(
+        task_id,
+        state="failed",
+        error_type="ValueError",
+        error="bad",
+        traceback=trace,
+        attempts=4,
+        **fields,
+    )
 
 
 # results
 
 
 def test_the_newest_results_are_listed_first(fb: Shell, store: Store) -> None:
-    store.save_results([result("a", value=3), failure("b"), result("c", "other", value={"x": "ü"})], 60)
+    store.save_results(
+        [result("a", value=3), failure("b"), result("c", "other", value={"x": "ü"})], 60
+    )
     headings, *rows = [re.split(r"\s{2,}", line) for line in fb.ok("results").lines]
     assert headings == ["task id", "queue", "state", "ended", "took", "attempts", "value"]
     assert [row[:3] for row in rows] == [
@@ -49,8 +65,15 @@ def test_the_newest_results_are_listed_first(fb: Shell, store: Store) -> None:
         ["a", "mymod.add", "succeeded"],
     ]
     assert re.fullmatch(r"1m( \ds)? ago", rows[0][3])
-    assert [row[4:] for row in rows] == [["30s", "1", '{"x":"ü"}'], ["30s", "4", "ValueError: bad"], ["30s", "1", "3"]]
-    assert [each["task_id"] for each in fb.ok("results", "mymod:add", "--json").objects] == ["b", "a"]
+    assert [row[4:] for row in rows] == [
+        ["30s", "1", '{"x":"ü"}'],
+        ["30s", "4", "ValueError: bad"],
+        ["30s", "1", "3"],
+    ]
+    assert [each["task_id"] for each in fb.ok("results", "mymod:add", "--json").objects] == [
+        "b",
+        "a",
+    ]
     assert [each["task_id"] for each in fb.ok("results", "-n", "1", "--json").objects] == ["c"]
     first, *_ = fb.ok("results", "mymod.add", "--failed", "--json").objects
     assert set(first) == set(Result.__struct_fields__), "all fields, those that are empty, too"
@@ -60,7 +83,9 @@ def test_the_newest_results_are_listed_first(fb: Shell, store: Store) -> None:
 def test_failures_are_found_among_many(fb: Shell, store: Store) -> None:
     store.save_results([failure(f"f{number}") for number in range(3)], 60)
     store.save_results([result(f"s{number}") for number in range(1500)], 60)
-    assert [each["task_id"] for each in fb.ok("results", "--failed", "-n", "2", "--json").objects] == ["f2", "f1"]
+    assert [
+        each["task_id"] for each in fb.ok("results", "--failed", "-n", "2", "--json").objects
+    ] == ["f2", "f1"]
 
 
 def test_no_results_say_what_to_type_next(fb: Shell, store: Store) -> None:
@@ -68,8 +93,12 @@ def test_no_results_say_what_to_type_next(fb: Shell, store: Store) -> None:
     assert fb.ok("results", "mymod:add").err == (
         "mymod.add has no results.\n  fb consume mymod:add --results\n  fb push mymod:add x=1 --result\n"
     )
-    assert fb.ok("results", "--failed").err.startswith("There are no results of tasks that failed.\n")
-    assert fb.ok("results", "mymod:add", "--json") == type(fb.ok("results", "--failed", "--json"))(0, "", "")
+    assert fb.ok("results", "--failed").err.startswith(
+        "There are no results of tasks that failed.\n"
+    )
+    assert fb.ok("results", "mymod:add", "--json") == type(fb.ok("results", "--failed", "--json"))(
+        0, "", ""
+    )
     assert fb("results", "-n", "0").code == 2
 
 
@@ -87,18 +116,34 @@ def test_show_of_one_that_succeeded(fb: Shell, store: Store) -> None:
     store.save_results([result("a", value={"x": [1, None]})], 60)
     lines = dict(re.split(r"\s{2,}", line, maxsplit=1) for line in fb.ok("show", "a").lines)
     assert lines["task id"] == "a"
-    assert (lines["state"], lines["queue"], lines["worker"], lines["attempts"]) == ("succeeded", "mymod.add", "here:42", "1")
+    assert (lines["state"], lines["queue"], lines["worker"], lines["attempts"]) == (
+        "succeeded",
+        "mymod.add",
+        "here:42",
+        "1",
+    )
     assert lines["value"] == '{"x":[1,null]}'
-    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \(1m( \ds)? ago, after 30s\)", lines["ended"])
+    assert re.fullmatch(
+        r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \(1m( \ds)? ago, after 30s\)", lines["ended"]
+    )
     shown = fb.ok("show", "a", "--json").json
     assert set(shown) == {*Result.__struct_fields__, "cancel_asked"}
-    assert (shown["state"], shown["value"], shown["cancel_asked"]) == ("succeeded", {"x": [1, None]}, False)
+    assert (shown["state"], shown["value"], shown["cancel_asked"]) == (
+        "succeeded",
+        {"x": [1, None]},
+        False,
+    )
 
 
 def test_show_of_one_that_failed_has_its_traceback(fb: Shell, store: Store) -> None:
-    store.save_results([failure("a"), result("b", state="dropped", error_type="Dropped", error="expired")], 60)
+    store.save_results(
+        [failure("a"), result("b", state="dropped", error_type="Dropped", error="expired")], 60
+    )
     out = fb.ok("show", "a").out
-    assert 'error     ValueError: bad\ntraceback\n    File "mymod.py", line 1, in add\n  ValueError: bad\n' in out
+    assert (
+        'error     ValueError: bad\ntraceback\n    File "mymod.py", line 1, in add\n  ValueError: bad\n'
+        in out
+    )
     assert "error     expired\n" in fb.ok("show", "b").out
 
 
@@ -115,7 +160,13 @@ def test_show_of_what_runs_or_is_to_be_cancelled(fb: Shell, store: Store) -> Non
         ("cancel", "asked for"),
     ]
     running, queued = fb.ok("show", "run", "queued", "--json").objects
-    assert running == {"task_id": "run", "state": "running", "cancel_asked": True, "queue": "mymod.add", "worker": "here:42"}
+    assert running == {
+        "task_id": "run",
+        "state": "running",
+        "cancel_asked": True,
+        "queue": "mymod.add",
+        "worker": "here:42",
+    }
     assert queued == {"task_id": "queued", "state": "queued", "cancel_asked": True}
 
 

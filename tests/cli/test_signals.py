@@ -37,8 +37,12 @@ def plain(fb: Shell) -> Shell:
     return set_up(fb)
 
 
-@pytest.mark.parametrize(("number", "processes"), [(signal.SIGTERM, "1"), (signal.SIGINT, "1"), (signal.SIGTERM, "2")])
-def test_the_first_signal_finishes_what_runs_and_takes_no_more(plain: Shell, number: signal.Signals, processes: str) -> None:
+@pytest.mark.parametrize(
+    ("number", "processes"), [(signal.SIGTERM, "1"), (signal.SIGINT, "1"), (signal.SIGTERM, "2")]
+)
+def test_the_first_signal_finishes_what_runs_and_takes_no_more(
+    plain: Shell, number: signal.Signals, processes: str
+) -> None:
     push(plain, "hold", range(8))
     with Consuming(plain, "jobs:hold", "--processes", processes, "--concurrency", "2") as consumer:
         consumer.until(lambda: len(began(plain)) == 2 * int(processes), "as many to run as may")
@@ -54,10 +58,14 @@ def test_the_first_signal_finishes_what_runs_and_takes_no_more(plain: Shell, num
 
 
 @pytest.mark.parametrize(("function", "processes"), [("hold", "1"), ("ahold", "1"), ("hold", "2")])
-def test_what_is_unfinished_when_the_drain_time_is_over_goes_back(shop: Shell, function: str, processes: str) -> None:
+def test_what_is_unfinished_when_the_drain_time_is_over_goes_back(
+    shop: Shell, function: str, processes: str
+) -> None:
     number = signal.SIGTERM if function == "hold" else signal.SIGINT
     raw(shop, function, message("mine", n=1, extra={"retries": 0}))
-    with Consuming(shop, f"jobs:{function}", "--drain", "200ms", "--processes", processes) as consumer:
+    with Consuming(
+        shop, f"jobs:{function}", "--drain", "200ms", "--processes", processes
+    ) as consumer:
         consumer.until(lambda: began(shop) == [1], "it to run")
         consumer.send(number)
         assert consumer.wait() == CODES[number]
@@ -123,23 +131,36 @@ def test_quit_stops_at_once(plain: Shell, processes: str) -> None:
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_tstp_quiets(plain: Shell, processes: str) -> None:
     push(plain, "hold", range(2))
-    with Consuming(plain, "jobs:hold", "--processes", processes, "--concurrency", str(2 // int(processes))) as consumer:
+    with Consuming(
+        plain, "jobs:hold", "--processes", processes, "--concurrency", str(2 // int(processes))
+    ) as consumer:
         consumer.until(lambda: len(began(plain)) == 2, "them to run")
         consumer.send(signal.SIGTSTP)
         consumer.until(lambda: consumer.says("quiet"), "it to say so")
         plain.write("go", "")
-        consumer.until(lambda: size(plain, "hold") == Size(ready=0, in_flight=0, delayed=0), "what ran to be finished")
+        consumer.until(
+            lambda: size(plain, "hold") == Size(ready=0, in_flight=0, delayed=0),
+            "what ran to be finished",
+        )
         push(plain, "hold", range(2, 6))
         plain.ok("consume", "jobs:hold", "--burst")
         assert consumer.process.poll() is None
         assert sorted(note.n for note in notes(plain, "end")) == list(range(6))
-        assert len({note.pid for note in notes(plain) if note.n > 1} - {consumer.process.pid, *consumer.children()}) == 1
+        assert (
+            len(
+                {note.pid for note in notes(plain) if note.n > 1}
+                - {consumer.process.pid, *consumer.children()}
+            )
+            == 1
+        )
         assert consumer.stop() == 0
 
 
 def test_a_process_that_is_replaced_stays_quiet(plain: Shell) -> None:
     push(plain, "hold", range(2))
-    with Consuming(plain, "jobs:hold", "--processes", "2", "--concurrency", "1", "--heartbeat", "1h") as consumer:
+    with Consuming(
+        plain, "jobs:hold", "--processes", "2", "--concurrency", "1", "--heartbeat", "1h"
+    ) as consumer:
         consumer.until(lambda: len(began(plain)) == 2, "them to run")
         consumer.send(signal.SIGTSTP)
         consumer.until(lambda: consumer.says("quiet"), "it to say so")
@@ -214,7 +235,10 @@ def test_hup_of_a_single_process_changes_nothing(plain: Shell) -> None:
         push(plain, "work")
         consumer.until(lambda: began(plain) == [0], "it to run")
         consumer.send(signal.SIGHUP)
-        consumer.until(lambda: consumer.says("HUP replaces child processes, and there are none"), "it to say so")
+        consumer.until(
+            lambda: consumer.says("HUP replaces child processes, and there are none"),
+            "it to say so",
+        )
         push(plain, "work", range(1, 2))
         consumer.until(lambda: began(plain) == [0, 1], "it to go on")
         assert consumer.stop() == 0
@@ -278,13 +302,21 @@ def test_a_terminal_that_is_closed_stops_it(plain: Shell) -> None:
 
 def test_events_of_what_is_given_back(plain: Shell) -> None:
     push(plain, "hold", range(5))
-    with Consuming(plain, "jobs:hold", "--json", "--concurrency", "1", "--prefetch", "3", "--drain", "100ms") as consumer:
-        consumer.until(lambda: size(plain, "hold").in_flight == 3 and began(plain) == [0], "three to be held")
+    with Consuming(
+        plain, "jobs:hold", "--json", "--concurrency", "1", "--prefetch", "3", "--drain", "100ms"
+    ) as consumer:
+        consumer.until(
+            lambda: size(plain, "hold").in_flight == 3 and began(plain) == [0], "three to be held"
+        )
         assert consumer.stop() == 143
     released = [event["task_id"] for event in consumer.events if event["event"] == "released"]
     assert set(released) >= {"t1", "t2"}
     summary = json.loads(consumer.out.splitlines()[-1])
-    assert (summary["event"], summary["total"]["released"], summary["total"]["unfinished"]) == ("summary", 3, 1)
+    assert (summary["event"], summary["total"]["released"], summary["total"]["unfinished"]) == (
+        "summary",
+        3,
+        1,
+    )
 
 
 def test_an_event_tells_what_was_cut_off(plain: Shell) -> None:

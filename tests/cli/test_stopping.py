@@ -96,12 +96,18 @@ POOLS = ("threads", "asyncio", "solo", "process", "gevent", "eventlet")
 
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("pool", POOLS)
-def test_every_signal_in_this_phase_of_this_pool(tmp_path: Path, redis_url: str, pool: str, phase: str) -> None:
+def test_every_signal_in_this_phase_of_this_pool(
+    tmp_path: Path, redis_url: str, pool: str, phase: str
+) -> None:
     if pool == "eventlet":
         needs("eventlet")
     url = redis_url if pool in ("threads", "process") else None
     with ThreadPoolExecutor(3) as side_by_side:
-        rows = list(side_by_side.map(lambda signals: (signals, row(tmp_path, url, pool, phase, signals)), SIGNALS))
+        rows = list(
+            side_by_side.map(
+                lambda signals: (signals, row(tmp_path, url, pool, phase, signals)), SIGNALS
+            )
+        )
     assert dict(rows) == {signals: expected(signals, phase, pool) for signals in SIGNALS}
 
 
@@ -129,7 +135,9 @@ def push_to(shell: Shell, queue: str) -> None:
         shell.ok("push", "--queue", queue, f"n:={n}")
 
 
-def _stopped(shell: Shell, queue: str, function: str, pool: str, phase: str, signals: str) -> Outcome:
+def _stopped(
+    shell: Shell, queue: str, function: str, pool: str, phase: str, signals: str
+) -> Outcome:
     drain = "300ms" if phase in ("over the drain limit", "blocked") else "20s"
     words = ("--mode", pool, "--drain", drain, *(() if pool == "solo" else ("--concurrency", "2")))
     with Consuming(shell, f"jobs:{function}", *words) as consumer:
@@ -140,13 +148,18 @@ def _stopped(shell: Shell, queue: str, function: str, pool: str, phase: str, sig
         consumer.send(SIGNALS[signals][0])
         if len(SIGNALS[signals]) > 1:
             said = "quiet" if signals.startswith("TSTP") else "the same signal again stops now"
-            consumer.until(lambda: consumer.says(said) or consumer.process.poll() is not None, "it to have heard")
+            consumer.until(
+                lambda: consumer.says(said) or consumer.process.poll() is not None,
+                "it to have heard",
+            )
             if consumer.process.poll() is None:
                 consumer.send(SIGNALS[signals][1])
         if signals not in ("TERM TERM", "QUIT"):
             shell.write("stopping", "")
         code = consumer.process.wait(PATIENCE)
-        wait_until(lambda: not any(_alive(pid) for pid in family), f"{signals}: child processes to be gone")
+        wait_until(
+            lambda: not any(_alive(pid) for pid in family), f"{signals}: child processes to be gone"
+        )
     left = _size(shell, queue)
     assert left.in_flight == 0, f"{signals}: no lease is left"
     assert _registered(shell, queue) == 0, f"{signals}: no consumer is registered any more"

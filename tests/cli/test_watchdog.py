@@ -24,7 +24,7 @@ DEAF = '''
 import threading
 
 from fbcli import Inbox, register_broker
-from fbcli.brokers.sqlite import SqliteBroker
+from fbcli.brokers.sqlite.broker import SqliteBroker
 
 
 class DeafInbox(Inbox):
@@ -123,11 +123,21 @@ def watch(*consumers: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["deaf", "hanging"])
-def test_a_deaf_consumer_ends_with_4_and_loses_nothing(fb: Shell, module: None, scheme: str) -> None:
+def test_a_deaf_consumer_ends_with_4_and_loses_nothing(
+    fb: Shell, module: None, scheme: str
+) -> None:
     real, store = f"sqlite:///{fb.folder}/queue.db", f"sqlite:///{fb.folder}/store.db"
     sound = ("--broker", real, "--store", store)
     fb.ok("push", "work:note", "x=1", *sound)
-    broken = fb.start("consume", "work:note", "--broker", real.replace("sqlite", scheme), "--store", store, *WATCHDOG)
+    broken = fb.start(
+        "consume",
+        "work:note",
+        "--broker",
+        real.replace("sqlite", scheme),
+        "--store",
+        store,
+        *WATCHDOG,
+    )
     wait_until(lambda: bool(notes(fb)), "the first message")
     fb.ok("push", "work:note", "x=2", *sound)
     fb.ok("push", "work:note", "x=3", *sound)
@@ -140,7 +150,9 @@ def test_a_deaf_consumer_ends_with_4_and_loses_nothing(fb: Shell, module: None, 
     other.terminate()
     assert other.wait(20) == 0
     expected = {"1": 1 if scheme == "deaf" else 2, "2": 1, "3": 1}
-    assert notes(fb) == expected, "what one that hangs could not settle runs again, nothing else does"
+    assert notes(fb) == expected, (
+        "what one that hangs could not settle runs again, nothing else does"
+    )
 
 
 def test_who_idles_is_paused_or_has_no_room_stays(fb: Shell, module: None) -> None:
@@ -149,16 +161,24 @@ def test_who_idles_is_paused_or_has_no_room_stays(fb: Shell, module: None) -> No
         fb.ok("push", f"work:{name}", f"x={name}", f"seconds={PEACE + 3 if name == 'full' else 0}")
     fb.ok("push", "work:full", "x=next")
     consumers = {
-        name: fb.start("consume", f"work:{name}", "--concurrency", "1", "--log-file", f"{name}.log", *WATCHDOG)
+        name: fb.start(
+            "consume", f"work:{name}", "--concurrency", "1", "--log-file", f"{name}.log", *WATCHDOG
+        )
         for name in ("idle", "paused", "full")
     }
     wait_until(lambda: set(notes(fb)) == {"idle", "full"}, "them to work")
     paused = fb.folder / "paused.log"
-    wait_until(lambda: paused.exists() and "is paused" in paused.read_text(), "it to know that it is paused")
+    wait_until(
+        lambda: paused.exists() and "is paused" in paused.read_text(),
+        "it to know that it is paused",
+    )
     watch(*consumers.values())
     fb.ok("resume", "work:paused")
     fb.ok("push", "work:idle", "x=more")
-    wait_until(lambda: notes(fb) == {"idle": 1, "full": 1, "more": 1, "paused": 1, "next": 1}, "them to go on")
+    wait_until(
+        lambda: notes(fb) == {"idle": 1, "full": 1, "more": 1, "paused": 1, "next": 1},
+        "them to go on",
+    )
     for consumer in consumers.values():
         consumer.terminate()
         assert consumer.wait(20) == 0, consumer.communicate()

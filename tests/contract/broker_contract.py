@@ -20,5 +20,7 @@ from tests.contract.broker.sharing import Sharing
 from tests.contract.broker.waiting import Waiting
 
 
-class BrokerContract(Delivering, Waiting, Settling, Looking, Ordering, Delaying, Leasing, Closing, Sharing):
+class BrokerContract(
+    Delivering, Waiting, Settling, Looking, Ordering, Delaying, Leasing, Closing, Sharing
+):
     """Every verb of `fbcli.broker`, what happens when consumers die, and when they share a queue."""

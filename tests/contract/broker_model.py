@@ -47,7 +47,8 @@ class Message:
             return self.priority > other.priority
         if self.returned is None or other.returned is None:
             return self.returned is not None or (
-                other.returned is None and (self.waited or other.waited or self.number < other.number)
+                other.returned is None
+                and (self.waited or other.waited or self.number < other.number)
             )
         same_batch = self.returned[0] == other.returned[0] and bool(self.lost) == bool(other.lost)
         return not same_batch or self.returned < other.returned
@@ -102,7 +103,9 @@ class BrokerModel(RuleBasedStateMachine):
 
     @property
     def ready(self) -> list[Message]:
-        return [message for message in self.messages if message.holder is None and message.due is None]
+        return [
+            message for message in self.messages if message.holder is None and message.due is None
+        ]
 
     @property
     def delayed(self) -> list[Message]:
@@ -115,7 +118,9 @@ class BrokerModel(RuleBasedStateMachine):
 
     def add(self, outgoing: Outgoing, *, due: float | None = None, waited: bool = False) -> None:
         number = self.messages[-1].number + 1 if self.messages else 0
-        self.messages.append(Message(number, outgoing.body, outgoing.priority, due=due, waited=waited))
+        self.messages.append(
+            Message(number, outgoing.body, outgoing.priority, due=due, waited=waited)
+        )
 
     def give_back(self, messages: list[Message], lost: int = 0) -> None:
         """They are ready again."""
@@ -135,16 +140,25 @@ class BrokerModel(RuleBasedStateMachine):
             assert found == sorted(found, key=lambda message: message.place)
         else:
             for place, message in enumerate(found):
-                assert all(message.may_precede(other) for other in found[place + 1 :]), (message, found)
+                assert all(message.may_precede(other) for other in found[place + 1 :]), (
+                    message,
+                    found,
+                )
         return found
 
     who = st.integers(0, 1)
     priorities = st.sampled_from([0, 0, 0, 1, 9])
 
-    @rule(priorities=st.lists(priorities, max_size=8), delay=st.sampled_from([None, None, None, -5.0, SOON, LONG, 2 * LONG]))
+    @rule(
+        priorities=st.lists(priorities, max_size=8),
+        delay=st.sampled_from([None, None, None, -5.0, SOON, LONG, 2 * LONG]),
+    )
     def publish(self, priorities: list[int], delay: float | None) -> None:
         due = None if delay is None or not self.can.delay else time.time() + delay
-        new = [Outgoing(self.body(), priority if self.can.priority else 0, due) for priority in priorities]
+        new = [
+            Outgoing(self.body(), priority if self.can.priority else 0, due)
+            for priority in priorities
+        ]
         self.broker.publish(QUEUE, new)
         later = due is not None and delay is not None and delay > 0
         for each in new:
@@ -172,9 +186,13 @@ class BrokerModel(RuleBasedStateMachine):
         found = self.inboxes[who].fetch(limit, 0)
         assert [delivery.body for delivery in found] == [message.body for message in expected]
         if self.can.priority:
-            assert [delivery.priority for delivery in found] == [message.priority for message in expected]
+            assert [delivery.priority for delivery in found] == [
+                message.priority for message in expected
+            ]
         if self.can.delivery_count:
-            assert [delivery.deliveries for delivery in found] == [message.lost + 1 for message in expected]
+            assert [delivery.deliveries for delivery in found] == [
+                message.lost + 1 for message in expected
+            ]
         for message, delivery in zip(expected, found, strict=True):
             message.holder = who
             self.held[who].append((message, delivery))
@@ -232,8 +250,14 @@ class BrokerModel(RuleBasedStateMachine):
                 continue
             self.held[who].remove((message, delivery))
             self.past.append((who, delivery, False))
-            body = self.body() if action is not Action.ACK and self.can.rewrite and data.draw(st.booleans()) else None
-            settlements.append(Settlement(delivery, action, delay if action is Action.RELEASE else 0.0, body))
+            body = (
+                self.body()
+                if action is not Action.ACK and self.can.rewrite and data.draw(st.booleans())
+                else None
+            )
+            settlements.append(
+                Settlement(delivery, action, delay if action is Action.RELEASE else 0.0, body)
+            )
             message.body = message.body if body is None else body
             if action is Action.RELEASE:
                 message.due = time.time() + LONG if delay == LONG else None
@@ -251,7 +275,9 @@ class BrokerModel(RuleBasedStateMachine):
     @rule(data=st.data(), action=st.sampled_from(Action))
     def settle_again(self, data: st.DataObject, action: Action) -> None:
         late_ones = [each for each in self.past if each[2]]
-        who, delivery, late = data.draw(st.sampled_from(late_ones if late_ones and data.draw(st.booleans()) else self.past))
+        who, delivery, late = data.draw(
+            st.sampled_from(late_ones if late_ones and data.draw(st.booleans()) else self.past)
+        )
         settlement = Settlement(delivery, action)
         found = list(self.inboxes[who].settle([settlement]))
         assert found in ([[settlement]] if late else [[]] if late is False else [[], [settlement]])
@@ -268,7 +294,9 @@ class BrokerModel(RuleBasedStateMachine):
         self.give_back([message for message, _ in self.held[who]], lost=1)
         lost = [delivery for _, delivery in self.held[who]]
         self.held[who].clear()
-        self.past = [(by, delivery, late if by != who or late else None) for by, delivery, late in self.past]
+        self.past = [
+            (by, delivery, late if by != who or late else None) for by, delivery, late in self.past
+        ]
         self.past += [(who, delivery, True) for delivery in lost]
         if comes_back:
             assert self.inboxes[who].fetch(0, 0) == []
@@ -305,7 +333,11 @@ class BrokerModel(RuleBasedStateMachine):
             chosen = [each for each in self.broker.delayed(QUEUE, 100) if data.draw(st.booleans())]
             assert self.broker.undelay(QUEUE, [each.handle for each in chosen]) == len(chosen)
             bodies = {each.body for each in chosen}
-            self.messages = [message for message in self.messages if message.due is None or message.body not in bodies]
+            self.messages = [
+                message
+                for message in self.messages
+                if message.due is None or message.body not in bodies
+            ]
 
     @precondition(lambda self: self.ready)
     @rule(who=who, n=st.sampled_from([0, 1, 2, 3, 20]))
@@ -324,7 +356,9 @@ class BrokerModel(RuleBasedStateMachine):
         assert self.broker.peek(dead_queue(QUEUE), EVERYTHING) == [each.body for each in dead]
         if self.can.delay:
             assert size.delayed == len(self.delayed)
-            assert [each.body for each in self.broker.delayed(QUEUE, EVERYTHING)] == [each.body for each in self.delayed]
+            assert [each.body for each in self.broker.delayed(QUEUE, EVERYTHING)] == [
+                each.body for each in self.delayed
+            ]
         assert self.broker.queues() == sorted(self.broker.queues())
         if self.ready or self.delayed or (self.can.ack and any(self.held)):
             assert QUEUE in self.broker.queues()

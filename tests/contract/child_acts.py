@@ -179,7 +179,7 @@ def sockets(seconds: float) -> bool:
 
 
 def speak(send: Any, wishes: dict[str, Any]) -> None:
-    """Be the voice of a child."""
+    """Be the output of a child."""
     send({"spoken": f"{wishes['prefix']}hello"})
 
 

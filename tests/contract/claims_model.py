@@ -45,14 +45,24 @@ class Space:
     marks: dict[str, float] = field(default_factory=dict)
 
     def holders(self, key: str, now: float) -> dict[str, int]:
-        self.held = Counter({entry: count for entry, count in self.held.items() if self.owners.get(entry[1], 0) > now})
-        return {owner: count for (held, owner), count in self.held.items() if held == key and count > 0}
+        self.held = Counter(
+            {
+                entry: count
+                for entry, count in self.held.items()
+                if self.owners.get(entry[1], 0) > now
+            }
+        )
+        return {
+            owner: count for (held, owner), count in self.held.items() if held == key and count > 0
+        }
 
     def free(self, key: str, owner: str) -> None:
         self.held[key, owner] = max(0, self.held[key, owner] - 1)
 
 
-def compare(store: Store, script: Sequence[Step], suffix: str, wait: Callable[[float], None] | None = None) -> None:
+def compare(
+    store: Store, script: Sequence[Step], suffix: str, wait: Callable[[float], None] | None = None
+) -> None:
     """Carry out the steps on `store` and on the model. `suffix` makes the names of spaces new ones."""
     now = 0.0
     spaces = {name: Space() for name in SPACES}
@@ -67,7 +77,11 @@ def compare(store: Store, script: Sequence[Step], suffix: str, wait: Callable[[f
             assert len(answers) == len(keys)
             granted: Counter[str] = Counter()
             for key, (state, holder) in zip(keys, answers, strict=True):
-                holders = {one: count for (held, one), count in space.held.items() if held == key and count > 0}
+                holders = {
+                    one: count
+                    for (held, one), count in space.held.items()
+                    if held == key and count > 0
+                }
                 if space.marks.get(key, 0) > now:
                     assert (state, holder) == ("done", "")
                 elif sum(holders.values()) < limit:
@@ -102,7 +116,11 @@ def compare(store: Store, script: Sequence[Step], suffix: str, wait: Callable[[f
         elif verb == "unmark":
             name, chosen = words
             marks = spaces[name].marks
-            gone = [key for key in (marks if chosen is None else dict.fromkeys(chosen)) if marks.get(key, 0) > now]
+            gone = [
+                key
+                for key in (marks if chosen is None else dict.fromkeys(chosen))
+                if marks.get(key, 0) > now
+            ]
             assert store.unmark(name + suffix, chosen) == len(gone)
             for key in gone:
                 del marks[key]

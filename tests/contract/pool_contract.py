@@ -26,7 +26,7 @@ class Job:
     error: BaseException | None = field(default=None, repr=False)
 
 
-class Stage:
+class ConsumeRun:
     """A pool and what it has done."""
 
     def __init__(self, contract: PoolContract, size: int) -> None:
@@ -79,11 +79,11 @@ class PoolContract(ABC):
     """How many tasks are interrupted where it is many: fewer, where one interrupt takes its time."""
 
     @pytest.fixture
-    def stage(self) -> Iterator[Callable[[int], Stage]]:
-        stages: list[Stage] = []
+    def stage(self) -> Iterator[Callable[[int], ConsumeRun]]:
+        stages: list[ConsumeRun] = []
 
-        def make(size: int) -> Stage:
-            stages.append(Stage(self, size))
+        def make(size: int) -> ConsumeRun:
+            stages.append(ConsumeRun(self, size))
             return stages[-1]
 
         yield make
@@ -91,7 +91,7 @@ class PoolContract(ABC):
             stage.pool.close()
             stage.pool.close()
 
-    def test_runs_every_task_once(self, stage: Callable[[int], Stage]) -> None:
+    def test_runs_every_task_once(self, stage: Callable[[int], ConsumeRun]) -> None:
         on = stage(4)
         for batch in range(20):
             on.submit(*(Job(f"{batch}.{i}") for i in range(50)))
@@ -100,13 +100,17 @@ class PoolContract(ABC):
         assert on.pool.pending() == 0
         assert on.pool.running() == []
 
-    def test_begins_in_order(self, stage: Callable[[int], Stage]) -> None:
+    def test_begins_in_order(self, stage: Callable[[int], ConsumeRun]) -> None:
         on = stage(1)
         on.submit(*(Job(str(i)) for i in range(100)))
         on.wait_for(100)
-        assert on.done == [str(i) for i in range(100)], "one after the other, they end as they begin"
+        assert on.done == [str(i) for i in range(100)], (
+            "one after the other, they end as they begin"
+        )
 
-    def test_runs_as_many_at_once_as_its_size_and_no_more(self, stage: Callable[[int], Stage]) -> None:
+    def test_runs_as_many_at_once_as_its_size_and_no_more(
+        self, stage: Callable[[int], ConsumeRun]
+    ) -> None:
         on = stage(5)
         on.warm_up()
         nap = self.nap(0.05)
@@ -118,7 +122,9 @@ class PoolContract(ABC):
             time.sleep(0.002)
         assert most == 5
 
-    def test_take_back_returns_what_has_not_started(self, stage: Callable[[int], Stage]) -> None:
+    def test_take_back_returns_what_has_not_started(
+        self, stage: Callable[[int], ConsumeRun]
+    ) -> None:
         on = stage(2)
         on.submit(*(Job(str(i), self.nap(0.2)) for i in range(10)))
         wait_until(lambda: len(on.pool.running()) == 2, "two to run")
@@ -127,7 +133,9 @@ class PoolContract(ABC):
         assert sorted([*taken, *on.done]) == sorted(map(str, range(10)))
         assert len(on.done) == 2
 
-    def test_a_task_that_raises_does_not_stop_the_pool(self, stage: Callable[[int], Stage]) -> None:
+    def test_a_task_that_raises_does_not_stop_the_pool(
+        self, stage: Callable[[int], ConsumeRun]
+    ) -> None:
         on = stage(2)
         on.submit(Job("bad", self.bad()), Job("good"))
         on.wait_for(2)
@@ -135,7 +143,7 @@ class PoolContract(ABC):
         on.wait_for(3)
         assert sorted(on.done) == ["bad", "good", "later"]
 
-    def test_interrupt_hits_the_one_that_is_meant(self, stage: Callable[[int], Stage]) -> None:
+    def test_interrupt_hits_the_one_that_is_meant(self, stage: Callable[[int], ConsumeRun]) -> None:
         on = stage(3)
         on.warm_up()
         jobs = [Job(str(i), self.nap(2)) for i in range(3)]
@@ -149,7 +157,7 @@ class PoolContract(ABC):
         assert not on.pool.interrupt("1", TimeoutError)
         assert not on.pool.interrupt("nobody", TimeoutError)
 
-    def test_interrupts_never_hit_another_task(self, stage: Callable[[int], Stage]) -> None:
+    def test_interrupts_never_hit_another_task(self, stage: Callable[[int], ConsumeRun]) -> None:
         on = stage(2)
         jobs = [Job(str(i), self.nap(0.001)) for i in range(3 * self.interrupts)]
         on.submit(*jobs)
@@ -164,7 +172,7 @@ class PoolContract(ABC):
         assert hit <= aimed
         assert len(on.done) == len(set(on.done)) == len(jobs)
 
-    def test_resize(self, stage: Callable[[int], Stage]) -> None:
+    def test_resize(self, stage: Callable[[int], ConsumeRun]) -> None:
         on = stage(6)
         on.warm_up()
         on.submit(*(Job(str(i), self.nap(0.03)) for i in range(6)))

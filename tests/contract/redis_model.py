@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from fbcli.broker import Broker, Inbox, open_broker
-from fbcli.brokers.redis_inbox import RedisInbox
-from fbcli.brokers.redis_list import RedisListInbox
+from fbcli.brokers.redis.inbox import RedisInbox
+from fbcli.brokers.redis.plain_list import RedisListInbox
 from fbcli.stores import open_store
 from fbcli.stores.base import Store
 from tests.contract.broker_model import QUEUE, BrokerModel

@@ -20,7 +20,9 @@ from tests.servers import wait_until
 GRANTED, DONE = Claim("granted"), Claim("done")
 
 
-def ask(store: Store, *keys: str, owner: str = "o", lease: float = 60, limit: int = 1, space: str = "s") -> list[Claim]:
+def ask(
+    store: Store, *keys: str, owner: str = "o", lease: float = 60, limit: int = 1, space: str = "s"
+) -> list[Claim]:
     return store.claim(space, keys, owner=owner, lease=lease, limit=limit)
 
 
@@ -39,7 +41,9 @@ class ClaimsContract:
     """`store`, `another`, `store_url` and `threads` are fixtures of `StoreContract`."""
 
     # claims
-    def test_a_claimed_key_is_busy_for_all(self, store: Store, another: Callable[[], Store]) -> None:
+    def test_a_claimed_key_is_busy_for_all(
+        self, store: Store, another: Callable[[], Store]
+    ) -> None:
         assert ask(store, "a", "b", owner="one") == [GRANTED, GRANTED]
         assert ask(another(), "a", "c", owner="two") == [Claim("busy", "one"), GRANTED]
         assert ask(store, "c", "a", owner="one") == [Claim("busy", "two"), Claim("busy", "one")]
@@ -54,7 +58,12 @@ class ClaimsContract:
 
     def test_the_same_key_twice_in_one_call(self, store: Store) -> None:
         assert ask(store, "a", "a") == [GRANTED, Claim("busy", "o")]
-        assert states(ask(store, "b", "a", "b", "b", limit=2)) == ["granted", "granted", "granted", "busy"]
+        assert states(ask(store, "b", "a", "b", "b", limit=2)) == [
+            "granted",
+            "granted",
+            "granted",
+            "busy",
+        ]
 
     def test_claims_of_all_owners_count(self, store: Store, another: Callable[[], Store]) -> None:
         assert states(ask(store, "a", "a", owner="one", limit=3)) == ["granted", "granted"]
@@ -78,7 +87,9 @@ class ClaimsContract:
         names = ["", " ", "1 2", "a\nb", "\0", "a\0b", "a\0c", "x" * 5000, STRANGE]
         for owner in names:
             assert ask(store, *names, owner=owner, space=f"of {owner}") == [GRANTED] * len(names)
-            assert ask(store, *names, owner="other", space=f"of {owner}") == [Claim("busy", owner)] * len(names)
+            assert ask(store, *names, owner="other", space=f"of {owner}") == [
+                Claim("busy", owner)
+            ] * len(names)
             store.mark(f"of {owner}", names[:-1], owner=owner, ttl=60)
             store.free(f"of {owner}", names[-1:], owner=owner)
             assert ask(store, *names, space=f"of {owner}") == [DONE] * (len(names) - 1) + [GRANTED]
@@ -112,11 +123,15 @@ class ClaimsContract:
         assert ask(store, "a", owner="four")[0].holder in ("x", "y")
         store.free("s", ["a"], owner="x")
         store.free("s", ["a"], owner="y")
-        assert ask(store, "a", owner="four") == ask(store, "a", owner="four") == [Claim("busy", "y")]
+        assert (
+            ask(store, "a", owner="four") == ask(store, "a", owner="four") == [Claim("busy", "y")]
+        )
         store.free("s", ["a"], owner="y")
         assert ask(store, "a", owner="four") == [GRANTED]
 
-    def test_dropping_gives_all_of_an_owner_back(self, store: Store, another: Callable[[], Store]) -> None:
+    def test_dropping_gives_all_of_an_owner_back(
+        self, store: Store, another: Callable[[], Store]
+    ) -> None:
         for space in ("s", "t", "u"):
             ask(store, "a", "a", "b", owner="one", limit=2, space=space)
             ask(store, "a", "c", owner="two", limit=3, space=space)
@@ -128,7 +143,10 @@ class ClaimsContract:
                 "granted",
                 "granted",
             ]
-        assert states(ask(store, "a", "b", owner="three", limit=2, space="u")) == ["busy", "granted"]
+        assert states(ask(store, "a", "b", owner="three", limit=2, space="u")) == [
+            "busy",
+            "granted",
+        ]
         store.drop_claims(["s"], "one")
 
     def test_an_owner_may_begin_anew(self, store: Store) -> None:
@@ -143,7 +161,9 @@ class ClaimsContract:
         ask(store, "a", owner="lives", limit=3)
         assert states(ask(another(), "a", "b", owner="waits", limit=2)) == ["busy", "granted"]
         store.drop_claims(["s"], "waits")
-        wait_until(lambda: ask(another(), "a", owner="waits", limit=2) == [GRANTED], "the lease to run out")
+        wait_until(
+            lambda: ask(another(), "a", owner="waits", limit=2) == [GRANTED], "the lease to run out"
+        )
         assert ask(store, "b", owner="waits") == [GRANTED]
         assert states(ask(store, "a", owner="waits", limit=2)) == ["busy"]
 
@@ -187,7 +207,9 @@ class ClaimsContract:
             assert not is_free(store, "49")
             wait_until(lambda: is_free(store, "49"), "the lease to run out")
         keys = [f"{n}" for n in range(50)]
-        assert ask(store, *keys, "long", owner="next", limit=1) == [GRANTED] * 50 + [Claim("busy", "lives")]
+        assert ask(store, *keys, "long", owner="next", limit=1) == [GRANTED] * 50 + [
+            Claim("busy", "lives")
+        ]
 
     # marks
     def test_a_marked_key_is_done(self, store: Store, another: Callable[[], Store]) -> None:
@@ -241,7 +263,10 @@ class ClaimsContract:
         assert ask(store, *keys, owner="two") == [Claim("busy", "o")] * 5000
         store.mark("s", keys[:2000], owner="o", ttl=60)
         store.free("s", keys[2000:4000], owner="o")
-        assert states(ask(store, *keys, owner="two")) == ["done"] * 2000 + ["granted"] * 2000 + ["busy"] * 1000
+        assert (
+            states(ask(store, *keys, owner="two"))
+            == ["done"] * 2000 + ["granted"] * 2000 + ["busy"] * 1000
+        )
         store.drop_claims(["s"], "o")
         assert states(ask(store, *keys[4000:], owner="two")) == ["granted"] * 1000
         assert store.unmark("s", keys) == 2000
@@ -275,8 +300,15 @@ class ClaimsContract:
         late = ask(store, *(f"{n}" for n in range(20)), owner="late", limit=3, space="at most 3")
         assert set(states(late)) == {"busy"}
 
-    def test_one_at_a_time(self, store: Store, another: Callable[[], Store], threads: ThreadPoolExecutor) -> None:
-        stores, inside, most, lock = [store, store, another(), another()], [0], [0], threading.Lock()
+    def test_one_at_a_time(
+        self, store: Store, another: Callable[[], Store], threads: ThreadPoolExecutor
+    ) -> None:
+        stores, inside, most, lock = (
+            [store, store, another(), another()],
+            [0],
+            [0],
+            threading.Lock(),
+        )
 
         def work(n: int) -> int:
             worked, deadline = 0, time.monotonic() + 20
@@ -294,7 +326,9 @@ class ClaimsContract:
         assert list(threads.map(work, range(4))) == [15] * 4
         assert most[0] == 1
 
-    def test_a_killed_owner_is_missed_by_nobody_for_long(self, store: Store, store_url: str) -> None:
+    def test_a_killed_owner_is_missed_by_nobody_for_long(
+        self, store: Store, store_url: str
+    ) -> None:
         code = """
             store.claim("s", ["a"], owner="victim", lease=2)
             print("claimed", flush=True)

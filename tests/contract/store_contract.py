@@ -19,7 +19,16 @@ from fbcli.errors import Unavailable
 from fbcli.stores import open_store
 from fbcli.stores.base import Parked, Result, Store
 from tests.contract.store_claims import ClaimsContract
-from tests.contract.store_samples import EVERY_VERB, STRANGE, a_message, a_result, a_worker, elsewhere, ids, output_of
+from tests.contract.store_samples import (
+    EVERY_VERB,
+    STRANGE,
+    a_message,
+    a_result,
+    a_worker,
+    elsewhere,
+    ids,
+    output_of,
+)
 from tests.contract.store_steering import SteeringContract
 from tests.servers import wait_until
 
@@ -114,8 +123,15 @@ class StoreContract(ClaimsContract, SteeringContract):
 
     # results
     def test_a_result_comes_back_whole(self, store: Store, another: Callable[[], Store]) -> None:
-        value = {"text": STRANGE, "numbers": [1, -2.5, 1e300, 2**60], "nothing": None, "deep": [[{"a": [True]}]]}
-        saved = Result("t", STRANGE, "failed", value, "ValueError", "no\n", "Traceback…", 3, 1.25, 2.5, "w")
+        value = {
+            "text": STRANGE,
+            "numbers": [1, -2.5, 1e300, 2**60],
+            "nothing": None,
+            "deep": [[{"a": [True]}]],
+        }
+        saved = Result(
+            "t", STRANGE, "failed", value, "ValueError", "no\n", "Traceback…", 3, 1.25, 2.5, "w"
+        )
         store.save_results([saved], 60)
         assert another().result("t") == saved
         assert store.results(STRANGE) == [saved]
@@ -133,7 +149,9 @@ class StoreContract(ClaimsContract, SteeringContract):
     def test_an_expired_result_is_not_among_many(self, store: Store) -> None:
         store.save_results([a_result("brief")], 0.2)
         store.save_results([a_result("kept")], 60)
-        wait_until(lambda: set(store.results_of(["brief", "kept"])) == {"kept"}, "the result to expire")
+        wait_until(
+            lambda: set(store.results_of(["brief", "kept"])) == {"kept"}, "the result to expire"
+        )
 
     def test_no_result_is_none(self, store: Store) -> None:
         assert store.result("unheard-of") is None
@@ -187,13 +205,20 @@ class StoreContract(ClaimsContract, SteeringContract):
         store.save_results([a_result("longer")], 60)
         store.save_results([a_result("shorter")], 60)
         store.save_results([a_result("shorter")], 0.3)
-        wait_until(lambda: store.result("shorter") is store.result("mark") is None, "the results to expire")
+        wait_until(
+            lambda: store.result("shorter") is store.result("mark") is None, "the results to expire"
+        )
         assert ids(store.results()) == ["longer"]
 
     # waiting for a result
     def test_a_result_that_is_there_is_not_waited_for(self, store: Store) -> None:
         store.save_results([a_result()], 60)
-        assert store.wait_result("t", 0) == store.wait_result("t", 30) == store.wait_result("t", -1) == a_result()
+        assert (
+            store.wait_result("t", 0)
+            == store.wait_result("t", 30)
+            == store.wait_result("t", -1)
+            == a_result()
+        )
 
     def test_waiting_gives_up_after_its_timeout(self, store: Store) -> None:
         started = time.monotonic()
@@ -201,7 +226,9 @@ class StoreContract(ClaimsContract, SteeringContract):
         assert 0.15 < time.monotonic() - started < 5
         assert store.wait_result("t", 0) is None
 
-    def test_a_waiter_wakes_when_another_thread_saves(self, store: Store, threads: ThreadPoolExecutor) -> None:
+    def test_a_waiter_wakes_when_another_thread_saves(
+        self, store: Store, threads: ThreadPoolExecutor
+    ) -> None:
         def wait() -> tuple[Result | None, float]:
             return store.wait_result("t", 20), time.monotonic()
 
@@ -213,7 +240,9 @@ class StoreContract(ClaimsContract, SteeringContract):
         assert found == a_result(value=1)
         assert when - saved < 0.5
 
-    def test_a_waiter_wakes_when_another_process_saves(self, store: Store, store_url: str, threads: ThreadPoolExecutor) -> None:
+    def test_a_waiter_wakes_when_another_process_saves(
+        self, store: Store, store_url: str, threads: ThreadPoolExecutor
+    ) -> None:
         def wait() -> float:
             assert store.wait_result("t", 20) == a_result(value=1)
             return time.time()
@@ -228,9 +257,13 @@ class StoreContract(ClaimsContract, SteeringContract):
         saved = float(output_of(elsewhere(store_url, save)))
         assert waiter.result(timeout=10) - saved < 0.5
 
-    def test_all_who_wait_get_it(self, store: Store, another: Callable[[], Store], threads: ThreadPoolExecutor) -> None:
+    def test_all_who_wait_get_it(
+        self, store: Store, another: Callable[[], Store], threads: ThreadPoolExecutor
+    ) -> None:
         others = [another(), another()]
-        waiters = [threads.submit(each.wait_result, "t", 20) for each in [store, store, *others, *others]]
+        waiters = [
+            threads.submit(each.wait_result, "t", 20) for each in [store, store, *others, *others]
+        ]
         for waiter in waiters:
             self._waits(waiter, 0.05)
         others[0].save_results([a_result()], 60)
@@ -243,9 +276,13 @@ class StoreContract(ClaimsContract, SteeringContract):
             waiters = [crowd.submit(store.wait_result, f"t{n}", 20) for n in range(120)]
             self._waits(waiters[-1])
             store.save_results([a_result(f"t{n}") for n in range(120)], 60)
-            assert ids([waiter.result(timeout=10) for waiter in waiters]) == [f"t{n}" for n in range(120)]
+            assert ids([waiter.result(timeout=10) for waiter in waiters]) == [
+                f"t{n}" for n in range(120)
+            ]
 
-    def test_being_waited_for_does_not_prolong_a_result(self, store: Store, threads: ThreadPoolExecutor) -> None:
+    def test_being_waited_for_does_not_prolong_a_result(
+        self, store: Store, threads: ThreadPoolExecutor
+    ) -> None:
         waiters = [threads.submit(store.wait_result, "t", 20) for _ in range(3)]
         self._waits(waiters[0])
         store.save_results([a_result()], 1)
@@ -287,7 +324,10 @@ class StoreContract(ClaimsContract, SteeringContract):
         store.beat(a_worker("kept"), 60)
         store.beat(a_worker("silent"), 0.5)
         assert len(store.workers()) == 2
-        wait_until(lambda: [worker.worker_id for worker in store.workers()] == ["kept"], "the silent one to go")
+        wait_until(
+            lambda: [worker.worker_id for worker in store.workers()] == ["kept"],
+            "the silent one to go",
+        )
         store.beat(a_worker("silent"), 60)
         assert len(store.workers()) == 2
 
@@ -306,7 +346,9 @@ class StoreContract(ClaimsContract, SteeringContract):
         assert [worker.worker_id for worker in store.workers()] == ["b"]
 
     # parked messages
-    def test_a_message_waits_until_it_is_due(self, store: Store, another: Callable[[], Store]) -> None:
+    def test_a_message_waits_until_it_is_due(
+        self, store: Store, another: Callable[[], Store]
+    ) -> None:
         message = a_message(due=time.time() + 0.5, queue=STRANGE, body=b"\x00\xff{\n", priority=7)
         store.park([message])
         assert store.due(STRANGE, "amqp", 10, 60) == []
@@ -315,19 +357,30 @@ class StoreContract(ClaimsContract, SteeringContract):
         assert store.unpark(STRANGE, "amqp", [message.parked_id]) == 1
 
     def test_due_messages_come_soonest_first(self, store: Store) -> None:
-        store.park([a_message("c", 30.0), a_message("a", 10.0), a_message("later", 9e9), a_message("b", 20.5)])
+        store.park(
+            [
+                a_message("c", 30.0),
+                a_message("a", 10.0),
+                a_message("later", 9e9),
+                a_message("b", 20.5),
+            ]
+        )
         assert ids(store.due("q", "amqp", 2, 60)) == ["a", "b"]
         assert ids(store.due("q", "amqp", 10, 60)) == ["c"]
         assert store.due("q", "amqp", 0, 60) == []
 
-    def test_a_leased_message_is_handed_to_nobody_else(self, store: Store, another: Callable[[], Store]) -> None:
+    def test_a_leased_message_is_handed_to_nobody_else(
+        self, store: Store, another: Callable[[], Store]
+    ) -> None:
         store.park([a_message()])
         assert ids(store.due("q", "amqp", 10, 30)) == ["m"]
         assert another().due("q", "amqp", 10, 30) == []
         assert store.due("q", "amqp", 10, 30) == []
         assert another().parked_count("q", "amqp") == 1
 
-    def test_a_message_is_handed_out_again_after_its_lease(self, store: Store, another: Callable[[], Store]) -> None:
+    def test_a_message_is_handed_out_again_after_its_lease(
+        self, store: Store, another: Callable[[], Store]
+    ) -> None:
         store.park([a_message("c", 3.0), a_message("b", 2.0), a_message("a", 1.0)])
         started = time.monotonic()
         assert ids(store.due("q", "amqp", 10, 0.3)) == ["a", "b", "c"]
@@ -345,7 +398,9 @@ class StoreContract(ClaimsContract, SteeringContract):
         assert ids(store.parked("q", "amqp", 10)) == ["b"]
         assert ids(store.due("q", "amqp", 10, 60)) == ["b"]
 
-    def test_a_waiting_message_can_be_cancelled(self, store: Store, another: Callable[[], Store]) -> None:
+    def test_a_waiting_message_can_be_cancelled(
+        self, store: Store, another: Callable[[], Store]
+    ) -> None:
         soon = time.time() + 0.2
         store.park([a_message("cancelled", soon), a_message("kept", soon)])
         assert another().unpark("q", "amqp", ["cancelled"]) == 1
@@ -354,7 +409,11 @@ class StoreContract(ClaimsContract, SteeringContract):
     def test_waiting_messages_are_shown_and_counted(self, store: Store) -> None:
         assert store.parked("q", "amqp", 10) == []
         assert store.parked_count("q", "amqp") == 0
-        messages = [a_message("b", 8e9), a_message("a", 7e9, body=b"a", priority=3), a_message("c", 9e9)]
+        messages = [
+            a_message("b", 8e9),
+            a_message("a", 7e9, body=b"a", priority=3),
+            a_message("c", 9e9),
+        ]
         store.park(messages)
         store.park([])
         assert store.parked("q", "amqp", 2) == [messages[1], messages[0]]
@@ -364,7 +423,14 @@ class StoreContract(ClaimsContract, SteeringContract):
         assert store.due("q", "amqp", 10, 60) == []
 
     def test_a_message_never_goes_to_another_scheme_or_queue(self, store: Store) -> None:
-        store.park([a_message("a"), a_message("k", scheme="kafka"), a_message("r", queue="r"), a_message("k")])
+        store.park(
+            [
+                a_message("a"),
+                a_message("k", scheme="kafka"),
+                a_message("r", queue="r"),
+                a_message("k"),
+            ]
+        )
         assert ids(store.parked("q", "kafka", 10)) == ["k"]
         assert store.unpark("q", "kafka", ["a"]) == 0
         assert ids(store.due("q", "kafka", 10, 60)) == ["k"]
@@ -374,9 +440,18 @@ class StoreContract(ClaimsContract, SteeringContract):
         assert store.parked_count("q", "kafka") == 0
         assert ids(store.due("q", "amqp", 10, 60)) == ["a", "k"]
 
-    def test_queues_with_waiting_messages_are_known(self, store: Store, another: Callable[[], Store]) -> None:
+    def test_queues_with_waiting_messages_are_known(
+        self, store: Store, another: Callable[[], Store]
+    ) -> None:
         assert list(store.parked_queues("amqp")) == []
-        store.park([a_message("a"), a_message("b", queue="r"), a_message("c", queue=STRANGE), a_message("k", scheme="kafka")])
+        store.park(
+            [
+                a_message("a"),
+                a_message("b", queue="r"),
+                a_message("c", queue=STRANGE),
+                a_message("k", scheme="kafka"),
+            ]
+        )
         store.park([a_message("d")])
         assert sorted(another().parked_queues("amqp")) == sorted(["q", "r", STRANGE])
         assert list(store.parked_queues("kafka")) == ["q"]
@@ -412,7 +487,9 @@ class StoreContract(ClaimsContract, SteeringContract):
 
         takers = [store, store, another(), another()]
         shares = list(threads.map(take, takers))
-        assert sorted(taken for share in shares for taken in share) == [f"{n:04}" for n in range(600)]
+        assert sorted(taken for share in shares for taken in share) == [
+            f"{n:04}" for n in range(600)
+        ]
 
     def test_processes_take_no_message_twice(self, store: Store, store_url: str) -> None:
         store.park([a_message(f"{n:04}", 1.0 + n) for n in range(600)])
@@ -425,7 +502,9 @@ class StoreContract(ClaimsContract, SteeringContract):
         taken = [parked_id for process in processes for parked_id in output_of(process).split()]
         assert sorted(taken) == [f"{n:04}" for n in range(600)]
 
-    def test_many_write_at_once(self, store: Store, another: Callable[[], Store], threads: ThreadPoolExecutor) -> None:
+    def test_many_write_at_once(
+        self, store: Store, another: Callable[[], Store], threads: ThreadPoolExecutor
+    ) -> None:
         stores = [store, store, another(), another()]
         start = threading.Barrier(len(stores))
 

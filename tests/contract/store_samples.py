@@ -22,7 +22,9 @@ STRANGE = "üñ{i}:*?[x] 'q\"\\ %s; 队列"
 def elsewhere(url: str, code: str, *words: str) -> subprocess.Popen[str]:
     """Run `code` in a process of its own, with `store` opened on `url`, and `words` from `sys.argv[2]` on."""
     script = f"{OPEN}{textwrap.dedent(code)}\nstore.close()"
-    return subprocess.Popen([sys.executable, "-c", script, url, *words], stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", script, url, *words], stdout=subprocess.PIPE, text=True
+    )
 
 
 def output_of(process: subprocess.Popen[str]) -> str:
@@ -36,11 +38,17 @@ def a_result(task_id: str = "t", queue: str = "q", **fields: object) -> Result:
 
 
 def a_worker(worker_id: str = "w", **fields: object) -> Worker:
-    return Worker(worker_id=worker_id, **{"host": "h", "pid": 1, "started": 1.5, "queues": {}, **fields})  # type: ignore[arg-type]
+    return Worker(
+        worker_id=worker_id, **{"host": "h", "pid": 1, "started": 1.5, "queues": {}, **fields}
+    )  # type: ignore[arg-type]
 
 
-def a_message(parked_id: str = "m", due: float = 1.0, queue: str = "q", scheme: str = "amqp", **fields: object) -> Parked:
-    return Parked(parked_id=parked_id, queue=queue, scheme=scheme, due=due, **{"body": b"{}", **fields})  # type: ignore[arg-type]
+def a_message(
+    parked_id: str = "m", due: float = 1.0, queue: str = "q", scheme: str = "amqp", **fields: object
+) -> Parked:
+    return Parked(
+        parked_id=parked_id, queue=queue, scheme=scheme, due=due, **{"body": b"{}", **fields}
+    )  # type: ignore[arg-type]
 
 
 def ids(items: list[Any]) -> list[str]:

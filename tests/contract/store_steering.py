@@ -21,7 +21,9 @@ class Slot(NamedTuple):
     latest: float
 
 
-def slots_of(store: Store, key: str, qps: float, count: int, *, ahead: float, slack: float = 60) -> list[Slot]:
+def slots_of(
+    store: Store, key: str, qps: float, count: int, *, ahead: float, slack: float = 60
+) -> list[Slot]:
     """Take tokens, and return when they are due."""
     before = time.time()
     tokens = store.take_tokens(key, qps, count, ahead=ahead, slack=slack)
@@ -66,7 +68,9 @@ class SteeringContract:
         assert store.limits() == {"q": Limits(qps=0)}
 
     # cancels
-    def test_cancels_are_known_until_they_are_served(self, store: Store, another: Callable[[], Store]) -> None:
+    def test_cancels_are_known_until_they_are_served(
+        self, store: Store, another: Callable[[], Store]
+    ) -> None:
         assert set(store.cancels()) == set()
         store.request_cancel(["a", "b", STRANGE], 60)
         store.request_cancel(["c", "a"], 60)
@@ -83,7 +87,9 @@ class SteeringContract:
         store.request_cancel(["kept", "prolonged"], 60)
         store.request_cancel(["never"], 0)
         assert set(store.cancels()) == {"brief", "kept", "prolonged"}
-        wait_until(lambda: set(store.cancels()) == {"kept", "prolonged"}, "the cancel to be forgotten")
+        wait_until(
+            lambda: set(store.cancels()) == {"kept", "prolonged"}, "the cancel to be forgotten"
+        )
 
     def test_many_cancels(self, store: Store) -> None:
         store.request_cancel([f"{n}" for n in range(5000)], 60)
@@ -116,8 +122,14 @@ class SteeringContract:
         count, wait = store.take_tokens("k", 2, 1, ahead=0, slack=0)
         assert (count, wait) == (1, 0)
 
-    def test_slots_lie_evenly_side_by_side(self, store: Store, another: Callable[[], Store]) -> None:
-        slots = [slot for taker in (store, another(), store) for slot in slots_of(taker, STRANGE, 10, 4, ahead=100)]
+    def test_slots_lie_evenly_side_by_side(
+        self, store: Store, another: Callable[[], Store]
+    ) -> None:
+        slots = [
+            slot
+            for taker in (store, another(), store)
+            for slot in slots_of(taker, STRANGE, 10, 4, ahead=100)
+        ]
         assert len(slots) == 12
         for number, slot in enumerate(slots):
             assert slot.earliest <= slots[0].latest + number / 10 + 1e-4
@@ -184,13 +196,21 @@ class SteeringContract:
             slots = slots_of(store, "k", 3000, 10, ahead=60, slack=60)
             assert len(slots) == 10
             first, last = (slots[0] if number == 0 else first), slots[-1]
-        assert last.earliest - first.latest - 1e-3 < 2999 / 3000 < last.latest - first.earliest + 1e-3
+        assert (
+            last.earliest - first.latest - 1e-3 < 2999 / 3000 < last.latest - first.earliest + 1e-3
+        )
 
-    def test_threads_share_one_grid(self, store: Store, another: Callable[[], Store], threads: ThreadPoolExecutor) -> None:
+    def test_threads_share_one_grid(
+        self, store: Store, another: Callable[[], Store], threads: ThreadPoolExecutor
+    ) -> None:
         def take(taker: Store) -> list[Slot]:
             return [slot for _ in range(50) for slot in slots_of(taker, "k", 500, 3, ahead=60)]
 
-        slots = [slot for share in threads.map(take, [store, store, another(), another()]) for slot in share]
+        slots = [
+            slot
+            for share in threads.map(take, [store, store, another(), another()])
+            for slot in share
+        ]
         assert len(slots) == 600
         assert_even(slots, 500)
 
@@ -209,7 +229,10 @@ class SteeringContract:
                     print(before + tokens.wait + number / {qps}, after + tokens.wait + number / {qps})
         """
         processes = [elsewhere(store_url, code) for _ in range(4)]
-        shares = [[Slot(*map(float, line.split())) for line in output_of(process).splitlines()] for process in processes]
+        shares = [
+            [Slot(*map(float, line.split())) for line in output_of(process).splitlines()]
+            for process in processes
+        ]
         began = min(share[0].earliest for share in shares)
         slots = [slot for share in shares for slot in share[1:]]
         ended = max(slot.latest for slot in slots)

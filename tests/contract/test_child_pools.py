@@ -18,15 +18,15 @@ import msgspec
 import pytest
 
 import fbcli
-from fbcli.engine.errand import Errand, Report, Setting, Voice
-from fbcli.engine.hand import BOOT
-from fbcli.engine.memory import resident_bytes
+from fbcli.engine.children.main import BOOT
+from fbcli.engine.children.wire import ChildOutput, ChildSetup, RaisedError, RemoteCall
 from fbcli.errors import RemoteError, WorkerLost
+from fbcli.platform.memory import resident_bytes
 from fbcli.pools.base import Pool
-from fbcli.pools.child_group import Start
-from fbcli.pools.child_steps import Steps
-from fbcli.pools.child_wire import Refusal
-from fbcli.pools.children import ChildPool
+from fbcli.pools.children.group import Start
+from fbcli.pools.children.pool import ChildPool
+from fbcli.pools.children.steps import Steps
+from fbcli.pools.children.wire import Refusal
 from tests.contract.pool_contract import Job, PoolContract
 from tests.servers import needs, wait_until
 
@@ -42,7 +42,12 @@ def act(name: str, **arguments: Any) -> Act:
 class JobTranslator:
     """`patience`: how often a failed attempt is tried again, each time after `wait` seconds. `closed` counts what was left open."""
 
-    def __init__(self, attempts: int = 1, wait: float = 0.0, guarded: Callable[[Job], bool] = lambda job: False) -> None:
+    def __init__(
+        self,
+        attempts: int = 1,
+        wait: float = 0.0,
+        guarded: Callable[[Job], bool] = lambda job: False,
+    ) -> None:
         self._attempts = attempts
         self._wait = wait
         self.guarded = guarded
@@ -66,17 +71,30 @@ class JobTranslator:
     def request(self, task: Job, *, begun: bool) -> bytes:
         name, arguments = task.act or ("nothing", {})
         body, attempt = msgspec.json.encode(arguments), self.begun.count(task.task_id) + (not begun)
-        errand = Errand(
-            f"{ACTS}:{name}", "acts", task.task_id, attempt, 1, None, True, msgspec.Raw(b'{"retries":5}'), [msgspec.Raw(body)]
+        call = RemoteCall(
+            f"{ACTS}:{name}",
+            "acts",
+            task.task_id,
+            attempt,
+            1,
+            None,
+            True,
+            msgspec.Raw(b'{"retries":5}'),
+            [msgspec.Raw(body)],
         )
-        return msgspec.json.encode(errand)
+        return msgspec.json.encode(call)
 
     def value(self, task: Job, value: msgspec.Raw) -> Any:
         return msgspec.json.decode(value)
 
     def error(self, task: Job, error: msgspec.Raw) -> BaseException:
-        report = msgspec.json.decode(error, type=Report)
-        return RemoteError(report.text, error_type=report.error_type, lineage=report.lineage, traceback=report.traceback)
+        report = msgspec.json.decode(error, type=RaisedError)
+        return RemoteError(
+            report.text,
+            error_type=report.error_type,
+            lineage=report.lineage,
+            traceback=report.traceback,
+        )
 
     def cut_off(self, task: Job, error: BaseException) -> None:
         task.error = error
@@ -88,7 +106,9 @@ class JobTranslator:
 class Bench:
     """A pool of child processes, and what it has said."""
 
-    def __init__(self, mode: str, size: int, translator: JobTranslator | None = None, **setting: Any) -> None:
+    def __init__(
+        self, mode: str, size: int, translator: JobTranslator | None = None, **setting: Any
+    ) -> None:
         self.done: list[Job] = []
         self.refusals: list[Refusal] = []
         self.messages: list[dict[str, Any]] = []
@@ -143,10 +163,15 @@ def make_pool(
     if mode != "process":
         needs(mode)
     folder = str(Path(fbcli.__file__).parent.parent)
-    here = {"path": sys.path, "argv": ["the", "parent's"], "root": os.getcwd(), "addresses": [f"{ACTS}:nothing"]}
+    here = {
+        "path": sys.path,
+        "argv": ["the", "parent's"],
+        "root": os.getcwd(),
+        "addresses": [f"{ACTS}:nothing"],
+    }
     start = Start(
         [sys.executable, "-c", BOOT, folder, mode, "fb:acts"],
-        Setting(parent=os.getpid(), **{**here, **setting}),
+        ChildSetup(parent=os.getpid(), **{**here, **setting}),
         shared=mode != "process",
         tasks_per_child=tasks_per_child,
     )
@@ -180,7 +205,14 @@ class ChildContract(PoolContract):
     interrupts = 20
 
     def make(self, size: int, done: Callable[[Any], None]) -> Pool:
-        return make_pool(self.mode, size, done, JobTranslator(), {}, on_refusal=lambda refusal: pytest.fail(refusal.text))
+        return make_pool(
+            self.mode,
+            size,
+            done,
+            JobTranslator(),
+            {},
+            on_refusal=lambda refusal: pytest.fail(refusal.text),
+        )
 
     def nap(self, seconds: float) -> Act:
         return act("nap", seconds=seconds)
@@ -243,13 +275,19 @@ def test_errors_tell_what_they_were(bench: Callable[..., Bench], mode: str) -> N
     (job,) = bench(mode, 1).do(act("fail", text="no ü"))
     assert isinstance(job.error, RemoteError)
     assert (str(job.error), job.error.error_type) == ("no ü", "ConnectionRefusedError")
-    assert {"builtins.ConnectionRefusedError", "builtins.ConnectionError", "builtins.OSError"} <= set(job.error.lineage)
+    assert {
+        "builtins.ConnectionRefusedError",
+        "builtins.ConnectionError",
+        "builtins.OSError",
+    } <= set(job.error.lineage)
     assert "raise ConnectionRefusedError(text)" in job.error.traceback
     assert "hand_calls" not in job.error.traceback, "only the user's own frames"
 
 
 @every_mode
-def test_signals_for_all_of_a_group_are_for_the_parent_to_decide(bench: Callable[..., Bench], mode: str) -> None:
+def test_signals_for_all_of_a_group_are_for_the_parent_to_decide(
+    bench: Callable[..., Bench], mode: str
+) -> None:
     on = bench(mode, 1)
     pid = on.result("pid")
     os.kill(pid, signal.SIGTERM)
@@ -268,7 +306,9 @@ def test_large_values(bench: Callable[..., Bench], mode: str) -> None:
 
 
 @greenlets
-def test_a_shared_child_runs_as_many_as_there_are_slots_when_it_starts(bench: Callable[..., Bench], mode: str) -> None:
+def test_a_shared_child_runs_as_many_as_there_are_slots_when_it_starts(
+    bench: Callable[..., Bench], mode: str
+) -> None:
     on = bench(mode, 2)
     on.pool.resize(20)
     on.begin(*[act("nap", seconds=0.5)] * 30)
@@ -282,7 +322,9 @@ def test_a_shared_child_runs_as_many_as_there_are_slots_when_it_starts(bench: Ca
 
 
 @every_mode
-def test_a_function_that_cannot_be_imported_is_reported_once(bench: Callable[..., Bench], tmp_path: Path, mode: str) -> None:
+def test_a_function_that_cannot_be_imported_is_reported_once(
+    bench: Callable[..., Bench], tmp_path: Path, mode: str
+) -> None:
     (tmp_path / "broken.py").write_text("1 / 0\n")
     on = bench(mode, 3, addresses=["broken:task"], root=str(tmp_path))
     on.begin(*[None] * 5)
@@ -294,7 +336,9 @@ def test_a_function_that_cannot_be_imported_is_reported_once(bench: Callable[...
     assert on.done == []
 
 
-def test_children_that_die_before_they_are_ready_are_given_up(bench: Callable[..., Bench], tmp_path: Path) -> None:
+def test_children_that_die_before_they_are_ready_are_given_up(
+    bench: Callable[..., Bench], tmp_path: Path
+) -> None:
     (tmp_path / "dying.py").write_text("import os\nos._exit(7)\n")
     on = bench("process", 3, addresses=["dying:task"], root=str(tmp_path))
     wait_until(lambda: bool(on.refusals), "the refusal")
@@ -302,7 +346,9 @@ def test_children_that_die_before_they_are_ready_are_given_up(bench: Callable[..
     assert "exit code 7" in on.refusals[0].text
 
 
-def test_a_file_that_breaks_later_is_no_reason_to_give_up(bench: Callable[..., Bench], tmp_path: Path) -> None:
+def test_a_file_that_breaks_later_is_no_reason_to_give_up(
+    bench: Callable[..., Bench], tmp_path: Path
+) -> None:
     module = tmp_path / "breaking.py"
     module.write_text("def task(): pass\n")
     on = bench("process", 1, addresses=["breaking:task"], root=str(tmp_path))
@@ -332,10 +378,15 @@ def test_a_call_stuck_in_c_is_killed_and_its_slot_replaced(bench: Callable[..., 
     assert following.result
 
 
-def test_what_an_interrupted_call_has_started_ends_with_it(bench: Callable[..., Bench], tmp_path: Path) -> None:
+def test_what_an_interrupted_call_has_started_ends_with_it(
+    bench: Callable[..., Bench], tmp_path: Path
+) -> None:
     on = bench("process", 1)
     on.begin(act("start_sleeper", path=str(tmp_path / "pid")))
-    wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text() != "", "the sleeper to start")
+    wait_until(
+        lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text() != "",
+        "the sleeper to start",
+    )
     sleeper = int((tmp_path / "pid").read_text())
     assert is_alive(sleeper)
     assert on.pool.abandon("b0") is None, "its end is told by `done`"
@@ -363,14 +414,18 @@ def test_a_child_that_dies_fails_the_attempt(
 
 
 @every_mode
-def test_it_is_tried_again_like_any_failure(bench: Callable[..., Bench], tmp_path: Path, mode: str) -> None:
+def test_it_is_tried_again_like_any_failure(
+    bench: Callable[..., Bench], tmp_path: Path, mode: str
+) -> None:
     translator = JobTranslator(attempts=2)
     (job,) = bench(mode, 2, translator).do(act("crash_once", path=str(tmp_path / "crashed")))
     assert job.result == "second"
     assert translator.begun == [job.task_id] * 2
 
 
-def test_of_a_batch_of_short_calls_only_the_culprit_fails(bench: Callable[..., Bench], tmp_path: Path) -> None:
+def test_of_a_batch_of_short_calls_only_the_culprit_fails(
+    bench: Callable[..., Bench], tmp_path: Path
+) -> None:
     on = bench("process", 1)
     on.do(*[None] * 200, brisk=True)
     notes = tmp_path / "notes"
@@ -379,7 +434,9 @@ def test_of_a_batch_of_short_calls_only_the_culprit_fails(bench: Callable[..., B
     jobs = on.do(*acts, brisk=True)
     assert [index for index, job in enumerate(jobs) if job.error is not None] == [70]
     assert isinstance(jobs[70].error, WorkerLost)
-    assert [int(line) for line in notes.read_text().split()] == [*range(70), *range(71, 150)], "each once, in order"
+    assert [int(line) for line in notes.read_text().split()] == [*range(70), *range(71, 150)], (
+        "each once, in order"
+    )
 
 
 @greenlets
@@ -420,7 +477,10 @@ def test_nothing_runs_that_was_taken_back(bench: Callable[..., Bench], tmp_path:
     taken: list[str] = []
     for batch in range(5):
         on.done.clear()
-        jobs = [Job(f"{batch}.{index}", act("note", path=str(notes), text=f"{batch}.{index}")) for index in range(300)]
+        jobs = [
+            Job(f"{batch}.{index}", act("note", path=str(notes), text=f"{batch}.{index}"))
+            for index in range(300)
+        ]
         on.pool.submit(jobs)
         on.pool.nudge(True)
         wait_until(lambda: bool(on.done), "some to end")
@@ -434,7 +494,9 @@ def test_nothing_runs_that_was_taken_back(bench: Callable[..., Bench], tmp_path:
     assert not set(noted) & set(taken)
 
 
-def test_an_interrupt_hits_the_one_that_runs_though_more_were_handed_over(bench: Callable[..., Bench]) -> None:
+def test_an_interrupt_hits_the_one_that_runs_though_more_were_handed_over(
+    bench: Callable[..., Bench],
+) -> None:
     on = bench("process", 1)
     on.do(*[None] * 500, brisk=True)
     jobs = on.begin(*[None] * 20, act("nap", seconds=60), *[None] * 20, brisk=True)
@@ -460,7 +522,9 @@ def test_guarded_attempts_begin_with_their_calls(bench: Callable[..., Bench]) ->
 
 
 @every_mode
-def test_a_wait_between_attempts_takes_a_slot_and_can_be_interrupted(bench: Callable[..., Bench], mode: str) -> None:
+def test_a_wait_between_attempts_takes_a_slot_and_can_be_interrupted(
+    bench: Callable[..., Bench], mode: str
+) -> None:
     on = bench(mode, 2, JobTranslator(attempts=2, wait=60.0))
     (job,) = on.begin(act("fail", text="first"))
     wait_until(lambda: isinstance(job.error, RemoteError), "the first attempt to fail")
@@ -478,7 +542,9 @@ def test_a_wait_between_attempts_takes_a_slot_and_can_be_interrupted(bench: Call
 
 
 @greenlets
-def test_sleeping_calls_run_side_by_side_in_one_child(bench: Callable[..., Bench], mode: str) -> None:
+def test_sleeping_calls_run_side_by_side_in_one_child(
+    bench: Callable[..., Bench], mode: str
+) -> None:
     on = bench(mode, 200)
     on.do(None)
     begun = time.monotonic()
@@ -497,7 +563,9 @@ def test_sockets_and_threads_are_patched(bench: Callable[..., Bench], mode: str)
 
 
 @greenlets
-def test_an_interrupted_greenlet_may_tidy_up(bench: Callable[..., Bench], tmp_path: Path, mode: str) -> None:
+def test_an_interrupted_greenlet_may_tidy_up(
+    bench: Callable[..., Bench], tmp_path: Path, mode: str
+) -> None:
     on = bench(mode, 3)
     on.do(None)
     note = tmp_path / "note"
@@ -514,7 +582,9 @@ def test_an_interrupted_greenlet_may_tidy_up(bench: Callable[..., Bench], tmp_pa
 
 
 @greenlets
-def test_what_waits_behind_a_hub_that_is_blocked_can_be_had_back(bench: Callable[..., Bench], mode: str) -> None:
+def test_what_waits_behind_a_hub_that_is_blocked_can_be_had_back(
+    bench: Callable[..., Bench], mode: str
+) -> None:
     on = bench(mode, 2)
     on.do(*[None] * 500, brisk=True)
     jobs = on.begin(act("stuck_in_regex"), *[None] * 100, brisk=True)
@@ -555,7 +625,9 @@ def test_a_child_that_holds_too_much_is_replaced(bench: Callable[..., Bench], mo
 
 
 @every_mode
-def test_a_replaced_child_ends_in_order(bench: Callable[..., Bench], tmp_path: Path, mode: str) -> None:
+def test_a_replaced_child_ends_in_order(
+    bench: Callable[..., Bench], tmp_path: Path, mode: str
+) -> None:
     (tmp_path / "tidy.py").write_text(
         f"import atexit, pathlib\natexit.register(pathlib.Path({str(tmp_path / 'ended')!r}).touch)\ndef task(): pass\n"
     )
@@ -577,8 +649,8 @@ def test_an_async_function_has_one_loop_in_a_child(bench: Callable[..., Bench]) 
 
 @every_mode
 def test_what_is_said_beside_outcomes_is_passed_on(bench: Callable[..., Bench], mode: str) -> None:
-    voice = Voice("tests.contract.child_acts:speak", {"prefix": "> "})
-    on = bench(mode, 1, voice=voice)
+    output = ChildOutput("tests.contract.child_acts:speak", {"prefix": "> "})
+    on = bench(mode, 1, output=output)
     on.do(act("nothing"))
     assert on.messages == [{"spoken": "> hello"}]
 
@@ -587,12 +659,16 @@ def test_what_is_said_beside_outcomes_is_passed_on(bench: Callable[..., Bench], 
 
 
 @every_mode
-def test_close_ends_children_and_leaves_no_task_half_way(bench: Callable[..., Bench], mode: str) -> None:
+def test_close_ends_children_and_leaves_no_task_half_way(
+    bench: Callable[..., Bench], mode: str
+) -> None:
     translator = JobTranslator(attempts=2, wait=60.0, guarded=lambda job: True)
     on = bench(mode, 3, translator)
     on.do(None)
     (failing, _) = on.begin(act("fail", text="x"), act("nap", seconds=60))
-    wait_until(lambda: failing.error is not None and len(on.pool.running()) == 2, "one to wait, one to run")
+    wait_until(
+        lambda: failing.error is not None and len(on.pool.running()) == 2, "one to wait, one to run"
+    )
     pids = on.pids()
     on.pool.close()
     wait_until(lambda: not any(map(is_alive, pids)), "the children to end")
@@ -608,7 +684,7 @@ from tests.contract import test_child_pools
 from tests.contract.test_child_pools import Bench, act
 helpless = sys.argv[3] == "helpless"
 if helpless:
-    alone = "import fbcli.engine.hand_alone as alone; alone.die_with_parent = lambda setting: False"
+    alone = "import fbcli.engine.children.sequential as alone; alone.die_with_parent = lambda setting: False"
     test_child_pools.BOOT = test_child_pools.BOOT.replace("main()", f"{alone}; main()")
 on = Bench(sys.argv[1], 2)
 on.do(None)
@@ -643,13 +719,17 @@ def outlive(mode: str, number: signal.Signals, how: str) -> None:
             assert all(map(is_alive, pids))
         finally:
             parent.send_signal(number)
-        wait_until(lambda: not any(map(is_alive, pids)), "the children to end, busy in C as they are")
+        wait_until(
+            lambda: not any(map(is_alive, pids)), "the children to end, busy in C as they are"
+        )
         with contextlib.suppress(ProcessLookupError):
             parent.kill()
 
 
 @every_mode
-def test_whatever_happens_each_job_ends_once_or_comes_back(bench: Callable[..., Bench], tmp_path: Path, mode: str) -> None:
+def test_whatever_happens_each_job_ends_once_or_comes_back(
+    bench: Callable[..., Bench], tmp_path: Path, mode: str
+) -> None:
     """Random batches, interrupts, kills, changes of size and calls back: nothing is lost, nothing happens twice."""
     seed = int.from_bytes(os.urandom(4), "big")
     chance = random.Random(seed)

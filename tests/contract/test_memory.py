@@ -28,5 +28,9 @@ class MemoryModel(BrokerModel):
 
 TestMemoryModel = MemoryModel.TestCase
 TestMemoryModel.settings = settings(
-    max_examples=150, stateful_step_count=40, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    max_examples=150,
+    stateful_step_count=40,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
 )

@@ -108,7 +108,9 @@ class TestThreads(PoolContract):
         given_up = pool.abandon("stuck")
         assert given_up is not None
         assert given_up.task_id == "stuck"
-        wait_until(lambda: [job.task_id for job in done] == ["next"], "the next one to run in its place")
+        wait_until(
+            lambda: [job.task_id for job in done] == ["next"], "the next one to run in its place"
+        )
         release.set()
         pool.submit([Job("last")])
         pool.nudge(False)
@@ -140,7 +142,12 @@ class TestCoroutines(PoolContract):
     def test_coroutines_that_never_wait_let_others_in(self) -> None:
         done: list[Any] = []
         pool = CoroutinePool(2, arun, done.append)
-        pool.submit([Job("first", lambda: asyncio.sleep(0.01)), *(Job(str(i), lambda: busy_nap(0.001)) for i in range(200))])
+        pool.submit(
+            [
+                Job("first", lambda: asyncio.sleep(0.01)),
+                *(Job(str(i), lambda: busy_nap(0.001)) for i in range(200)),
+            ]
+        )
         pool.nudge(False)
         wait_until(lambda: len(done) == 201, "all to end")
         assert [job.task_id for job in done].index("first") < 100
@@ -152,4 +159,7 @@ class TestCoroutines(PoolContract):
         pool.nudge(False)
         wait_until(lambda: bool(pool.running()), "it to run")
         pool.close()
-        wait_until(lambda: not any(t.name == "closing-loop" for t in threading.enumerate()), "the loop to end")
+        wait_until(
+            lambda: not any(t.name == "closing-loop" for t in threading.enumerate()),
+            "the loop to end",
+        )

@@ -53,7 +53,9 @@ def opened(broker: Broker) -> Iterator[Callable[..., Inbox]]:
     with ExitStack() as inboxes:
 
         def opened(consumer_id: str = "c", lease: float = 15.0) -> Inbox:
-            return inboxes.enter_context(closing(broker.open(QUEUE, consumer_id=consumer_id, prefetch=1, lease=lease)))
+            return inboxes.enter_context(
+                closing(broker.open(QUEUE, consumer_id=consumer_id, prefetch=1, lease=lease))
+            )
 
         yield opened
 
@@ -120,12 +122,21 @@ class TestPlainList:
         assert time.monotonic() - started < 5
         timer.join()
 
-    def test_a_foreign_program_reads_what_is_published(self, broker: Broker, client: redis.Redis) -> None:
+    def test_a_foreign_program_reads_what_is_published(
+        self, broker: Broker, client: redis.Redis
+    ) -> None:
         broker.publish(QUEUE, numbered(2500))
         assert client.rpop(QUEUE, 2500) == [b"%d" % i for i in range(2500)]
 
     def test_nothing_stays_behind(self, broker: Broker, client: redis.Redis) -> None:
-        broker.publish(QUEUE, [*numbered(3), Outgoing(b"first", priority=9), Outgoing(b"soon", not_before=time.time() + 0.1)])
+        broker.publish(
+            QUEUE,
+            [
+                *numbered(3),
+                Outgoing(b"first", priority=9),
+                Outgoing(b"soon", not_before=time.time() + 0.1),
+            ],
+        )
         with closing(broker.open(QUEUE, consumer_id="c", prefetch=1, lease=15)) as inbox:
             assert len(fetch_all(inbox, 5)) == 5
             inbox.fetch(1, 0.05)
@@ -133,17 +144,24 @@ class TestPlainList:
 
 
 class TestDoorbell:
-    def test_a_priority_message_wakes_a_blocked_consumer(self, broker: Broker, inbox: Inbox) -> None:
+    def test_a_priority_message_wakes_a_blocked_consumer(
+        self, broker: Broker, inbox: Inbox
+    ) -> None:
         timer = later(0.1, lambda: broker.publish(QUEUE, [Outgoing(b"urgent", priority=1)]))
         started = time.monotonic()
         assert [(d.body, d.priority) for d in inbox.fetch(10, 10)] == [(b"urgent", 1)]
         assert time.monotonic() - started < 5
         timer.join()
 
-    def test_every_blocked_consumer_is_woken_while_there_is_work(self, broker: Broker, opened: Callable[..., Inbox]) -> None:
+    def test_every_blocked_consumer_is_woken_while_there_is_work(
+        self, broker: Broker, opened: Callable[..., Inbox]
+    ) -> None:
         found: list[bytes] = []
         inboxes = [opened(f"c{i}") for i in range(3)]
-        threads = [threading.Thread(target=lambda i=i: found.extend(bodies(i.fetch(1, 10)))) for i in inboxes]  # type: ignore[misc]
+        threads = [
+            threading.Thread(target=lambda i=i: found.extend(bodies(i.fetch(1, 10))))
+            for i in inboxes
+        ]  # type: ignore[misc]
         for thread in threads:
             thread.start()
         time.sleep(0.1)
@@ -154,7 +172,9 @@ class TestDoorbell:
         assert sorted(found) == [b"0", b"1", b"2"]
         assert time.monotonic() - started < 5
 
-    def test_it_is_neither_counted_nor_shown_nor_purged(self, broker: Broker, client: redis.Redis, inbox: Inbox) -> None:
+    def test_it_is_neither_counted_nor_shown_nor_purged(
+        self, broker: Broker, client: redis.Redis, inbox: Inbox
+    ) -> None:
         broker.publish(QUEUE, [Outgoing(b"urgent", priority=1)])
         assert client.llen(QUEUE) == 1, "the bell"
         size = broker.size(QUEUE)
@@ -172,7 +192,9 @@ class TestDoorbell:
 
     def test_a_sooner_message_shortens_the_wait(self, broker: Broker, inbox: Inbox) -> None:
         broker.publish(QUEUE, [Outgoing(b"late", not_before=time.time() + 30)])
-        timer = later(0.1, lambda: broker.publish(QUEUE, [Outgoing(b"soon", not_before=time.time() + 0.2)]))
+        timer = later(
+            0.1, lambda: broker.publish(QUEUE, [Outgoing(b"soon", not_before=time.time() + 0.2)])
+        )
         started = time.monotonic()
         assert bodies(inbox.fetch(10, 10)) == [b"soon"]
         assert time.monotonic() - started < 5
@@ -180,7 +202,9 @@ class TestDoorbell:
 
 
 class TestWaiting:
-    def test_what_arrives_between_two_fetches_comes_with_the_next(self, client: redis.Redis, inbox: Inbox) -> None:
+    def test_what_arrives_between_two_fetches_comes_with_the_next(
+        self, client: redis.Redis, inbox: Inbox
+    ) -> None:
         timer = later(0.05, inbox.wake)
         assert inbox.fetch(10, 10) == []
         timer.join()
@@ -199,7 +223,9 @@ class TestWaiting:
         client.lpush(QUEUE, b"{}")
         assert bodies(free.fetch(1, 1)) == [b"{}"]
 
-    def test_even_when_it_was_handed_one_in_the_last_moment(self, client: redis.Redis, opened: Callable[..., Inbox]) -> None:
+    def test_even_when_it_was_handed_one_in_the_last_moment(
+        self, client: redis.Redis, opened: Callable[..., Inbox]
+    ) -> None:
         full, free = opened("full"), opened("free")
         timer = later(0.05, full.wake)
         full.fetch(1, 10)
@@ -208,7 +234,9 @@ class TestWaiting:
         full.fetch(0, 0)
         assert bodies(free.fetch(1, 1)) == [b"{}"]
 
-    def test_nothing_is_asked_for_while_nobody_waits(self, broker: Broker, client: redis.Redis, inbox: Inbox) -> None:
+    def test_nothing_is_asked_for_while_nobody_waits(
+        self, broker: Broker, client: redis.Redis, inbox: Inbox
+    ) -> None:
         assert inbox.fetch(1, 0.05) == []
         client.lpush(QUEUE, b"{}")
         assert broker.peek(QUEUE, 1) == [b"{}"]
@@ -233,9 +261,13 @@ class TestWaiting:
         inbox.fetch(1, 0.2)
         assert time.monotonic() - started > 0.15, "a wake was left over for ever"
 
-    def test_ten_thousand_delayed_messages_start_on_time(self, broker: Broker, inbox: Inbox) -> None:
+    def test_ten_thousand_delayed_messages_start_on_time(
+        self, broker: Broker, inbox: Inbox
+    ) -> None:
         due = time.time() + 1.5
-        broker.publish(QUEUE, [Outgoing(b"%d" % i, not_before=due + i % 100 / 100) for i in range(10_000)])
+        broker.publish(
+            QUEUE, [Outgoing(b"%d" % i, not_before=due + i % 100 / 100) for i in range(10_000)]
+        )
         late: list[float] = []
         while len(late) < 10_000:
             found = inbox.fetch(500, 5)
@@ -254,7 +286,9 @@ class TestOrder:
         assert bodies(found) == expected
         for delay in (0, 0.02):
             broker.publish(QUEUE, [Outgoing(b"later"), Outgoing(b"later", priority=2)])
-            assert not inbox.settle([Settlement(delivery, Action.RELEASE, delay) for delivery in found])
+            assert not inbox.settle(
+                [Settlement(delivery, Action.RELEASE, delay) for delivery in found]
+            )
             time.sleep(delay)
             assert broker.peek(QUEUE, 8) == [*expected[:3], b"later", *expected[3:], b"later"]
             found = inbox.fetch(8, 0)
@@ -262,7 +296,9 @@ class TestOrder:
             ack(inbox, [delivery for delivery in found if delivery.body == b"later"])
             found = [delivery for delivery in found if delivery.body != b"later"]
 
-    def test_what_was_lost_comes_before_what_was_released_for_later(self, broker: Broker, opened: Callable[..., Inbox]) -> None:
+    def test_what_was_lost_comes_before_what_was_released_for_later(
+        self, broker: Broker, opened: Callable[..., Inbox]
+    ) -> None:
         """Both come back to the front, the former with a count, which a plain list cannot hold. What is shown is what comes."""
         dead, alive = opened("dead", lease=0.1), opened("alive")
         broker.publish(QUEUE, numbered(3))
@@ -281,7 +317,14 @@ class TestOrder:
 
     def test_what_is_due_is_shown_as_ready_before_anybody_moves_it(self, broker: Broker) -> None:
         now = time.time()
-        broker.publish(QUEUE, [Outgoing(b"soon", not_before=now + 0.05), Outgoing(b"far", not_before=now + 50), *numbered(1)])
+        broker.publish(
+            QUEUE,
+            [
+                Outgoing(b"soon", not_before=now + 0.05),
+                Outgoing(b"far", not_before=now + 50),
+                *numbered(1),
+            ],
+        )
         broker.publish(QUEUE, [Outgoing(b"soon", priority=1, not_before=now + 0.05)])
         wait_until(lambda: broker.size(QUEUE) == Size(3, 0, 1), "it to be due")
         assert broker.peek(QUEUE, 9) == [b"soon", b"0", b"soon"]
@@ -330,7 +373,9 @@ class TestLostReplies:
         self.lose(proxy, b"HDEL", lambda: inbox.settle(done[:2]))
         assert inbox.settle(done) == [], "the first two were settled in time"
 
-    def test_of_a_message_handed_to_the_waiting(self, proxy: Proxy, broker: Broker, inbox: Inbox) -> None:
+    def test_of_a_message_handed_to_the_waiting(
+        self, proxy: Proxy, broker: Broker, inbox: Inbox
+    ) -> None:
         proxy.lose_reply(b"BLMOVE")
         timer = later(0.2, lambda: broker.publish(QUEUE, numbered(1)))
         found = inbox.fetch(1, 10)
@@ -341,7 +386,9 @@ class TestLostReplies:
         assert size is not None
         assert (size.ready, size.in_flight) == (0, 0)
 
-    def test_of_the_acknowledgement_of_a_message_handed_over(self, proxy: Proxy, broker: Broker, inbox: Inbox) -> None:
+    def test_of_the_acknowledgement_of_a_message_handed_over(
+        self, proxy: Proxy, broker: Broker, inbox: Inbox
+    ) -> None:
         timer = later(0.1, lambda: broker.publish(QUEUE, [Outgoing(b"same")]))
         first = inbox.fetch(1, 10)
         timer.join()
@@ -355,7 +402,9 @@ class TestLostReplies:
         assert size.in_flight == 1, "the acknowledgement of the first must not settle the second"
         ack(inbox, second)
 
-    def test_of_the_claim_that_files_a_message_handed_over(self, proxy: Proxy, broker: Broker, inbox: Inbox) -> None:
+    def test_of_the_claim_that_files_a_message_handed_over(
+        self, proxy: Proxy, broker: Broker, inbox: Inbox
+    ) -> None:
         timer = later(0.1, lambda: broker.publish(QUEUE, [Outgoing(b"same")]))
         first = inbox.fetch(1, 10)
         timer.join()
@@ -379,7 +428,9 @@ class TestLostReplies:
 
     def test_of_a_burial(self, proxy: Proxy, broker: Broker, inbox: Inbox) -> None:
         broker.publish(QUEUE, [*numbered(1), Outgoing(b"urgent", priority=4)])
-        buried = [Settlement(delivery, Action.BURY, body=b"dead") for delivery in inbox.fetch(10, 0)]
+        buried = [
+            Settlement(delivery, Action.BURY, body=b"dead") for delivery in inbox.fetch(10, 0)
+        ]
         self.lose(proxy, b"EVALSHA", lambda: inbox.settle(buried))
         assert inbox.settle(buried) == []
         assert broker.peek(QUEUE + ".dead", 9) == [b"dead", b"dead"], "one step: each once"
@@ -401,7 +452,9 @@ class TestLostReplies:
             client.execute_command(*old.split(" "))
         assert broker.peek(QUEUE, 1) == [b"0"]
 
-    def test_the_blocked_connection_is_killed_again_and_again(self, broker: Broker, client: redis.Redis, inbox: Inbox) -> None:
+    def test_the_blocked_connection_is_killed_again_and_again(
+        self, broker: Broker, client: redis.Redis, inbox: Inbox
+    ) -> None:
         stop = threading.Event()
 
         def kill() -> None:
@@ -444,7 +497,9 @@ class TestLeases:
         assert dead.settle([Settlement(d, Action.RELEASE) for d in lost]) != []
         assert dead.settle([Settlement(d, Action.BURY) for d in lost]) != []
 
-    def test_the_fence_stands_after_the_consumer_came_back(self, broker: Broker, opened: Callable[..., Inbox]) -> None:
+    def test_the_fence_stands_after_the_consumer_came_back(
+        self, broker: Broker, opened: Callable[..., Inbox]
+    ) -> None:
         slow, other = opened("slow", lease=0.2), opened("other")
         broker.publish(QUEUE, numbered(4))
         old = slow.fetch(2, 0)
@@ -460,20 +515,28 @@ class TestLeases:
         broker.publish(QUEUE, numbered(1))
         assert dead.fetch(1, 0)
         wait_until(lambda: alive.keep_alive() == 1, "the lease to run out")
-        (owner,) = (name for name in client.zrange(f"fb:{{{QUEUE}}}:owners", 0, -1) if name.startswith(b"dead"))
+        (owner,) = (
+            name
+            for name in client.zrange(f"fb:{{{QUEUE}}}:owners", 0, -1)
+            if name.startswith(b"dead")
+        )
         client.lpush(b"fb:{%s}:handed:%s" % (QUEUE.encode(), owner), b"late")
         client.zadd(f"fb:{{{QUEUE}}}:owners", {owner: 1})  # rather than wait for the grace to pass
         assert alive.keep_alive() == 1
         assert b"late" in bodies(alive.fetch(10, 0))
 
-    def test_opening_takes_back_what_the_dead_left(self, broker: Broker, opened: Callable[..., Inbox]) -> None:
+    def test_opening_takes_back_what_the_dead_left(
+        self, broker: Broker, opened: Callable[..., Inbox]
+    ) -> None:
         dead = opened("dead", lease=0.1)
         broker.publish(QUEUE, numbered(1))
         assert dead.fetch(1, 0)
         time.sleep(0.15)
         assert [d.deliveries for d in opened("next").fetch(1, 0)] == [2]
 
-    def test_a_live_consumer_keeps_its_slow_task(self, broker: Broker, opened: Callable[..., Inbox]) -> None:
+    def test_a_live_consumer_keeps_its_slow_task(
+        self, broker: Broker, opened: Callable[..., Inbox]
+    ) -> None:
         slow, other = opened("slow", lease=0.3), opened("other")
         broker.publish(QUEUE, numbered(1))
         held = slow.fetch(1, 0)
@@ -505,7 +568,11 @@ class TestTroubles:
             ack(inbox, held)
             assert bodies(inbox.fetch(10, 0)) == [b"1", b"2"]
             own_server.stop()
-            for do in (lambda: inbox.fetch(1, 0), inbox.keep_alive, lambda: broker.publish(QUEUE, numbered(1))):
+            for do in (
+                lambda: inbox.fetch(1, 0),
+                inbox.keep_alive,
+                lambda: broker.publish(QUEUE, numbered(1)),
+            ):
                 with pytest.raises(Unavailable):
                     do()
             own_server.start()
@@ -563,7 +630,9 @@ class TestTroubles:
             assert inbox.settle(held) == held
             inbox.close()
 
-    def test_a_paused_server_delays_and_loses_nothing(self, broker: Broker, client: redis.Redis, inbox: Inbox) -> None:
+    def test_a_paused_server_delays_and_loses_nothing(
+        self, broker: Broker, client: redis.Redis, inbox: Inbox
+    ) -> None:
         broker.publish(QUEUE, numbered(10))
         client.client_pause(700)
         started = time.monotonic()
@@ -587,7 +656,9 @@ class TestTroubles:
             assert fetch_all(inbox, 1, timeout=0.3) == []
             inbox.close()
 
-    def test_scripts_are_loaded_again(self, broker: Broker, client: redis.Redis, inbox: Inbox) -> None:
+    def test_scripts_are_loaded_again(
+        self, broker: Broker, client: redis.Redis, inbox: Inbox
+    ) -> None:
         broker.publish(QUEUE, numbered(3))
         client.script_flush()
         found = inbox.fetch(3, 0)
@@ -612,7 +683,10 @@ class TestTroubles:
     def test_a_wrong_password_is_told_and_never_shown(self) -> None:
         with RedisServer("--requirepass", "right") as server:
             for url in (server.url, server.url.replace("//", "//:wrong@")):
-                with closing(open_broker(url)) as broker, pytest.raises(Unavailable, match="password") as caught:
+                with (
+                    closing(open_broker(url)) as broker,
+                    pytest.raises(Unavailable, match="password") as caught,
+                ):
                     broker.publish(QUEUE, numbered(1))
                 assert "wrong" not in str(caught.value)
             with closing(open_broker(server.url.replace("//", "//:right@"))) as broker:
@@ -628,7 +702,10 @@ class TestTroubles:
         client.set(QUEUE, "text")
         with pytest.raises(UsageError, match="other data"):
             broker.publish(QUEUE, numbered(1))
-        with closing(broker.open(QUEUE, consumer_id="c", prefetch=1, lease=15)) as inbox, pytest.raises(UsageError):
+        with (
+            closing(broker.open(QUEUE, consumer_id="c", prefetch=1, lease=15)) as inbox,
+            pytest.raises(UsageError),
+        ):
             inbox.fetch(1, 0)
 
     @pytest.mark.parametrize("name", ["", "a{b", "fb:queues"])
@@ -637,13 +714,22 @@ class TestTroubles:
             broker.publish(name, numbered(1))
 
     @pytest.mark.parametrize(
-        "url", ["redis://h/x", "redis://h:port", "redis+sentinel://h", "redis+cluster://h/3", "redis+sentinel:///s"]
+        "url",
+        [
+            "redis://h/x",
+            "redis://h:port",
+            "redis+sentinel://h",
+            "redis+cluster://h/3",
+            "redis+sentinel:///s",
+        ],
     )
     def test_urls_that_make_no_sense(self, url: str) -> None:
         with closing(open_broker(url)) as broker, pytest.raises(UsageError):
             broker.publish(QUEUE, numbered(1))
 
-    def test_a_forked_child_has_connections_of_its_own(self, broker: Broker, client: redis.Redis) -> None:
+    def test_a_forked_child_has_connections_of_its_own(
+        self, broker: Broker, client: redis.Redis
+    ) -> None:
         broker.publish(QUEUE, numbered(1))
         pid = os.fork()
         if pid == 0:
@@ -657,7 +743,9 @@ class TestTroubles:
 
 
 class TestNames:
-    def test_known_queues_are_those_in_use(self, broker: Broker, client: redis.Redis, inbox: Inbox) -> None:
+    def test_known_queues_are_those_in_use(
+        self, broker: Broker, client: redis.Redis, inbox: Inbox
+    ) -> None:
         broker.publish("b", numbered(1))
         broker.publish("a.dead", numbered(1))
         broker.publish("done", numbered(1))
@@ -692,13 +780,20 @@ inbox.close()
 class TestRaces:
     def test_processes_share_without_loss_or_double(self, redis_url: str, broker: Broker) -> None:
         command = [sys.executable, "-c", RACER, redis_url, QUEUE]
-        racers = [subprocess.Popen([*command, f"c{i}"], stdout=subprocess.PIPE, text=True) for i in range(3)]
+        racers = [
+            subprocess.Popen([*command, f"c{i}"], stdout=subprocess.PIPE, text=True)
+            for i in range(3)
+        ]
         for racer in racers:
             assert racer.stdout is not None
             assert racer.stdout.readline() == "open\n"
         for start in range(0, 20_000, 500):
-            broker.publish(QUEUE, [Outgoing(b"%d" % i, priority=i % 3) for i in range(start, start + 500)])
-        found = Counter(line for racer in racers for line in racer.communicate(timeout=60)[0].split())
+            broker.publish(
+                QUEUE, [Outgoing(b"%d" % i, priority=i % 3) for i in range(start, start + 500)]
+            )
+        found = Counter(
+            line for racer in racers for line in racer.communicate(timeout=60)[0].split()
+        )
         assert found == Counter(str(i) for i in range(20_000))
 
     def test_consumers_die_and_come_back(self, broker: Broker, client: redis.Redis) -> None:
@@ -745,14 +840,21 @@ class TestRaces:
                         try:
                             inbox = inbox or own.open(QUEUE, consumer_id=name, prefetch=1, lease=60)
                             assert not inbox.settle(unsettled)
-                            done.update(s.delivery.body for s in unsettled if s.action is Action.ACK)
+                            done.update(
+                                s.delivery.body for s in unsettled if s.action is Action.ACK
+                            )
                             unsettled = []
-                            found = inbox.fetch(random.choice((0, 1, 7, 50)), random.choice((0, 0.01)))
+                            found = inbox.fetch(
+                                random.choice((0, 1, 7, 50)), random.choice((0, 0.01))
+                            )
                         except Unavailable:
                             continue
                         assert all(d.deliveries == 1 for d in found)
                         actions = random.choices((Action.ACK, Action.RELEASE), (9, 1), k=len(found))
-                        unsettled = [Settlement(d, a, random.choice((0, 0.01))) for d, a in zip(found, actions, strict=True)]
+                        unsettled = [
+                            Settlement(d, a, random.choice((0, 0.01)))
+                            for d, a in zip(found, actions, strict=True)
+                        ]
                     while True:
                         with suppress(Unavailable):
                             return inbox.close() if inbox else None
@@ -761,7 +863,9 @@ class TestRaces:
             for thread in threads:
                 thread.start()
             for start in range(0, total, 10):
-                broker.publish(QUEUE, [Outgoing(b"%d" % i, priority=i % 3) for i in range(start, start + 10)])
+                broker.publish(
+                    QUEUE, [Outgoing(b"%d" % i, priority=i % 3) for i in range(start, start + 10)]
+                )
                 time.sleep(0.003)
                 if start % 50 == 0:
                     proxy.cut()
@@ -796,11 +900,22 @@ class TestCluster:
         with closing(open_broker(cluster.url)) as broker:
             for queue in (names := [f"q{i}" for i in range(12)]):
                 inbox = broker.open(queue, consumer_id="c", prefetch=1, lease=15)
-                broker.publish(queue, [*numbered(3), Outgoing(b"p", priority=2), Outgoing(b"d", not_before=time.time() + 0.05)])
+                broker.publish(
+                    queue,
+                    [
+                        *numbered(3),
+                        Outgoing(b"p", priority=2),
+                        Outgoing(b"d", not_before=time.time() + 0.05),
+                    ],
+                )
                 found = inbox.fetch(3, 0)
                 assert bodies(found) == [b"p", b"0", b"1"]
                 assert not inbox.settle(
-                    [Settlement(found[0]), Settlement(found[1], Action.RELEASE), Settlement(found[2], Action.BURY)]
+                    [
+                        Settlement(found[0]),
+                        Settlement(found[1], Action.RELEASE),
+                        Settlement(found[2], Action.BURY),
+                    ]
                 )
                 assert sorted(fetch_all(inbox, 3)) == [b"0", b"2", b"d"]
                 timer = later(0.05, lambda queue=queue: broker.publish(queue, numbered(1)))  # type: ignore[misc]
@@ -811,16 +926,26 @@ class TestCluster:
                 inbox.close()
             assert broker.queues() == sorted(f"{name}.dead" for name in names)
 
-    def test_a_burial_that_loses_its_race_leaves_no_dead_letter(self, cluster: RedisCluster) -> None:
+    def test_a_burial_that_loses_its_race_leaves_no_dead_letter(
+        self, cluster: RedisCluster
+    ) -> None:
         """The lease is lost in the moment between the dead letter and the removal, which are on two nodes."""
         with closing(open_broker(cluster.url)) as broker, ExitStack() as inboxes:
             loser, heir = (
-                inboxes.enter_context(closing(broker.open("graves", consumer_id=name, prefetch=1, lease=60)))
+                inboxes.enter_context(
+                    closing(broker.open("graves", consumer_id=name, prefetch=1, lease=60))
+                )
                 for name in ("loser", "heir")
             )
-            messages = [Outgoing(b"high", priority=3), Outgoing(b"plain"), Outgoing(b"first", priority=3)]
+            messages = [
+                Outgoing(b"high", priority=3),
+                Outgoing(b"plain"),
+                Outgoing(b"first", priority=3),
+            ]
             broker.publish("graves", messages[2:])
-            assert not loser.settle([Settlement(delivery, Action.BURY) for delivery in loser.fetch(1, 0)])
+            assert not loser.settle(
+                [Settlement(delivery, Action.BURY) for delivery in loser.fetch(1, 0)]
+            )
             broker.publish("graves.dead", [*messages[:2], Outgoing(b"last")])
             broker.publish("graves", messages[:2])
             late = [Settlement(delivery, Action.BURY) for delivery in loser.fetch(10, 0)]
@@ -867,7 +992,9 @@ class TestSentinel:
             inbox = broker.open(QUEUE, consumer_id="c", prefetch=1, lease=30)
             broker.publish(QUEUE, numbered(3))
             assert len(fetch_all(inbox, 1)) == 3
-            wait_until(lambda: servers.replica.ask("LLEN", QUEUE) == ":0\r\n", "the replica to follow")
+            wait_until(
+                lambda: servers.replica.ask("LLEN", QUEUE) == ":0\r\n", "the replica to follow"
+            )
             servers.primary.kill()
 
             def published() -> bool:

@@ -51,7 +51,9 @@ def inbox(broker: Broker) -> Iterator[Inbox]:
         yield inbox
 
 
-def test_it_is_a_plain_list_and_says_what_that_means(broker: Broker, client: redis.Redis, inbox: Inbox) -> None:
+def test_it_is_a_plain_list_and_says_what_that_means(
+    broker: Broker, client: redis.Redis, inbox: Inbox
+) -> None:
     assert not broker.capabilities.ack
     assert not broker.capabilities.delay
     broker.publish(QUEUE, [Outgoing(b"1"), Outgoing(b"2")])
@@ -107,7 +109,10 @@ def test_closing_gives_back_what_came_in_the_last_moment(broker: Broker, inbox: 
 
 
 def test_it_goes_on_after_a_restart() -> None:
-    with RedisServer(appendonly=True) as server, closing(open_broker(list_url(server.url))) as broker:
+    with (
+        RedisServer(appendonly=True) as server,
+        closing(open_broker(list_url(server.url))) as broker,
+    ):
         inbox = broker.open(QUEUE, consumer_id="c", prefetch=1, lease=15)
         broker.publish(QUEUE, [Outgoing(b"1"), Outgoing(b"2")])
         assert [d.body for d in inbox.fetch(1, 0)] == [b"1"]

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
+from fbcli.clients.redis import ANSWER_TIMEOUT, connect
 from fbcli.errors import Unavailable
-from fbcli.redis_client import ANSWER_TIMEOUT, connect
 from fbcli.stores import open_store
 from fbcli.stores.base import Limits, Store
-from fbcli.stores.redis import BLOCK_SECONDS, PERMANENT
-from fbcli.stores.redis_claims import SWEEP as MARKS_SWEEP
-from fbcli.stores.redis_scripts import INDEX_SIZE
+from fbcli.stores.redis.claims import SWEEP as MARKS_SWEEP
+from fbcli.stores.redis.scripts import INDEX_SIZE
+from fbcli.stores.redis.store import BLOCK_SECONDS, PERMANENT
 from tests.contract.store_contract import StoreContract
 from tests.contract.store_samples import EVERY_VERB, a_message, a_result, a_worker, ids
 from tests.servers import free_port, require_or_skip, wait_until
@@ -40,7 +40,10 @@ class RedisStoreContract(StoreContract):
             key
             for key in server.scan_iter(count=1000)
             if not key.startswith(b"fb:")
-            or (server.pttl(key) == -1 and not key.startswith(tuple(name.encode() for name in PERMANENT)))
+            or (
+                server.pttl(key) == -1
+                and not key.startswith(tuple(name.encode() for name in PERMANENT))
+            )
         ]
         assert leaks == []
 
@@ -68,7 +71,9 @@ class RedisStoreContract(StoreContract):
         assert store.unmark("u") == 1
         wait_until(lambda: not list(server.scan_iter()), "all keys to expire")
 
-    def test_resuming_the_last_open_pause_lets_the_others_expire(self, store: Store, server: Any) -> None:
+    def test_resuming_the_last_open_pause_lets_the_others_expire(
+        self, store: Store, server: Any
+    ) -> None:
         store.pause("open")
         store.pause("timed", 30)
         assert server.pttl("fb:pauses") == -1
@@ -92,7 +97,11 @@ class RedisStoreContract(StoreContract):
         store.claim("s", ["a"], owner="brief", lease=0.1)
         store.claim("s", ["b"], owner="lasting", lease=1000)
         store.claim("s", ["c"], owner="brief too", lease=0.1)
-        left = [server.pttl(key) for key in server.scan_iter("fb:claims:*") if b"brief" not in key or b"too" in key]
+        left = [
+            server.pttl(key)
+            for key in server.scan_iter("fb:claims:*")
+            if b"brief" not in key or b"too" in key
+        ]
         assert len(left) == 4
         assert min(left) > 1_000_000
         assert max(left) - min(left) < 100
@@ -115,7 +124,10 @@ class RedisStoreContract(StoreContract):
     def test_expired_marks_are_removed_along_the_way(self, store: Store, server: Any) -> None:
         store.mark("s", ["lasting"], owner="o", ttl=60)
         store.mark("s", [f"{n}" for n in range(2 * MARKS_SWEEP)], owner="o", ttl=0.1)
-        wait_until(lambda: store.claim("s", ["0"], owner="o", lease=60)[0].state != "done", "the marks to expire")
+        wait_until(
+            lambda: store.claim("s", ["0"], owner="o", lease=60)[0].state != "done",
+            "the marks to expire",
+        )
         store.mark("s", ["new"], owner="o", ttl=60)
         assert server.zcard("fb:marks:{:s}") == MARKS_SWEEP + 1
         store.mark("s", ["newer"], owner="o", ttl=60)
@@ -141,7 +153,9 @@ class RedisStoreContract(StoreContract):
         assert ids(store.results(limit=2)) == ["new", f"{INDEX_SIZE - 1}"]
         assert store.result("0") is not None
 
-    def test_waiting_leaves_the_result_as_it_was(self, store: Store, server: Any, threads: ThreadPoolExecutor) -> None:
+    def test_waiting_leaves_the_result_as_it_was(
+        self, store: Store, server: Any, threads: ThreadPoolExecutor
+    ) -> None:
         waiters = [threads.submit(store.wait_result, "t", 20) for _ in range(5)]
         self._waits(waiters[0])
         store.save_results([a_result()], 60)
@@ -159,7 +173,9 @@ class TestRedisStore(RedisStoreContract):
     def unreachable_url(self) -> str:
         return f"redis://:secret@127.0.0.1:{free_port()}/0"
 
-    def test_the_url_of_the_list_broker_reaches_the_same_store(self, store: Store, redis_url: str) -> None:
+    def test_the_url_of_the_list_broker_reaches_the_same_store(
+        self, store: Store, redis_url: str
+    ) -> None:
         store.pause("q")
         same = open_store(redis_url.replace("redis://", "redis+list://"))
         assert same.pauses() == {"q": None}
@@ -175,7 +191,9 @@ class TestRedisStore(RedisStoreContract):
         store.news()
         before = int(server.info("stats")["total_reads_processed"])
         store.news()
-        assert int(server.info("stats")["total_reads_processed"]) - before == 2  # and one is this question
+        assert (
+            int(server.info("stats")["total_reads_processed"]) - before == 2
+        )  # and one is this question
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +224,17 @@ class TestRedisSentinelStore:
             store.close()
 
 
-WRITING = ("save_results", "park", "pause", "beat", "limit", "request_cancel", "take_tokens", "claim", "mark")
+WRITING = (
+    "save_results",
+    "park",
+    "pause",
+    "beat",
+    "limit",
+    "request_cancel",
+    "take_tokens",
+    "claim",
+    "mark",
+)
 
 
 class TestARedisServerInTrouble:
@@ -222,7 +250,9 @@ class TestARedisServerInTrouble:
         yield store
         store.close()
 
-    def test_every_verb_works_again_after_a_restart(self, server: RedisServer, store: Store) -> None:
+    def test_every_verb_works_again_after_a_restart(
+        self, server: RedisServer, store: Store
+    ) -> None:
         for verb in EVERY_VERB.values():
             verb(store)
         server.stop()
@@ -234,7 +264,9 @@ class TestARedisServerInTrouble:
         for verb in EVERY_VERB.values():
             verb(store)
 
-    def test_what_was_confirmed_survives_a_power_cut(self, server: RedisServer, store: Store) -> None:
+    def test_what_was_confirmed_survives_a_power_cut(
+        self, server: RedisServer, store: Store
+    ) -> None:
         store.pause("q")
         store.save_results([a_result(f"{n}") for n in range(200)], 60)
         store.park([a_message(due=9e9)])
@@ -245,7 +277,10 @@ class TestARedisServerInTrouble:
         server.start()
         assert store.pauses() == {"q": None}
         assert store.limits() == {"q": Limits(qps=5)}
-        assert [answer.state for answer in store.claim("s", ["a", "b"], owner="p", lease=60)] == ["done", "busy"]
+        assert [answer.state for answer in store.claim("s", ["a", "b"], owner="p", lease=60)] == [
+            "done",
+            "busy",
+        ]
         assert len(store.results(limit=1000)) == 200
         assert store.parked("q", "amqp", 10) == [a_message(due=9e9)]
 
@@ -257,14 +292,22 @@ class TestARedisServerInTrouble:
             with pytest.raises(Unavailable, match="cannot be reached"):
                 waiter.result(timeout=10)
 
-    def test_a_long_wait_is_cut_in_pieces(self, server: RedisServer, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("fbcli.stores.redis.BLOCK_SECONDS", 0.05)
+    def test_a_long_wait_is_cut_in_pieces(
+        self, server: RedisServer, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("fbcli.stores.redis.store.BLOCK_SECONDS", 0.05)
         assert store.wait_result("t", 0.2) is None
         with ThreadPoolExecutor(1) as threads:
             waiter = threads.submit(store.wait_result, "t", 20)
             calls = "cmdstat_blmove:calls="
             wait_until(
-                lambda: int(server.ask("INFO", "commandstats").partition(calls)[2].partition(",")[0] or 0) > 6,
+                lambda: (
+                    int(
+                        server.ask("INFO", "commandstats").partition(calls)[2].partition(",")[0]
+                        or 0
+                    )
+                    > 6
+                ),
                 "several waits",
             )
             store.save_results([a_result()], 60)

@@ -16,7 +16,9 @@ from tests.contract.test_pools import arun, bad, busy_nap, run
 
 class TestShareOfThreads(PoolContract):
     def make(self, size: int, done: Callable[[Any], None]) -> Pool:
-        hub = SharedPool(lambda size, done: ThreadPool(size, run, done), owner_of=lambda job: "mine")
+        hub = SharedPool(
+            lambda size, done: ThreadPool(size, run, done), owner_of=lambda job: "mine"
+        )
         return hub.share("mine", size, done)
 
     def nap(self, seconds: float) -> Callable[[], Any]:
@@ -28,7 +30,9 @@ class TestShareOfThreads(PoolContract):
 
 class TestShareOfCoroutines(PoolContract):
     def make(self, size: int, done: Callable[[Any], None]) -> Pool:
-        hub = SharedPool(lambda size, done: CoroutinePool(size, arun, done), owner_of=lambda job: "mine")
+        hub = SharedPool(
+            lambda size, done: CoroutinePool(size, arun, done), owner_of=lambda job: "mine"
+        )
         return hub.share("mine", size, done)
 
     def nap(self, seconds: float) -> Callable[[], Any]:

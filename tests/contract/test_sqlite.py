@@ -22,9 +22,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from fbcli.broker import Action, Broker, Delivery, Inbox, Outgoing, Settlement, Size, open_broker
-from fbcli.brokers.sqlite import SqliteInbox
+from fbcli.brokers.sqlite.broker import SqliteInbox
+from fbcli.clients.sqlite import connect
 from fbcli.errors import Unavailable
-from fbcli.sqlite_file import connect
 from fbcli.stores import open_store
 from fbcli.stores.base import Store
 from tests.contract.broker.ground import ack, bodies, numbered
@@ -62,7 +62,9 @@ class SqliteModel(BrokerModel):
     def expire(self, inbox: Inbox) -> None:
         owner = cast(SqliteInbox, inbox)._owner
         with closing(connect(self.path, "")) as connection:
-            connection.execute("UPDATE fb_owners SET beat = beat - ? WHERE id = ?", (2 * LONG, owner))
+            connection.execute(
+                "UPDATE fb_owners SET beat = beat - ? WHERE id = ?", (2 * LONG, owner)
+            )
 
     def teardown(self) -> None:
         super().teardown()
@@ -71,7 +73,11 @@ class SqliteModel(BrokerModel):
 
 TestSqliteModel = SqliteModel.TestCase
 TestSqliteModel.settings = settings(
-    max_examples=80, stateful_step_count=40, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    max_examples=80,
+    stateful_step_count=40,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
 )
 
 
@@ -91,7 +97,9 @@ def opened(broker: Broker) -> Iterator[Callable[..., Inbox]]:
     with ExitStack() as inboxes:
 
         def opened(lease: float = 60.0) -> Inbox:
-            return inboxes.enter_context(closing(broker.open(QUEUE, consumer_id="c", prefetch=1, lease=lease)))
+            return inboxes.enter_context(
+                closing(broker.open(QUEUE, consumer_id="c", prefetch=1, lease=lease))
+            )
 
         yield opened
 
@@ -108,7 +116,13 @@ def elsewhere(path: Path) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
 
     def start(code: str, url: str = f"sqlite:///{path}") -> subprocess.Popen[str]:
         command = [sys.executable, "-W", "error", "-c", PROLOGUE + textwrap.dedent(code), url]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         processes.append(process)
         return process
 
@@ -132,7 +146,9 @@ def rows(path: Path, query: str) -> list[tuple[object, ...]]:
 
 
 class TestProcesses:
-    def test_none_lost_and_none_twice(self, broker: Broker, elsewhere: Callable[[str], subprocess.Popen[str]]) -> None:
+    def test_none_lost_and_none_twice(
+        self, broker: Broker, elsewhere: Callable[[str], subprocess.Popen[str]]
+    ) -> None:
         """Four processes publish and consume; now and then one releases what it has."""
         count = 4 * 2000
         consume = """
@@ -157,7 +173,11 @@ class TestProcesses:
             inbox.close()
             broker.close()
         """
-        found = Counter(line for process in [elsewhere(consume) for _ in range(4)] for line in output_of(process).splitlines())
+        found = Counter(
+            line
+            for process in [elsewhere(consume) for _ in range(4)]
+            for line in output_of(process).splitlines()
+        )
         assert len(found) == count
         assert set(found.values()) == {1}
         assert broker.size(QUEUE) == Size(0, 0, 0)
@@ -181,10 +201,14 @@ class TestProcesses:
         process.wait()
         wait_until(lambda: inbox.keep_alive() == 7, "what it held")
         found = inbox.fetch(10, 5)
-        assert [(delivery.body, delivery.deliveries) for delivery in found] == [(b"%d" % i, 2) for i in range(7)]
+        assert [(delivery.body, delivery.deliveries) for delivery in found] == [
+            (b"%d" % i, 2) for i in range(7)
+        ]
         ack(inbox, found)
 
-    def test_killed_in_the_middle_of_anything(self, broker: Broker, elsewhere: Callable[[str], subprocess.Popen[str]]) -> None:
+    def test_killed_in_the_middle_of_anything(
+        self, broker: Broker, elsewhere: Callable[[str], subprocess.Popen[str]]
+    ) -> None:
         """Whatever was confirmed is there, once, after each of many sudden ends."""
         work = """
             inbox = broker.open("work.queue", consumer_id="doomed", prefetch=1, lease=0.5)
@@ -212,11 +236,16 @@ class TestProcesses:
             done.update(name for verb, _, name in told if verb == "done")
             untold.update(name for verb, _, name in told[-1:] if verb == "settling")
         with closing(broker.open(QUEUE, consumer_id="heir", prefetch=1, lease=60)) as inbox:
-            wait_until(lambda: (inbox.keep_alive(), broker.size(QUEUE))[1].in_flight == 0, "the dead to be noticed")  # type: ignore[union-attr]
+            wait_until(
+                lambda: (inbox.keep_alive(), broker.size(QUEUE))[1].in_flight == 0,
+                "the dead to be noticed",
+            )  # type: ignore[union-attr]
             rest = inbox.fetch(1000, 1)
             done.update(delivery.body.decode() for delivery in rest)
             ack(inbox, rest)
-        assert published <= set(done) | untold, "one that was being settled at the end may be gone, and nobody told"
+        assert published <= set(done) | untold, (
+            "one that was being settled at the end may be gone, and nobody told"
+        )
         assert max(done.values()) == 1
 
     def test_a_fork_shares_no_connection(self, broker: Broker, inbox: Inbox) -> None:
@@ -232,7 +261,9 @@ class TestProcesses:
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert bodies(inbox.fetch(10, 5)) == [b"1", b"2", b"child"]
 
-    def test_all_open_a_new_file_at_once(self, elsewhere: Callable[[str], subprocess.Popen[str]]) -> None:
+    def test_all_open_a_new_file_at_once(
+        self, elsewhere: Callable[[str], subprocess.Popen[str]]
+    ) -> None:
         code = """
             sys.stdin.readline()
             inbox = broker.open("work.queue", consumer_id="c", prefetch=1, lease=5)
@@ -265,13 +296,17 @@ class TestLeases:
             thread = threading.Thread(target=lambda: given_back.append(slow.keep_alive()))
             thread.start()
             time.sleep(1.3)
-            other.execute("UPDATE fb_owners SET beat = ?", (time.monotonic(),))  # as the lively one's own heartbeat would
+            other.execute(
+                "UPDATE fb_owners SET beat = ?", (time.monotonic(),)
+            )  # as the lively one's own heartbeat would
             other.execute("COMMIT")
         thread.join()
         assert given_back == [0]
         ack(lively, held)
 
-    def test_a_restart_of_the_host_ends_all_leases(self, broker: Broker, opened: Callable[..., Inbox], path: Path) -> None:
+    def test_a_restart_of_the_host_ends_all_leases(
+        self, broker: Broker, opened: Callable[..., Inbox], path: Path
+    ) -> None:
         """The clock of beats begins anew then, so that those from before lie in the future."""
         before = opened(lease=1e9)
         broker.publish(QUEUE, numbered(3))
@@ -280,12 +315,18 @@ class TestLeases:
             other.execute("UPDATE fb_owners SET beat = beat + 1e6")
         after = opened()
         found = after.fetch(10, 5)
-        assert [(delivery.body, delivery.deliveries) for delivery in found] == [(b"0", 2), (b"1", 2), (b"2", 2)]
+        assert [(delivery.body, delivery.deliveries) for delivery in found] == [
+            (b"0", 2),
+            (b"1", 2),
+            (b"2", 2),
+        ]
         late = [Settlement(delivery) for delivery in lost]
         assert before.settle(late) == late
         ack(after, found)
 
-    def test_nobody_stays_registered(self, broker: Broker, opened: Callable[..., Inbox], path: Path) -> None:
+    def test_nobody_stays_registered(
+        self, broker: Broker, opened: Callable[..., Inbox], path: Path
+    ) -> None:
         inboxes = [opened() for _ in range(3)]
         for inbox in inboxes:
             inbox.keep_alive()
@@ -311,7 +352,9 @@ class TestLeases:
             while len(found) < 200 and time.monotonic() < deadline:
                 batch = inbox.fetch(5, 1)
                 with suppress(sqlite3.OperationalError):
-                    other.execute("UPDATE fb_owners SET beat = -1e9, lease = 0 WHERE abs(random()) % 4 = 0")
+                    other.execute(
+                        "UPDATE fb_owners SET beat = -1e9, lease = 0 WHERE abs(random()) % 4 = 0"
+                    )
                 lost = inbox.settle([Settlement(delivery) for delivery in batch])
                 gone = {id(settlement.delivery) for settlement in lost}
                 found += [delivery for delivery in batch if id(delivery) not in gone]
@@ -332,9 +375,13 @@ class Tmpfs:
         try:
             made = subprocess.run(mount, capture_output=True, text=True, check=False)
         except OSError as error:
-            raise ServerMissing(f"A small disk to be filled cannot be mounted ({error}).") from error
+            raise ServerMissing(
+                f"A small disk to be filled cannot be mounted ({error})."
+            ) from error
         if made.returncode != 0:
-            raise ServerMissing(f"A small disk to be filled cannot be mounted ({made.stderr.strip()}): run this test as root.")
+            raise ServerMissing(
+                f"A small disk to be filled cannot be mounted ({made.stderr.strip()}): run this test as root."
+            )
 
     def close(self) -> None:
         subprocess.run(["umount", str(self.folder)], check=True)
@@ -365,7 +412,9 @@ class TestTrouble:
 
             for verb in (
                 publish_on,
-                lambda: inbox.settle([Settlement(delivery, Action.BURY, body=b"x" * 50_000) for delivery in held]),
+                lambda: inbox.settle(
+                    [Settlement(delivery, Action.BURY, body=b"x" * 50_000) for delivery in held]
+                ),
                 lambda: broker.publish(QUEUE, [Outgoing(b"x" * 50_000)]),
             ):
                 with pytest.raises(Unavailable, match="is full"):
@@ -376,7 +425,10 @@ class TestTrouble:
             found: list[Delivery] = []
             while batch := inbox.fetch(100, 0):
                 found += batch
-            assert [body.strip() for body in bodies(found)] == [*(b"%d" % i for i in range(5, published)), b"after"]
+            assert [body.strip() for body in bodies(found)] == [
+                *(b"%d" % i for i in range(5, published)),
+                b"after",
+            ]
             ack(inbox, found)
             assert broker.size(QUEUE) == Size(0, 0, 0)
             inbox.close()
@@ -397,9 +449,15 @@ class TestTrouble:
 
     @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX permissions")
     @pytest.mark.parametrize("what", ["file", "folder"])
-    def test_what_may_not_be_written(self, elsewhere: Callable[..., subprocess.Popen[str]], what: str) -> None:
+    def test_what_may_not_be_written(
+        self, elsewhere: Callable[..., subprocess.Popen[str]], what: str
+    ) -> None:
         # pytest's own folder is closed to others, and root may write anywhere: so another place, and another user
-        folder = Path(subprocess.run(["mktemp", "-d"], capture_output=True, text=True, check=True).stdout.strip())
+        folder = Path(
+            subprocess.run(
+                ["mktemp", "-d"], capture_output=True, text=True, check=True
+            ).stdout.strip()
+        )
         try:
             folder.chmod(0o755)
             file = folder / "queue.db"
@@ -441,7 +499,11 @@ class TestTrouble:
             broker.size(QUEUE)
 
     def test_a_file_that_is_deleted_under_its_consumers(
-        self, broker: Broker, inbox: Inbox, path: Path, elsewhere: Callable[[str], subprocess.Popen[str]]
+        self,
+        broker: Broker,
+        inbox: Inbox,
+        path: Path,
+        elsewhere: Callable[[str], subprocess.Popen[str]],
     ) -> None:
         broker.publish(QUEUE, numbered(3))
         lost = [Settlement(delivery) for delivery in inbox.fetch(1, 5)]
@@ -456,8 +518,10 @@ class TestTrouble:
         broker.publish(QUEUE, [Outgoing(b"newer")])
         assert bodies(inbox.fetch(10, 5)) == [b"newer"]
 
-    def test_locked_for_too_long(self, broker: Broker, inbox: Inbox, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("fbcli.sqlite_file.BUSY_SECONDS", 0.3)
+    def test_locked_for_too_long(
+        self, broker: Broker, inbox: Inbox, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("fbcli.clients.sqlite.BUSY_SECONDS", 0.3)
         broker.publish(QUEUE, numbered(1))
         found = inbox.fetch(1, 5)
         with closing(connect(path, "")) as other:
@@ -490,7 +554,9 @@ class TestThrift:
             broker.close()
         assert descriptors() == before
 
-    def test_the_file_does_not_grow_for_ever(self, broker: Broker, inbox: Inbox, path: Path) -> None:
+    def test_the_file_does_not_grow_for_ever(
+        self, broker: Broker, inbox: Inbox, path: Path
+    ) -> None:
         sizes: list[int] = []
         for _ in range(4):
             for _ in range(4):
@@ -508,9 +574,13 @@ class TestThrift:
             with closing(broker.open(name, consumer_id="c", prefetch=1, lease=60)) as inbox:
                 assert bodies(inbox.fetch(10, 5)) == [name.encode()]
 
-    @pytest.mark.parametrize("constant", ["SELECT_READY", "RIPEN", "LOOK", "CLAIM", "ACK", "RECLAIM", "DELAYED", "PEEK"])
-    def test_no_statement_scans_the_table_or_sorts(self, broker: Broker, path: Path, constant: str) -> None:
-        import fbcli.brokers.sqlite as module
+    @pytest.mark.parametrize(
+        "constant", ["SELECT_READY", "RIPEN", "LOOK", "CLAIM", "ACK", "RECLAIM", "DELAYED", "PEEK"]
+    )
+    def test_no_statement_scans_the_table_or_sorts(
+        self, broker: Broker, path: Path, constant: str
+    ) -> None:
+        import fbcli.brokers.sqlite.broker as module
 
         broker.publish(QUEUE, [Outgoing(b"x")])
         statement = getattr(module, constant)

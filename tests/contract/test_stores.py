@@ -17,7 +17,7 @@ from fbcli.clock import SystemClock
 from fbcli.errors import Unavailable, UsageError
 from fbcli.stores import SCHEMES, open_store
 from fbcli.stores.base import Store
-from fbcli.stores.sqlite import SWEEP, SqliteStore
+from fbcli.stores.sqlite.store import SWEEP, SqliteStore
 from tests.contract.claims_model import Step, compare, steps
 from tests.contract.store_contract import StoreContract
 from tests.contract.store_samples import a_result, a_worker, elsewhere, output_of
@@ -117,8 +117,20 @@ class TestSqliteStore(StoreContract):
     @staticmethod
     def _rows(url: str) -> list[int]:
         with SqliteStore(url)._reader.reading() as connection:
-            names = ("results", "workers", "pauses", "cancels", "grids", "owners", "claims", "marks")
-            return [connection.execute(f"SELECT COUNT(*) FROM store_{name}").fetchone()[0] for name in names]
+            names = (
+                "results",
+                "workers",
+                "pauses",
+                "cancels",
+                "grids",
+                "owners",
+                "claims",
+                "marks",
+            )
+            return [
+                connection.execute(f"SELECT COUNT(*) FROM store_{name}").fetchone()[0]
+                for name in names
+            ]
 
     def test_only_what_must_last_waits_for_the_disk(self, store: Store) -> None:
         assert isinstance(store, SqliteStore)
@@ -168,14 +180,18 @@ class TestSqliteStore(StoreContract):
         check()
         store.close()
 
-    def test_a_file_that_was_deleted_is_made_anew(self, store: Store, another: Callable[[], Store], store_url: str) -> None:
+    def test_a_file_that_was_deleted_is_made_anew(
+        self, store: Store, another: Callable[[], Store], store_url: str
+    ) -> None:
         store.pause("before")
         for path in Path(store_url.removeprefix("sqlite:///")).parent.glob("store.db*"):
             path.unlink()
         store.pause("after")
         assert another().pauses() == store.pauses() == {"after": None}
 
-    def test_a_reader_does_not_wait_for_a_writer(self, store: Store, another: Callable[[], Store]) -> None:
+    def test_a_reader_does_not_wait_for_a_writer(
+        self, store: Store, another: Callable[[], Store]
+    ) -> None:
         store.save_results([a_result()], 60)
         other = another()
         assert store.pauses() == other.pauses() == {}
@@ -218,7 +234,9 @@ class Hands(SystemClock):
 
 
 class TestOpening:
-    @pytest.mark.parametrize(("url", "hint"), [("redsi://h", "'redis'"), ("sqlit:///x", "'sqlite'"), ("zzz://", "")])
+    @pytest.mark.parametrize(
+        ("url", "hint"), [("redsi://h", "'redis'"), ("sqlit:///x", "'sqlite'"), ("zzz://", "")]
+    )
     def test_an_unknown_scheme(self, url: str, hint: str) -> None:
         with pytest.raises(UsageError, match=f"No store answers to .*{hint}.*sqlite"):
             open_store(url)
@@ -241,5 +259,7 @@ class TestOpening:
 
     def test_looking_at_the_table_imports_no_store(self) -> None:
         code = "import sys, fbcli.stores; print([m for m in sys.modules if m in ('redis', 'sqlite3', 'msgspec')])"
-        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        run = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
         assert run.stdout.strip() == "[]"

@@ -78,8 +78,14 @@ def missing(*programs: str) -> None:
 
 def run(script: str, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
     """Run the text of a block in bash, in `folder`, with the installed `fb`; it must succeed."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("FB_", "XDG_", "PYTEST"))}
-    clean.update(HOME=str(folder), PATH=f"{BIN}{os.pathsep}{os.environ['PATH']}", TERM="dumb", **env)
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("FB_", "XDG_", "PYTEST"))
+    }
+    clean.update(
+        HOME=str(folder), PATH=f"{BIN}{os.pathsep}{os.environ['PATH']}", TERM="dumb", **env
+    )
     done = subprocess.run(
         ["bash", "-c", READER + script],
         cwd=folder,
@@ -89,5 +95,7 @@ def run(script: str, folder: Path, **env: str) -> subprocess.CompletedProcess[st
         text=True,
         timeout=110,
     )
-    assert done.returncode == 0, f"exit code {done.returncode}\n{script}\n{done.stdout}\n{done.stderr}"
+    assert done.returncode == 0, (
+        f"exit code {done.returncode}\n{script}\n{done.stdout}\n{done.stderr}"
+    )
     return done

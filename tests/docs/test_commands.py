@@ -23,7 +23,10 @@ def sections() -> dict[str, str]:
 
 def test_it_is_fresh() -> None:
     made = subprocess.run(
-        [sys.executable, ROOT / "docs" / "generate.py", "--print"], capture_output=True, check=True, encoding="utf-8"
+        [sys.executable, ROOT / "docs" / "generate.py", "--print"],
+        capture_output=True,
+        check=True,
+        encoding="utf-8",
     )
     assert made.stdout == PAGE.read_text(encoding="utf-8"), "run `make docs`"
 
@@ -42,7 +45,13 @@ def test_every_command_is_there_with_an_example() -> None:
 def test_it_says_what_the_help_says(name: str, tmp_path: Path) -> None:
     """Every option of the installed command's help stands in the page with an explanation, and no other."""
     wide = {"COLUMNS": "300", "NO_COLOR": "1", "TERM": "dumb", "HOME": str(tmp_path)}
-    shown = subprocess.run([BIN / "fb", *name.split(), "--help"], cwd=tmp_path, env=wide, capture_output=True, encoding="utf-8")
+    shown = subprocess.run(
+        [BIN / "fb", *name.split(), "--help"],
+        cwd=tmp_path,
+        env=wide,
+        capture_output=True,
+        encoding="utf-8",
+    )
     assert shown.returncode == 0
     in_help = {
         option
@@ -50,7 +59,9 @@ def test_it_says_what_the_help_says(name: str, tmp_path: Path) -> None:
         if line.startswith("│ ")
         for option in re.findall(r" (--[a-z-]+)(?= )", line[:60])
     }
-    rows = re.findall(r"^\| (`-.+?) \| (.+?) \| .*? \| `(FB_\w+)` \|$", sections()[name], re.MULTILINE)
+    rows = re.findall(
+        r"^\| (`-.+?) \| (.+?) \| .*? \| `(FB_\w+)` \|$", sections()[name], re.MULTILINE
+    )
     in_page = {option for names, _, _ in rows for option in re.findall(r"`(--[a-z-]+)", names)}
     assert in_page == in_help - {"--help"}
     assert all(len(explained) > 5 for _, explained, _ in rows)

@@ -28,9 +28,19 @@ EXAMPLES = ROOT / "examples"
 
 
 def ran(command: Sequence[str | Path], folder: Path) -> subprocess.CompletedProcess[str]:
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("FB_", "PYTEST"))}
+    env = {
+        name: value for name, value in os.environ.items() if not name.startswith(("FB_", "PYTEST"))
+    }
     env.update(HOME=str(folder), PATH=f"{BIN}{os.pathsep}{os.environ['PATH']}", TERM="dumb")
-    return subprocess.run(command, cwd=folder, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=110)
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
 
 
 def summary_of(script: str, folder: Path, *words: str) -> dict[str, Any]:
@@ -50,7 +60,11 @@ def dead_letters(folder: Path) -> list[int]:
 def test_all_examples_are_listed_and_tested() -> None:
     listed = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     tested = Path(__file__).read_text(encoding="utf-8")
-    folders = sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir() and not path.name.startswith(("_", ".")))
+    folders = sorted(
+        path.name
+        for path in EXAMPLES.iterdir()
+        if path.is_dir() and not path.name.startswith(("_", "."))
+    )
     assert folders == ["census", "crawler", "nightly", "orders"]
     for name in folders:
         assert f"[{name}]({name})" in listed
@@ -79,7 +93,9 @@ def functions_in(data: bytes) -> int:
         table = tables.pop()
         tables += table.get_children()
         if isinstance(table, symtable.Function) and str(table.get_type()) == "function":
-            count += table.get_name() != "lambda" and ".0" not in table.get_parameters()  # .0: a comprehension
+            count += (
+                table.get_name() != "lambda" and ".0" not in table.get_parameters()
+            )  # .0: a comprehension
     return count
 
 
@@ -89,7 +105,9 @@ def counted_again() -> dict[str, object]:
     paths = []
     for folder, folders, names in os.walk(root):
         folders[:] = [name for name in folders if name != "site-packages"]
-        paths += [os.path.join(folder, name) for name in names if os.path.splitext(name)[1] == ".py"]
+        paths += [
+            os.path.join(folder, name) for name in names if os.path.splitext(name)[1] == ".py"
+        ]
     lines = words = functions = 0
     hashes = []
     for path in sorted(paths):
@@ -99,7 +117,13 @@ def counted_again() -> dict[str, object]:
         functions += functions_in(data)
         hashes.append(hashlib.sha256(data).hexdigest())
     everything = hashlib.sha256("".join(hashes).encode()).hexdigest()
-    return {"files": len(paths), "lines": lines, "words": words, "functions": functions, "sha256": everything}
+    return {
+        "files": len(paths),
+        "lines": lines,
+        "words": words,
+        "functions": functions,
+        "sha256": everything,
+    }
 
 
 @pytest.mark.timeout(180)
@@ -108,7 +132,9 @@ def test_census(tmp_path: Path) -> None:
     seconds = summary.pop("seconds")
     assert summary == counted_again()
     library = Path(sysconfig.get_paths()["stdlib"])
-    least = 1000 if (library / "test" / "test_os.py").exists() else 500  # some distributions leave the library's tests out
+    least = (
+        1000 if (library / "test" / "test_os.py").exists() else 500
+    )  # some distributions leave the library's tests out
     assert summary["files"] > least
     assert seconds < 60
     assert dead_letters(tmp_path / "work") == [0] * len(dead_letters(tmp_path / "work"))
@@ -118,7 +144,10 @@ def test_census(tmp_path: Path) -> None:
 
 
 def test_crawler(tmp_path: Path) -> None:
-    assert summary_of("crawler/demo.py", tmp_path, str(tmp_path / "work")) == {"pages": 150, "site": 150}
+    assert summary_of("crawler/demo.py", tmp_path, str(tmp_path / "work")) == {
+        "pages": 150,
+        "site": 150,
+    }
     assert not any(dead_letters(tmp_path / "work"))
 
 

@@ -38,7 +38,10 @@ def test_the_shell_lines_work_with_redis(guide: str, tmp_path: Path, redis_url: 
         script = f'redis-cli() {{ command redis-cli -u "{redis_url}" "$@"; }}\n' + text.replace(
             "redis://127.0.0.1:6379/0", redis_url
         )
-        assert sorted(re.findall(r"^sum \d+$", run(script, tmp_path).stdout, re.MULTILINE)) == ["sum 3", "sum 4"]
+        assert sorted(re.findall(r"^sum \d+$", run(script, tmp_path).stdout, re.MULTILINE)) == [
+            "sum 3",
+            "sum 4",
+        ]
 
 
 @pytest.mark.parametrize("guide", GUIDES)
@@ -52,7 +55,9 @@ def test_the_python_blocks_run(guide: str, tmp_path: Path) -> None:
             (tmp_path / "program.py").write_text(block.text)
             env = {name: value for name, value in os.environ.items() if not name.startswith("FB_")}
             command = [sys.executable, *STRICT, "program.py"]
-            done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60)
+            done = subprocess.run(
+                command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60
+            )
             assert (done.returncode, done.stderr) == (0, "")
     assert programs == 1
 
@@ -81,10 +86,20 @@ def test_the_chinese_guide_maps_to_options_and_methods_that_exist() -> None:
     from fbcli import Booster
 
     text = (ROOT / "docs" / "guide.zh.md").read_text(encoding="utf-8")
-    rows = [line.split("|")[2] for line in text.splitlines() if line.startswith("| `") and line.count("|") == 4]
+    rows = [
+        line.split("|")[2]
+        for line in text.splitlines()
+        if line.startswith("| `") and line.count("|") == 4
+    ]
     assert len(rows) >= 20
     for cell in rows:
         for name in re.findall(r"`(\w+)=", cell):
-            assert name in Options.model_fields or name in ("result", "delay", "at", "task_id", "after"), cell
+            assert name in Options.model_fields or name in (
+                "result",
+                "delay",
+                "at",
+                "task_id",
+                "after",
+            ), cell
         for name in re.findall(r"`f\.(\w+)\(", cell):
             assert hasattr(Booster, name), cell

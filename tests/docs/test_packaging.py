@@ -25,11 +25,21 @@ build_meta.build_sdist(out)
 
 def tracked() -> list[str]:
     """The files of the tree, as git knows them, or as they lie there where there is no git."""
-    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
+    )
     if listed.returncode == 0:
-        return [name for name in listed.stdout.splitlines() if (ROOT / name).exists() and not (ROOT / name).is_dir()]
+        return [
+            name
+            for name in listed.stdout.splitlines()
+            if (ROOT / name).exists() and not (ROOT / name).is_dir()
+        ]
     skipped = {".venv", "build", "dist", "__pycache__"}
-    return [str(path.relative_to(ROOT)) for path in ROOT.rglob("*") if path.is_file() and not skipped & set(path.parts)]
+    return [
+        str(path.relative_to(ROOT))
+        for path in ROOT.rglob("*")
+        if path.is_file() and not skipped & set(path.parts)
+    ]
 
 
 def copy_tree(to: Path) -> None:
@@ -45,10 +55,17 @@ def copy_tree(to: Path) -> None:
 
 def require_setuptools() -> None:
     found = subprocess.run(
-        [sys.executable, "-c", "import setuptools as s; assert int(s.__version__.split('.')[0]) >= 77"], capture_output=True
+        [
+            sys.executable,
+            "-c",
+            "import setuptools as s; assert int(s.__version__.split('.')[0]) >= 77",
+        ],
+        capture_output=True,
     )
     if found.returncode:
-        raise ServerMissing("There is no setuptools 77 or later in this environment: pip install -e '.[test]'")
+        raise ServerMissing(
+            "There is no setuptools 77 or later in this environment: pip install -e '.[test]'"
+        )
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +74,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     require_or_skip(require_setuptools)
     tree, out = tmp_path_factory.mktemp("tree"), tmp_path_factory.mktemp("dist")
     copy_tree(tree)
-    made = subprocess.run([sys.executable, "-c", BUILD, str(out)], cwd=tree, capture_output=True, text=True)
+    made = subprocess.run(
+        [sys.executable, "-c", BUILD, str(out)], cwd=tree, capture_output=True, text=True
+    )
     assert made.returncode == 0, made.stderr
     return out
 
@@ -72,8 +91,12 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: Path) -> None:
         infos = wheel.infolist()
     names = {info.filename for info in infos}
     assert {name.split("/")[0] for name in names} == {"fbcli", "fbcli-0.1.0.dist-info"}
-    here = {path.name for folder in ("commands", "brokers") for path in (ROOT / folder).glob("*.py")}
-    assert {Path(name).name for name in names if name.startswith(("fbcli/commands/", "fbcli/brokers/"))} == here
+    here = {
+        path.name for folder in ("commands", "brokers") for path in (ROOT / folder).glob("*.py")
+    }
+    assert {
+        Path(name).name for name in names if name.startswith(("fbcli/commands/", "fbcli/brokers/"))
+    } == here
     assert {"fbcli/py.typed", "fbcli-0.1.0.dist-info/licenses/LICENSE"} <= names
     assert not [info.filename for info in infos if (info.external_attr >> 28) == 0xA], "a link"
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "fbcli").rglob("*.py")}
@@ -84,7 +107,13 @@ def test_the_sdist_holds_real_files(built: Path) -> None:
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         members = {member.name.partition("/")[2]: member for member in archive}
-    for name in ("fbcli/commands/push.py", "fbcli/brokers/sqlite.py", "pyproject.toml", "README.md", "LICENSE"):
+    for name in (
+        "fbcli/commands/push.py",
+        "fbcli/brokers/sqlite.py",
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+    ):
         assert members[name].isreg(), name
     assert not [name for name, member in members.items() if member.issym() or member.islnk()]
 
@@ -105,7 +134,12 @@ def test_what_is_installed_works(source: str, built: Path, tmp_path: Path) -> No
                     target.write_bytes(content.read())
         (tree,) = (tmp_path / "unpacked").iterdir()
         (tmp_path / "again").mkdir()
-        made = subprocess.run([sys.executable, "-c", BUILD, str(tmp_path / "again")], cwd=tree, capture_output=True, text=True)
+        made = subprocess.run(
+            [sys.executable, "-c", BUILD, str(tmp_path / "again")],
+            cwd=tree,
+            capture_output=True,
+            text=True,
+        )
         assert made.returncode == 0, made.stderr
         wheel = wheel_of(tmp_path / "again")
     site, folder = tmp_path / "site", tmp_path / "empty"
@@ -113,18 +147,31 @@ def test_what_is_installed_works(source: str, built: Path, tmp_path: Path) -> No
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
     (folder / "mymod.py").write_text("def task(x: int):\n    return x + 1\n")
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("FB_", "PYTHON", "PYTEST"))}
+    env = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("FB_", "PYTHON", "PYTEST"))
+    }
     env.update(PYTHONPATH=str(site), HOME=str(folder), COLUMNS="200")
 
     def fb(*words: str) -> str:
         done = subprocess.run(
-            [sys.executable, "-m", "fbcli", *words], cwd=folder, env=env, capture_output=True, text=True, timeout=60
+            [sys.executable, "-m", "fbcli", *words],
+            cwd=folder,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     where = subprocess.run(
-        [sys.executable, "-c", "import fbcli, fbcli.brokers, fbcli.commands; print(fbcli.__file__, fbcli.commands.__file__)"],
+        [
+            sys.executable,
+            "-c",
+            "import fbcli, fbcli.brokers, fbcli.commands; print(fbcli.__file__, fbcli.commands.__file__)",
+        ],
         cwd=folder,
         env=env,
         capture_output=True,
@@ -139,9 +186,16 @@ def test_what_is_installed_works(source: str, built: Path, tmp_path: Path) -> No
     # -S: without this environment's own folders, of which an editable install may make the tree's root one
     for name in ("commands", "brokers", "tests", "benchmarks"):
         found = subprocess.run(
-            [sys.executable, "-S", "-c", f"import {name}"], cwd=folder, env=env, capture_output=True, text=True
+            [sys.executable, "-S", "-c", f"import {name}"],
+            cwd=folder,
+            env=env,
+            capture_output=True,
+            text=True,
         )
         assert f"No module named '{name}'" in found.stderr
     requirements = (site / "fbcli-0.1.0.dist-info" / "METADATA").read_text()
     assert "Provides-Extra: redis" in requirements
-    assert "fb = fbcli.commands.app:main" in (site / "fbcli-0.1.0.dist-info" / "entry_points.txt").read_text()
+    assert (
+        "fb = fbcli.commands.app:main"
+        in (site / "fbcli-0.1.0.dist-info" / "entry_points.txt").read_text()
+    )

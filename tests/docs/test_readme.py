@@ -16,7 +16,11 @@ from tests.docs.blocks import ROOT, STRICT, Block, blocks, missing, run
 from tests.servers import require_or_skip
 
 INSTALLING = ("pip install", "docker ", "apt ")
-SHELL = [block for block in blocks("README.md", "sh") if not any(word in block.text for word in INSTALLING)]
+SHELL = [
+    block
+    for block in blocks("README.md", "sh")
+    if not any(word in block.text for word in INSTALLING)
+]
 EMBEDDED = [block for block in SHELL if "redis" not in block.text]
 REDIS = [block for block in SHELL if "redis" in block.text]
 
@@ -42,14 +46,18 @@ def test_the_shell_lines_work_in_an_empty_folder(tmp_path: Path) -> None:
 
 def test_the_shell_lines_work_with_redis(tmp_path: Path, redis_url: str) -> None:
     require_or_skip(lambda: missing("bash", "redis-cli"))
-    module = next(block for block in EMBEDDED if "mymod.py" in block.text).text.partition("fb push")[0]
+    module = next(block for block in EMBEDDED if "mymod.py" in block.text).text.partition(
+        "fb push"
+    )[0]
     done = run(module + _with_server(REDIS[0], redis_url), tmp_path)
     assert sorted(re.findall(r"^sum \d+$", done.stdout, re.MULTILINE)) == ["sum 3", "sum 4"]
 
 
 def _with_server(block: Block, url: str) -> str:
     assert "redis://127.0.0.1:6379/0" in block.text
-    return f'redis-cli() {{ command redis-cli -u "{url}" "$@"; }}\n' + block.text.replace("redis://127.0.0.1:6379/0", url)
+    return f'redis-cli() {{ command redis-cli -u "{url}" "$@"; }}\n' + block.text.replace(
+        "redis://127.0.0.1:6379/0", url
+    )
 
 
 def test_the_python_block_runs(tmp_path: Path) -> None:
@@ -57,7 +65,12 @@ def test_the_python_block_runs(tmp_path: Path) -> None:
     (tmp_path / "mytask.py").write_text(block.text)
     env = {name: value for name, value in os.environ.items() if not name.startswith("FB_")}
     done = subprocess.run(
-        [sys.executable, *STRICT, "mytask.py"], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60
+        [sys.executable, *STRICT, "mytask.py"],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.split() == ["3", "42"]
@@ -78,11 +91,21 @@ def test_the_exit_codes_are_those_of_the_code() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     told = re.search(r"Exit codes: (.+?)\.", text, re.DOTALL)
     assert told
-    assert [int(number) for number in re.findall(r"\d+", told[1])] == [code.value for code in ExitCode]
+    assert [int(number) for number in re.findall(r"\d+", told[1])] == [
+        code.value for code in ExitCode
+    ]
 
 
 @pytest.mark.parametrize(
-    "document", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/guide.md", "docs/guide.zh.md", "docs/architecture.md"]
+    "document",
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "docs/guide.md",
+        "docs/guide.zh.md",
+        "docs/architecture.md",
+    ],
 )
 def test_links_lead_somewhere(document: str) -> None:
     path = ROOT / document
@@ -98,4 +121,6 @@ def test_links_lead_somewhere(document: str) -> None:
 def _anchors(path: Path) -> set[str]:
     """The anchors of the headings, as the usual renderers make them."""
     headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+    return {
+        re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings
+    }

@@ -13,11 +13,19 @@ from typing import Any
 
 import pytest
 
-from fbcli.address import Address
+from fbcli.address.address import Address
 from fbcli.booster import Booster
 from fbcli.broker import Outgoing
 from fbcli.engine.consumer import Consumer
-from fbcli.errors import DeadLetter, Requeue, Retry, TaskCancelled, TaskFailed, TaskTimeout, Unavailable
+from fbcli.errors import (
+    DeadLetter,
+    Requeue,
+    Retry,
+    TaskCancelled,
+    TaskFailed,
+    TaskTimeout,
+    Unavailable,
+)
 from fbcli.message import decode
 from fbcli.settings import Settings, load
 from tests.servers import wait_until
@@ -42,7 +50,9 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Setting
 def make(settings: Settings) -> Make:
     def make(function: Callable[..., Any], **options: Any) -> Booster[Any, Any]:
         options.setdefault("heartbeat", 1.0)
-        return Booster(function, address=Address("tests:work", "tests", "work"), settings=settings, **options)
+        return Booster(
+            function, address=Address("tests:work", "tests", "work"), settings=settings, **options
+        )
 
     return make
 
@@ -194,9 +204,23 @@ def test_requeue_and_dead_letter_by_the_function(make: Make) -> None:
         (b'{"x": 1, "extra": {"timeout": "soon"}}', "options cannot be used"),
         (b'{"x": 1, "extra": {"retries": [1]}}', "options cannot be used"),
     ],
-    ids=["text", "bytes", "list", "number", "missing", "unknown", "extra", "deep", "huge", "timeout", "retries"],
+    ids=[
+        "text",
+        "bytes",
+        "list",
+        "number",
+        "missing",
+        "unknown",
+        "extra",
+        "deep",
+        "huge",
+        "timeout",
+        "retries",
+    ],
 )
-def test_bad_messages_are_buried_with_the_reason_and_the_consumer_goes_on(make: Make, body: bytes, reason: str) -> None:
+def test_bad_messages_are_buried_with_the_reason_and_the_consumer_goes_on(
+    make: Make, body: bytes, reason: str
+) -> None:
     seen: list[int] = []
 
     def work(x: int) -> None:
@@ -220,7 +244,12 @@ def test_a_plain_message_of_any_language_is_a_call(make: Make) -> None:
         seen.append(x)
 
     booster = make(work)
-    raw(booster, b'{"x": 1}', b'{ "x" : 2, "extra" : {} }', b'{"x": 3, "extra": {"task_id": 77, "attempts": "junk"}}')
+    raw(
+        booster,
+        b'{"x": 1}',
+        b'{ "x" : 2, "extra" : {} }',
+        b'{"x": 3, "extra": {"task_id": 77, "attempts": "junk"}}',
+    )
     assert drain(booster).tally.counts.succeeded == 3
     assert sorted(seen) == [1, 2, 3]
 
@@ -278,7 +307,9 @@ def test_timeout_interrupts_python_code_and_gives_up_on_c(make: Make) -> None:
     assert counts.failed == 2
     assert ended == ["python"], "the other one hangs in C until it is let go"
     release.set()
-    assert {letter["extra"]["dead"]["error_type"] for letter in dead_letters(booster)} == {"TaskTimeout"}
+    assert {letter["extra"]["dead"]["error_type"] for letter in dead_letters(booster)} == {
+        "TaskTimeout"
+    }
     assert all("0.3 s" in letter["extra"]["dead"]["reason"] for letter in dead_letters(booster))
 
 
@@ -314,7 +345,10 @@ def test_stop_drains_what_runs_and_gives_back_what_does_not(make: Make) -> None:
     assert len(ended) == 2
     assert booster.count() == 8
     assert consumer.snapshot().unfinished == 0
-    seen = [decode(body)[1].get("attempts") for body in booster.queue.broker.peek(booster.queue.name, 10)]
+    seen = [
+        decode(body)[1].get("attempts")
+        for body in booster.queue.broker.peek(booster.queue.name, 10)
+    ]
     assert seen == [None] * 8, "giving back counts no attempt"
 
 
@@ -372,7 +406,9 @@ def test_results_of_success_and_failure(make: Make) -> None:
         bad.result(1)
     assert failed.value.error_type == "ValueError"
     assert "raise ValueError" in failed.value.traceback
-    assert odd.result(1) == {"twice": 18, "odd": "<class 'object'>"}, "what is no JSON becomes its repr"
+    assert odd.result(1) == {"twice": 18, "odd": "<class 'object'>"}, (
+        "what is no JSON becomes its repr"
+    )
 
 
 def test_no_result_unless_asked_for(make: Make) -> None:
@@ -387,7 +423,9 @@ def lambda_work(x: int) -> int:
     return x
 
 
-def test_nothing_is_acknowledged_before_its_result_is_recorded(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_acknowledged_before_its_result_is_recorded(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     booster = make(lambda_work, results=True)
     if not booster.queue.broker.capabilities.ack:
         pytest.skip("a broker that cannot hold a message cannot keep it")
@@ -447,7 +485,9 @@ def test_rate_is_paced_and_counts_starts_not_ends(make: Make) -> None:
     drain(booster)
     assert len(started) == 50
     gaps = [b - a for a, b in itertools.pairwise(started)]
-    assert 0.016 < sum(gaps) / len(gaps) < 0.08, "no faster; and each does not wait for the one before, which takes 0.1 s"
+    assert 0.016 < sum(gaps) / len(gaps) < 0.08, (
+        "no faster; and each does not wait for the one before, which takes 0.1 s"
+    )
 
 
 def test_positional_only_and_converted_arguments(make: Make) -> None:

@@ -139,7 +139,9 @@ def consumed(booster: Booster[Any, Any], done: Callable[[Consumer], bool]) -> Co
     consumer = Consumer(booster.work())
     consumer.start()
     try:
-        wait_until(lambda: done(consumer) or not consumer._thread.is_alive(), "the calls to be made", 30)  # type: ignore[union-attr]
+        wait_until(
+            lambda: done(consumer) or not consumer._thread.is_alive(), "the calls to be made", 30
+        )  # type: ignore[union-attr]
         if consumer.failure is not None:
             raise consumer.failure
     finally:
@@ -169,7 +171,12 @@ def test_dedupe_with_a_limit_for_each_key(shop: Shop) -> None:
 
 def test_batches(shop: Shop) -> None:
     booster = shop.booster("rows", batch=4, batch_wait=0.2, retries=0)
-    ids = [booster.publish({"path": str(shop.path), "n": n, **({"bad": True} if n == 5 else {})}).task_id for n in range(10)]
+    ids = [
+        booster.publish(
+            {"path": str(shop.path), "n": n, **({"bad": True} if n == 5 else {})}
+        ).task_id
+        for n in range(10)
+    ]
     consumer = consumed(booster, lambda consumer: consumer.tally.counts.done == 10)
     assert (consumer.tally.counts.succeeded, consumer.tally.counts.failed) == (9, 1)
     assert [result_of(booster, task_id).value for n, task_id in enumerate(ids) if n != 5] == [
@@ -191,7 +198,9 @@ def test_a_timeout_interrupts_and_is_retried(shop: Shop) -> None:
 
 def test_cancel_while_it_runs_and_while_it_waits(shop: Shop) -> None:
     booster = shop.booster("work", concurrency=1)
-    first, second = (booster.publish({"path": str(shop.path), "n": n, "seconds": 2.5}) for n in (1, 2))
+    first, second = (
+        booster.publish({"path": str(shop.path), "n": n, "seconds": 2.5}) for n in (1, 2)
+    )
 
     def cancelled(consumer: Consumer) -> bool:
         if not asked and shop.noted("begin"):
@@ -220,11 +229,16 @@ def test_what_a_function_raises_decides(shop: Shop) -> None:
     consumed(booster, lambda consumer: consumer.tally.counts.done == 2)
     assert shop.began() == {"1:0": 2, "2:0": 2}, "Retry is always honoured, KeyError is no OSError"
     results = [result_of(booster, task_id) for task_id in (refused, buried)]
-    assert [(result.state, result.error_type) for result in results] == [("failed", "KeyError"), ("failed", "DeadLetter")]
+    assert [(result.state, result.error_type) for result in results] == [
+        ("failed", "KeyError"),
+        ("failed", "DeadLetter"),
+    ]
 
 
 def test_a_shared_rate_and_a_window_that_is_open(shop: Shop) -> None:
-    booster = shop.booster("work", qps=50, qps_scope="cluster", window="00:00-12:00; 12:00-00:00", breaker="50/60s")
+    booster = shop.booster(
+        "work", qps=50, qps_scope="cluster", window="00:00-12:00; 12:00-00:00", breaker="50/60s"
+    )
     booster.push_many({"path": str(shop.path), "n": n} for n in range(40))
     consumed(booster, lambda consumer: consumer.tally.counts.done == 40)
     times = [at for _, at in shop.noted("begin")]

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from fbcli.engine.memory import LOOK_EVERY, MemoryLimit, resident_bytes
+from fbcli.platform.memory import LOOK_EVERY, MemoryLimit, resident_bytes
 from tests.engine.workbench import Clock
 
 MB = 1_000_000

@@ -84,7 +84,9 @@ def test_heartbeat_counts_what_it_took_back() -> None:
     dead = broker.open("q", consumer_id="dead", prefetch=3, lease=0.2)
     assert len(dead.fetch(3, 0)) == 3
     tally = Tally()
-    heartbeat = Heartbeat(broker.open("q", consumer_id="live", prefetch=3, lease=60), tally, period=0.005)
+    heartbeat = Heartbeat(
+        broker.open("q", consumer_id="live", prefetch=3, lease=60), tally, period=0.005
+    )
     heartbeat.start()
     wait_until(lambda: tally.counts.reclaimed == 3, "them to be back")
     heartbeat.stop()
@@ -95,7 +97,9 @@ def test_movers_publish_what_is_due_and_only_that(redis_url: str) -> None:
     settings = load(broker=redis_url.replace("redis://", "redis+list://"))
     broker, store = settings.open_broker(), settings.open_store()
     store.park([Parked(f"p{i}", "q", "redis+list", 1.0 + i, b'{"x": %d}' % i) for i in range(1200)])
-    store.park([Parked("later", "q", "redis+list", 4e9, b"{}"), Parked("other", "q", "redis", 1.0, b"{}")])
+    store.park(
+        [Parked("later", "q", "redis+list", 4e9, b"{}"), Parked("other", "q", "redis", 1.0, b"{}")]
+    )
     movers = [Mover(store, broker, "q") for _ in range(2)]
     for mover in movers:
         mover.start()

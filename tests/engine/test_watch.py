@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from fbcli.engine.services import ClaimKeeper, Service, Watch
+from fbcli.engine.services import ClaimKeeper, Service, StoreWatch
 from fbcli.errors import FbError, Unavailable
 from fbcli.stores.base import Claim, Limits, News, Worker
-from fbcli.stores.sqlite import SqliteStore
+from fbcli.stores.sqlite.store import SqliteStore
 from tests.engine.workbench import Clock
 from tests.servers import wait_until
 
@@ -61,12 +61,16 @@ class TestWatch:
         return []
 
     @pytest.fixture
-    def watch(self, store: Shaky, clock: Clock, heard: list[News]) -> Watch:
+    def watch(self, store: Shaky, clock: Clock, heard: list[News]) -> StoreWatch:
         self.counts = {"succeeded": 0}
         worker = Worker("w", "host", 4711, clock.now(), {})
-        return Watch(store, worker, lambda: {"q": dict(self.counts)}, [heard.append, heard.append])
+        return StoreWatch(
+            store, worker, lambda: {"q": dict(self.counts)}, [heard.append, heard.append]
+        )
 
-    def test_all_listeners_hear_all_news(self, store: Shaky, clock: Clock, watch: Watch, heard: list[News]) -> None:
+    def test_all_listeners_hear_all_news(
+        self, store: Shaky, clock: Clock, watch: StoreWatch, heard: list[News]
+    ) -> None:
         watch.beat()
         assert heard == [News({}, {}, heard[0].cancels)] * 2
         assert not heard[0].cancels
@@ -82,21 +86,28 @@ class TestWatch:
         assert heard[0].limits == {"q": Limits(qps=3)}
         assert list(heard[0].cancels) == ["t"]
 
-    def test_the_store_hears_of_the_consumer_as_long_as_it_lives(self, store: Shaky, clock: Clock, watch: Watch) -> None:
+    def test_the_store_hears_of_the_consumer_as_long_as_it_lives(
+        self, store: Shaky, clock: Clock, watch: StoreWatch
+    ) -> None:
         watch.beat()
         self.counts["succeeded"] = 7
         clock.at += 5
         watch.beat()
         (worker,) = store.workers()
-        assert (worker.worker_id, worker.pid, worker.queues, worker.beat) == ("w", 4711, {"q": {"succeeded": 7}}, clock.at)
-        clock.at += Watch.TTL + 1
+        assert (worker.worker_id, worker.pid, worker.queues, worker.beat) == (
+            "w",
+            4711,
+            {"q": {"succeeded": 7}},
+            clock.at,
+        )
+        clock.at += StoreWatch.TTL + 1
         assert store.workers() == []
         watch.beat()
         watch.retire()
         assert store.workers() == []
 
     def test_a_store_that_is_away_keeps_nobody_from_starting_or_ending(
-        self, store: Shaky, watch: Watch, heard: list[News], caplog: pytest.LogCaptureFixture
+        self, store: Shaky, watch: StoreWatch, heard: list[News], caplog: pytest.LogCaptureFixture
     ) -> None:
         store.away = True
         with caplog.at_level(logging.WARNING):
@@ -108,7 +119,9 @@ class TestWatch:
         watch.first_look()
         assert len(heard) == 2
 
-    def test_news_of_an_outage_come_when_it_is_over(self, store: Shaky, watch: Watch, heard: list[News]) -> None:
+    def test_news_of_an_outage_come_when_it_is_over(
+        self, store: Shaky, watch: StoreWatch, heard: list[News]
+    ) -> None:
         store.away = True
         watch.period = 0.005
         watch.start()
@@ -129,7 +142,9 @@ class TestClaimKeeper:
     def keeper(self, store: Shaky) -> ClaimKeeper:
         return ClaimKeeper(store, ["s", "t"], "me", self.LEASE, period=1.0)
 
-    def test_claims_live_as_long_as_they_are_kept(self, store: Shaky, clock: Clock, keeper: ClaimKeeper) -> None:
+    def test_claims_live_as_long_as_they_are_kept(
+        self, store: Shaky, clock: Clock, keeper: ClaimKeeper
+    ) -> None:
         for space in ("s", "t", "u"):
             assert self.claim(store, space, "me") == Claim("granted")
         for _ in range(5):
@@ -166,7 +181,9 @@ class TestClaimKeeper:
         assert self.claim(store, "s", "other") == Claim("busy", "me")
 
 
-@pytest.mark.parametrize("error", [FbError("nobody thought of it"), ZeroDivisionError("nobody thought of it")])
+@pytest.mark.parametrize(
+    "error", [FbError("nobody thought of it"), ZeroDivisionError("nobody thought of it")]
+)
 def test_no_error_ends_a_service(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
     """A heartbeat that has ended in silence would cost the lease."""
 
@@ -186,4 +203,6 @@ def test_no_error_ends_a_service(error: Exception, caplog: pytest.LogCaptureFixt
         service.stop()
     (record,) = caplog.records
     assert "nobody thought of it" in record.message
-    assert bool(record.exc_info) == isinstance(error, ZeroDivisionError), "where it came from, when it is ours"
+    assert bool(record.exc_info) == isinstance(error, ZeroDivisionError), (
+        "where it came from, when it is ours"
+    )

@@ -11,13 +11,13 @@ from typing import Any, cast
 
 import pytest
 
-from fbcli.arguments import Signature
+from fbcli.arguments.signature import Signature
 from fbcli.broker import Delivery, Inbox, Outgoing, Size
 from fbcli.brokers.memory import MemoryBroker, MemoryInbox
+from fbcli.engine.assembly import Pools
 from fbcli.engine.consumer import Consumer
 from fbcli.engine.intake import MAX_WAIT
 from fbcli.engine.lifecycle import run
-from fbcli.engine.pooling import Pools
 from fbcli.engine.services import Watchdog
 from fbcli.engine.work import Work
 from fbcli.errors import ExitCode, Unavailable
@@ -110,7 +110,9 @@ def test_one_that_waits_at_an_empty_queue_is_idle(scene: Scene) -> None:
     scene.pass_by(100 * LIMIT)
     scene.waiting = 5
     scene.pass_by(LIMIT * 0.9)
-    assert not scene.bites, "it has the same time as any other to take what has come after a long silence"
+    assert not scene.bites, (
+        "it has the same time as any other to take what has come after a long silence"
+    )
 
 
 def test_one_that_does_not_ask_is_left_in_peace(scene: Scene) -> None:
@@ -226,7 +228,9 @@ def work_on(broker: MemoryBroker, folder: Path, **options: Any) -> tuple[Work, l
 
 
 @pytest.mark.parametrize("inbox", [DeafInbox, HangingInbox])
-def test_a_deaf_consumer_ends_in_failure(tmp_path: Path, inbox: type[MemoryInbox], caplog: pytest.LogCaptureFixture) -> None:
+def test_a_deaf_consumer_ends_in_failure(
+    tmp_path: Path, inbox: type[MemoryInbox], caplog: pytest.LogCaptureFixture
+) -> None:
     broker = DeafBroker("memory://")
     broker.inbox = inbox
     work, seen = work_on(broker, tmp_path, watchdog=0.2)
@@ -247,7 +251,9 @@ def test_a_deaf_consumer_ends_in_failure(tmp_path: Path, inbox: type[MemoryInbox
             assert consumer.state == "stopped", "it has ended in order"
             assert broker.size("q") == Size(2, 0, 0)
         else:
-            assert broker.size("q") == Size(2, 1, 0), "what it could not settle any more comes back with its lease"
+            assert broker.size("q") == Size(2, 1, 0), (
+                "what it could not settle any more comes back with its lease"
+            )
 
 
 class InstantPool(Pool):

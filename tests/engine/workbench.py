@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from fbcli.arguments import Signature
+from fbcli.arguments.signature import Signature
 from fbcli.broker import Delivery
 from fbcli.controls.base import Admission
 from fbcli.engine.plan import Plan
@@ -49,7 +49,16 @@ def plan(
     """Return the plan of a function of the queue `q`; `given` are its options."""
     signature = Signature.of(function)
     called = signature.open if rows else signature
-    return Plan("q", "here:work", function, called, options(**given), rows=rows, keeps=keeps, admissions=admissions)
+    return Plan(
+        "q",
+        "here:work",
+        function,
+        called,
+        options(**given),
+        rows=rows,
+        keeps=keeps,
+        admissions=admissions,
+    )
 
 
 def message(task_id: str, x: Any = None, **extra: Any) -> bytes:
@@ -62,7 +71,10 @@ def deliveries(*task_ids: str, **extra: Any) -> list[Delivery]:
 
 
 def tasks(plan: Plan, *task_ids: str) -> list[Task]:
-    return [Task(Delivery(message(task_id), None), task_id, {"x": task_id}, {}, plan) for task_id in task_ids]
+    return [
+        Task(Delivery(message(task_id), None), task_id, {"x": task_id}, {}, plan)
+        for task_id in task_ids
+    ]
 
 
 def ids(tasks: Sequence[Task]) -> list[str]:

@@ -57,10 +57,16 @@ class Proxy:
                 with self._lock:
                     self._pairs.append((client, server))
                 doomed = threading.Event()
-                threading.Thread(target=self._requests, args=(client, server, doomed), daemon=True).start()
-                threading.Thread(target=self._replies, args=(client, server, doomed), daemon=True).start()
+                threading.Thread(
+                    target=self._requests, args=(client, server, doomed), daemon=True
+                ).start()
+                threading.Thread(
+                    target=self._replies, args=(client, server, doomed), daemon=True
+                ).start()
 
-    def _requests(self, client: socket.socket, server: socket.socket, doomed: threading.Event) -> None:
+    def _requests(
+        self, client: socket.socket, server: socket.socket, doomed: threading.Event
+    ) -> None:
         with suppress(OSError):
             while data := client.recv(65536):
                 with self._lock:
@@ -70,7 +76,9 @@ class Proxy:
                 server.sendall(data)
         _end(client, server)
 
-    def _replies(self, client: socket.socket, server: socket.socket, doomed: threading.Event) -> None:
+    def _replies(
+        self, client: socket.socket, server: socket.socket, doomed: threading.Event
+    ) -> None:
         with suppress(OSError):
             while (data := server.recv(65536)) and not doomed.is_set():
                 client.sendall(data)

@@ -18,7 +18,9 @@ from tests.servers import ServerMissing, free_port, wait_until
 def _binary() -> str:
     found = shutil.which("redis-server")
     if found is None:
-        raise ServerMissing("There is no redis-server on the PATH: apt install redis-server, or brew install redis.")
+        raise ServerMissing(
+            "There is no redis-server on the PATH: apt install redis-server, or brew install redis."
+        )
     return found
 
 
@@ -51,13 +53,22 @@ class RedisServer:
         for _ in range(5):
             with open(self._folder / "log", "ab") as log:
                 self._process = process = subprocess.Popen(
-                    self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                    self._command(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
                 )
-            wait_until(lambda: process.poll() is not None or self._answers(), f"redis-server at {self.port}")  # noqa: B023
+            wait_until(
+                lambda: process.poll() is not None or self._answers(),
+                f"redis-server at {self.port}",
+            )
             if process.poll() is None:
                 return self
             self.port = free_port()
-        raise RuntimeError(f"redis-server does not start: {(self._folder / 'log').read_text()[-2000:]}")
+        raise RuntimeError(
+            f"redis-server does not start: {(self._folder / 'log').read_text()[-2000:]}"
+        )
 
     def stop(self) -> None:
         """Shut down in good order (TERM)."""
@@ -148,7 +159,14 @@ class RedisCluster:
     def _start(self, starting: ExitStack) -> None:
         bus_ports = [free_port() for _ in range(3)]
         for bus_port in bus_ports:
-            options = ("--cluster-enabled", "yes", "--cluster-port", str(bus_port), "--cluster-node-timeout", "2000")
+            options = (
+                "--cluster-enabled",
+                "yes",
+                "--cluster-port",
+                str(bus_port),
+                "--cluster-node-timeout",
+                "2000",
+            )
             self.nodes.append(starting.enter_context(RedisServer(*options)))
         bounds = [0, self.SLOTS // 3, 2 * self.SLOTS // 3, self.SLOTS]
         for i, node in enumerate(self.nodes):
@@ -186,10 +204,16 @@ class RedisSentinel:
             starting.enter_context(self.primary)
             starting.enter_context(self.replica)
             self.replica.ask("REPLICAOF", "127.0.0.1", str(self.primary.port))
-            wait_until(lambda: "master_link_status:up" in self.replica.ask("INFO", "replication"), "the replica")
+            wait_until(
+                lambda: "master_link_status:up" in self.replica.ask("INFO", "replication"),
+                "the replica",
+            )
             starting.enter_context(self.sentinel)
             wait_until(
-                lambda: str(self.replica.port) in self.sentinel.ask("SENTINEL", "REPLICAS", self.SERVICE),
+                lambda: (
+                    str(self.replica.port)
+                    in self.sentinel.ask("SENTINEL", "REPLICAS", self.SERVICE)
+                ),
                 "the sentinel to know the replica",
             )
             self._open = starting.pop_all()

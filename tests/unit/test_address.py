@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from fbcli.address import Address, address_of, load
+from fbcli.address.address import Address, address_of, load
+from fbcli.address.outline import find_addresses, parameter_names
+from fbcli.address.source import read_source
 from fbcli.errors import AddressNotFound, ExitCode, UsageError
-from fbcli.outline import find_addresses, parameter_names
-from fbcli.source import read_source
 
 Write = Callable[..., Path]
 
@@ -33,7 +33,9 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     importlib.invalidate_caches()
     yield tmp_path
     for name in set(sys.modules) - before:
-        if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")) or name.startswith("fb_file_"):
+        if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")) or name.startswith(
+            "fb_file_"
+        ):
             del sys.modules[name]
 
 
@@ -158,7 +160,17 @@ EVERY_KIND = """
 
 
 @pytest.mark.parametrize(
-    "name", ["plain", "coroutine", "Class.static", "Class.of_class", "Class.Inner.static", "part", "wrapped", "bound"]
+    "name",
+    [
+        "plain",
+        "coroutine",
+        "Class.static",
+        "Class.of_class",
+        "Class.Inner.static",
+        "part",
+        "wrapped",
+        "bound",
+    ],
 )
 def test_load_returns_what_can_be_called(root: Path, write: Write, name: str) -> None:
     write("kinds.py", EVERY_KIND)
@@ -174,22 +186,37 @@ def test_load_returns_what_can_be_called(root: Path, write: Write, name: str) ->
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("kinds:task_onee", r"There is no function 'task_onee' in kinds\. Did you mean 'task_one'\?"),
+        (
+            "kinds:task_onee",
+            r"There is no function 'task_onee' in kinds\. Did you mean 'task_one'\?",
+        ),
         ("kinds:zzz", r"There is no function 'zzz' in kinds\. It has Class, "),
-        ("kinds:Class.statik", r"There is no function 'statik' in kinds:Class\. Did you mean 'static'\?"),
+        (
+            "kinds:Class.statik",
+            r"There is no function 'statik' in kinds:Class\. Did you mean 'static'\?",
+        ),
         ("kinds:Class", "kinds:Class is a class: name a function"),
         ("kinds:number", "kinds:number is of type int, not a function"),
         ("kinds:Class.of_object", "a method that needs an object"),
-        ("kinda:plain", r"There is no module 'kinda', neither in .* nor installed\. Did you mean 'kinds'\?"),
+        (
+            "kinda:plain",
+            r"There is no module 'kinda', neither in .* nor installed\. Did you mean 'kinds'\?",
+        ),
         ("deep:plain", r"There is no module 'deep'.* Did you mean 'pkg\.deep'\?"),
         ("pkg.deeper:plain", r"There is no module 'pkg\.deeper'.* Did you mean 'pkg\.deep'\?"),
         ("kinds.sub:plain", r"There is no module 'kinds\.sub'"),
         ("kindz.py:plain", r"There is no file '.*kindz\.py'\. Did you mean 'kinds\.py:plain'\?"),
-        ("exits:f", r"Importing 'exits' failed: SystemExit: 3 \(.*exits\.py:3\)\. A module must not exit"),
+        (
+            "exits:f",
+            r"Importing 'exits' failed: SystemExit: 3 \(.*exits\.py:3\)\. A module must not exit",
+        ),
         ("broken:f", r"Importing 'broken' failed: SyntaxError: .* \(.*broken\.py:2\)"),
         ("fails:f", r"Importing 'fails' failed: ValueError: boom \(.*pkg/deep\.py:3\)"),
         ("fails.py:f", r"Importing 'fails\.py' failed: ValueError: boom \(.*pkg/deep\.py:3\)"),
-        ("needs:f", r"Importing 'needs' failed: ModuleNotFoundError: No module named 'not_there' \(.*needs\.py:1\)"),
+        (
+            "needs:f",
+            r"Importing 'needs' failed: ModuleNotFoundError: No module named 'not_there' \(.*needs\.py:1\)",
+        ),
         ("stdlib:f", r"Importing 'stdlib' failed: JSONDecodeError: .* \(.*stdlib\.py:2\)"),
     ],
 )
@@ -214,7 +241,9 @@ def test_interrupting_an_import_is_not_an_error_of_the_module(root: Path, write:
 
 
 def test_a_failed_import_can_be_repaired(root: Path, write: Write) -> None:
-    path = write("json.py", "raise ValueError\n")  # a name that the standard library has: imported as a file
+    path = write(
+        "json.py", "raise ValueError\n"
+    )  # a name that the standard library has: imported as a file
     address = Address.parse("json.py:f")
     with pytest.raises(AddressNotFound):
         load(address, root)
@@ -241,7 +270,9 @@ def test_the_root_is_put_on_the_path_once(root: Path, write: Write) -> None:
         ("src/lib/mod.py", "lib.mod"),
     ],
 )
-def test_a_file_is_imported_under_its_modules_name(root: Path, write: Write, file: str, module: str) -> None:
+def test_a_file_is_imported_under_its_modules_name(
+    root: Path, write: Write, file: str, module: str
+) -> None:
     write("package/__init__.py", "def f(): ...\n")
     write(file, "def f(): ...\n")
     function = load(Address.parse(f"{file}:f"), root)
@@ -272,7 +303,9 @@ def test_a_script_in_a_folder_finds_the_scripts_beside_it(root: Path, write: Wri
 
 
 @pytest.mark.parametrize("file", ["queue.py", "with.dots.py"])
-def test_a_file_that_no_module_name_leads_to_is_one_module_all_the_same(root: Path, write: Write, file: str) -> None:
+def test_a_file_that_no_module_name_leads_to_is_one_module_all_the_same(
+    root: Path, write: Write, file: str
+) -> None:
     write(file, "class Kept: ...\ndef f(): return Kept\n")
     importlib.import_module("queue")
     function = load(Address.parse(f"{file}:f"), root)
@@ -330,7 +363,9 @@ def test_what_has_no_address_is_explained() -> None:
         address_of(functools.partial(decorated, 1))
 
 
-PRINTS_ITSELF = "def task(): ...\nfrom fbcli.address import address_of\nprint(address_of(task).text)\n"
+PRINTS_ITSELF = (
+    "def task(): ...\nfrom fbcli.address.address import address_of\nprint(address_of(task).text)\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -344,14 +379,18 @@ PRINTS_ITSELF = "def task(): ...\nfrom fbcli.address import address_of\nprint(ad
         ("jobs/__main__.py", ["-m", "jobs"], "jobs.__main__:task"),
     ],
 )
-def test_a_running_script_is_addressed_by_its_file(write: Write, file: str, command: list[str], text: str) -> None:
+def test_a_running_script_is_addressed_by_its_file(
+    write: Write, file: str, command: list[str], text: str
+) -> None:
     write(file, PRINTS_ITSELF)
     shown = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == text
 
 
 def test_what_was_typed_in_has_no_address(root: Path) -> None:
-    shown = subprocess.run([sys.executable, "-c", PRINTS_ITSELF], capture_output=True, text=True, check=False)
+    shown = subprocess.run(
+        [sys.executable, "-c", PRINTS_ITSELF], capture_output=True, text=True, check=False
+    )
     assert "task has no address, since it was typed in" in shown.stderr
 
 
@@ -396,7 +435,14 @@ def project(write: Write) -> None:
     write("pkg/odd.py", "x = '\\udc80'\n")
     (Path("pkg") / "latin.py").write_bytes(b"def g(): return '\xff'\n")
     write("my-scripts/run-me.py", "def go(): ...\n")
-    for hidden in (".git/hook.py", "node_modules/a.py", "env2/lib.py", "tests/test_a.py", "build/b.py", "test_c.py"):
+    for hidden in (
+        ".git/hook.py",
+        "node_modules/a.py",
+        "env2/lib.py",
+        "tests/test_a.py",
+        "build/b.py",
+        "test_c.py",
+    ):
         write(hidden, "def never(): ...\n")
     write("env2/pyvenv.cfg")
     os.symlink("pkg", "pkg/loop")
@@ -410,8 +456,16 @@ OF_MYMOD = ["task", "fetch", "Crawler.static", "Crawler.of_class", "on_one_platf
 @pytest.mark.usefixtures("project")
 def test_find_addresses_by_module(root: Path) -> None:
     everything = find_addresses(root)
-    assert {f"mymod:{name}" for name in OF_MYMOD} | {"mymodels:train", "pkg:start", "pkg.mod:go"} <= set(everything)
-    assert not [each for each in everything if "never" in each or "script" in each or "rivate" in each or "hidden" in each]
+    assert {f"mymod:{name}" for name in OF_MYMOD} | {
+        "mymodels:train",
+        "pkg:start",
+        "pkg.mod:go",
+    } <= set(everything)
+    assert not [
+        each
+        for each in everything
+        if "never" in each or "script" in each or "rivate" in each or "hidden" in each
+    ]
     assert find_addresses(root, "mymod:") == [f"mymod:{name}" for name in OF_MYMOD]
     assert find_addresses(root, "mymod:Crawler.s") == ["mymod:Crawler.static"]
     assert find_addresses(root, "mymode") == ["mymodels:train"]
@@ -452,7 +506,11 @@ def test_a_src_folder_is_no_package(root: Path, write: Write) -> None:
 
 @pytest.mark.usefixtures("project")
 def test_parameter_names_are_read_from_the_source(root: Path) -> None:
-    assert parameter_names(root, "mymod:task") == [("x", "int", None), ("y", "'int | None'", "None"), ("z", "", "[1, 2]")]
+    assert parameter_names(root, "mymod:task") == [
+        ("x", "int", None),
+        ("y", "'int | None'", "None"),
+        ("z", "", "[1, 2]"),
+    ]
     assert parameter_names(root, "mymod.py:fetch") == [("url", "", None)]
     assert parameter_names(root, "mymod:Crawler.static") == [("a", "", None), ("b", "", "1")]
     assert parameter_names(root, "mymod:Crawler.of_class") == [("c", "", None)]
@@ -461,16 +519,21 @@ def test_parameter_names_are_read_from_the_source(root: Path) -> None:
         assert parameter_names(root, absent) == []
 
 
-def test_completing_a_function_reads_its_module_alone(root: Path, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_completing_a_function_reads_its_module_alone(
+    root: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for index in range(150):
-        write(f"part{index % 10}/module{index}.py", "def go(x: int, y: str = 'a') -> None:\n    print(x, y)\n")
+        write(
+            f"part{index % 10}/module{index}.py",
+            "def go(x: int, y: str = 'a') -> None:\n    print(x, y)\n",
+        )
     read: list[str] = []
 
     def note_and_read(path: Path) -> bytes:
         read.append(path.name)
         return read_source(path)
 
-    monkeypatch.setattr("fbcli.outline.read_source", note_and_read)
+    monkeypatch.setattr("fbcli.address.outline.read_source", note_and_read)
     assert find_addresses(root, "part3.module13:g") == ["part3.module13:go"]
     assert read == ["module13.py"]
     read.clear()
@@ -479,5 +542,10 @@ def test_completing_a_function_reads_its_module_alone(root: Path, write: Write, 
 
 
 def test_importing_it_is_cheap() -> None:
-    code = "import sys, fbcli.address, fbcli.arguments; print([n for n in ('pydantic', 'typer', 'rich') if n in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    code = "import sys, fbcli.address.address, fbcli.arguments.signature; print([n for n in ('pydantic', 'typer', 'rich') if n in sys.modules])"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+        == "[]\n"
+    )

@@ -16,7 +16,17 @@ from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, NewType, Optional, TypedDict, Union
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    NamedTuple,
+    NewType,
+    Optional,
+    TypedDict,
+    Union,
+)
 from uuid import UUID
 
 import msgspec
@@ -25,17 +35,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, PositiveInt
 
-from fbcli.arguments import Signature
+from fbcli.arguments.shell import Template, parse_pairs
+from fbcli.arguments.signature import Signature
 from fbcli.errors import BadArguments, ExitCode, UsageError
 from fbcli.message import MAX_BYTES, decode, encode
-from fbcli.tokens import Template, parse_pairs
 
 if TYPE_CHECKING:
     from nowhere import Unknown  # type: ignore[import-not-found]
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**100), 2**100) | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**100), 2**100)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXT,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
     max_leaves=12,
 )
@@ -95,7 +109,9 @@ def open_ended(x: int, **others: float) -> dict[str, Any]:
     return {"x": x, **others}
 
 
-def unresolvable(a: Unknown, b: list[Unknown], c: date, d: Optional[Unknown] = None, e: 1 / 0 = 1) -> None:  # type: ignore[valid-type]
+def unresolvable(
+    a: Unknown, b: list[Unknown], c: date, d: Optional[Unknown] = None, e: 1 / 0 = 1
+) -> None:  # type: ignore[valid-type]
     ...
 
 
@@ -130,7 +146,11 @@ def test_bind_names_what_was_given_and_adds_nothing() -> None:
     assert signature.bind((), {"y": 3, "x": 1}) == {"x": 1, "y": 3}
     assert Signature.of(only).bind((1, 2, 3), {"d": 4}) == {"a": 1, "b": 2, "c": 3, "d": 4}
     assert Signature.of(only).bind((), {"a": 1}) == {"a": 1}
-    assert Signature.of(open_ended).bind((1,), {"z": 2, "user-id": 3}) == {"x": 1, "z": 2, "user-id": 3}
+    assert Signature.of(open_ended).bind((1,), {"z": 2, "user-id": 3}) == {
+        "x": 1,
+        "z": 2,
+        "user-id": 3,
+    }
 
 
 @pytest.mark.parametrize(
@@ -139,13 +159,19 @@ def test_bind_names_what_was_given_and_adds_nothing() -> None:
         ((), {}, "m:task needs 'x'; its parameters are (x: int, y: int = 2)."),
         ((), {"y": 1}, "m:task needs 'x'; its parameters are (x: int, y: int = 2)."),
         ((1,), {"z": 1}, "m:task takes no 'z'; its parameters are (x: int, y: int = 2)."),
-        ((), {"xx": 1}, "m:task needs 'x' and takes no 'xx'; its parameters are (x: int, y: int = 2). Did you mean 'x'?"),
+        (
+            (),
+            {"xx": 1},
+            "m:task needs 'x' and takes no 'xx'; its parameters are (x: int, y: int = 2). Did you mean 'x'?",
+        ),
         ((1, 2, 3), {}, "m:task takes at most 2 arguments by position, not 3"),
         ((1,), {"x": 1}, "m:task got 'x' twice, by position and by name."),
         ((1,), {"extra": 1}, "'extra' cannot be an argument: messages reserve the name."),
     ],
 )
-def test_bind_says_what_does_not_fit(args: tuple[Any, ...], kwargs: dict[str, Any], sentence: str) -> None:
+def test_bind_says_what_does_not_fit(
+    args: tuple[Any, ...], kwargs: dict[str, Any], sentence: str
+) -> None:
     signature = Signature.of(task, "m:task")
     for _ in range(2):
         with pytest.raises(BadArguments) as caught:
@@ -172,7 +198,10 @@ def test_refuse_judges_names_only() -> None:
         assert signature.refuse({"y": 1, "x": 1}) is None
         assert "needs 'x'" in (signature.refuse({}) or "")
         assert "takes no 'z'" in (signature.refuse({"x": 1, "z": 1}) or "")
-    assert Signature.of(lambda: None, "m:none").refuse({"x": 1}) == "m:none takes no 'x'; it has no parameters."
+    assert (
+        Signature.of(lambda: None, "m:none").refuse({"x": 1})
+        == "m:none takes no 'x'; it has no parameters."
+    )
 
 
 def test_what_is_remembered_is_bounded() -> None:
@@ -199,9 +228,16 @@ def test_how_the_function_is_called() -> None:
     assert Signature.of(open_ended).keywords_only
     signature = Signature.of(only)
     assert not signature.keywords_only
-    for arguments in ({"a": 1}, {"a": 1, "b": 9}, {"d": 0, "a": 1, "c": 5}, {"a": 1, "b": 2, "c": 3, "d": 4}):
+    for arguments in (
+        {"a": 1},
+        {"a": 1, "b": 9},
+        {"d": 0, "a": 1, "c": 5},
+        {"a": 1, "b": 2, "c": 3, "d": 4},
+    ):
         args, kwargs = signature.positional(arguments)
-        assert only(*args, **kwargs) == tuple({"a": None, "b": 2, "c": 3, "d": 4, **arguments}.values())
+        assert only(*args, **kwargs) == tuple(
+            {"a": None, "b": 2, "c": 3, "d": 4, **arguments}.values()
+        )
 
     def gap(a: int = 1, b: int = 2, /, **more: int) -> tuple[int, int, dict[str, int]]:
         return a, b, more
@@ -257,7 +293,12 @@ def test_annotations_that_cannot_be_resolved_are_ignored() -> None:
         "d": 3,
         "e": 4,
     }
-    assert parse_pairs(["a=1", "b=[2]", "d=x", "e=2"], signature) == {"a": 1, "b": "[2]", "d": "x", "e": 2}
+    assert parse_pairs(["a=1", "b=[2]", "d=x", "e=2"], signature) == {
+        "a": 1,
+        "b": "[2]",
+        "d": "x",
+        "e": 2,
+    }
     nonsense: Any
     for nonsense in (5, {}, [], "", "1/0", {"a": 1}, ..., re.compile, list["Unknown"]):
         assert not annotated(nonsense).converts
@@ -318,9 +359,38 @@ def test_convert_makes_what_annotations_ask_for(kind: Any, value: Any, expected:
 @pytest.mark.parametrize(
     "kind",
     [
-        *(int, str, float, bool, None, Any, object, list, dict, list[int], dict[str, list[Any]], Optional[int]),
-        *(Literal["a", 1], int | str, UserId, Annotated[int, "count"], PositiveInt, Sequence[int], Iterable[str]),
-        *(re.Pattern, type[int], complex, Iterator[int], io.StringIO, "Unknown", Callable[[int], int]),
+        *(
+            int,
+            str,
+            float,
+            bool,
+            None,
+            Any,
+            object,
+            list,
+            dict,
+            list[int],
+            dict[str, list[Any]],
+            Optional[int],
+        ),
+        *(
+            Literal["a", 1],
+            int | str,
+            UserId,
+            Annotated[int, "count"],
+            PositiveInt,
+            Sequence[int],
+            Iterable[str],
+        ),
+        *(
+            re.Pattern,
+            type[int],
+            complex,
+            Iterator[int],
+            io.StringIO,
+            "Unknown",
+            Callable[[int], int],
+        ),
     ],
 )
 def test_what_json_holds_itself_is_left_alone(kind: Any) -> None:
@@ -365,9 +435,32 @@ def test_a_models_validator_that_fails_in_its_own_way_is_a_bad_argument_too() ->
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        *[("1", 1), ("-5", -5), ("0", 0), ("1.5", 1.5), ("1e3", 1000.0), ("-0.5E-2", -0.005), ("true", True)],
-        *[("false", False), ("null", None), ("", ""), ("abc", "abc"), ("True", "True"), ("None", "None")],
-        *[("007", "007"), ("+1", "+1"), ("1_000", "1_000"), (" 1", " 1"), ("1.", "1."), (".5", ".5"), ("NaN", "NaN")],
+        *[
+            ("1", 1),
+            ("-5", -5),
+            ("0", 0),
+            ("1.5", 1.5),
+            ("1e3", 1000.0),
+            ("-0.5E-2", -0.005),
+            ("true", True),
+        ],
+        *[
+            ("false", False),
+            ("null", None),
+            ("", ""),
+            ("abc", "abc"),
+            ("True", "True"),
+            ("None", "None"),
+        ],
+        *[
+            ("007", "007"),
+            ("+1", "+1"),
+            ("1_000", "1_000"),
+            (" 1", " 1"),
+            ("1.", "1."),
+            (".5", ".5"),
+            ("NaN", "NaN"),
+        ],
         *[
             ("1e999", "1e999"),
             ("[1]", "[1]"),
@@ -376,7 +469,12 @@ def test_a_models_validator_that_fails_in_its_own_way_is_a_bad_argument_too() ->
             ("a=b:=c", "a=b:=c"),
             ("9" * 30, int("9" * 30)),
         ],
-        *[("line\nbreak", "line\nbreak"), ("9" * 5000, "9" * 5000), ("@@home", "@home"), ('"q"', '"q"')],
+        *[
+            ("line\nbreak", "line\nbreak"),
+            ("9" * 5000, "9" * 5000),
+            ("@@home", "@home"),
+            ('"q"', '"q"'),
+        ],
     ],
 )
 def test_without_an_annotation_text_is_guessed(text: str, value: Any) -> None:
@@ -387,27 +485,84 @@ def test_without_an_annotation_text_is_guessed(text: str, value: Any) -> None:
 
 
 READ = [
-    *[(int, "1", 1), (int, "-1", -1), (int, "007", 7), (int, "1_000", 1000), (UserId, "5", 5), (PositiveInt, "5", 5)],
+    *[
+        (int, "1", 1),
+        (int, "-1", -1),
+        (int, "007", 7),
+        (int, "1_000", 1000),
+        (UserId, "5", 5),
+        (PositiveInt, "5", 5),
+    ],
     *[(float, "1", 1.0), (float, "1.5", 1.5), (float, "1e3", 1000.0)],
     *[(bool, word, True) for word in ("true", "True", "yes", "1", "on", "ON")],
     *[(bool, word, False) for word in ("false", "no", "0", "off", "Off")],
     *[(str, text, text) for text in ("1", "true", "null", "", "abc", "[1]")],
-    *[(Optional[int], "1", 1), (Optional[int], "null", None), (Optional[int], "None", None), (Optional[int], "", None)],
-    *[(Optional[str], "null", None), (Optional[str], "", ""), (Optional[str], "Null", "Null"), (None, "null", None)],
-    *[(int | str, "5", 5), (int | str, "five", "five"), (str | int, "5", "5"), (float | bool | None, "yes", True)],
-    *[(list, "[1]", [1]), (list[int], "[1, 2]", [1, 2]), (dict, '{"a": 1}', {"a": 1}), (dict[str, Any], "{}", {})],
-    *[(tuple[int, str], '[1, "a"]', (1, "a")), (set[int], "[1]", {1}), (Iterable[str], '["a"]', ["a"])],
+    *[
+        (Optional[int], "1", 1),
+        (Optional[int], "null", None),
+        (Optional[int], "None", None),
+        (Optional[int], "", None),
+    ],
+    *[
+        (Optional[str], "null", None),
+        (Optional[str], "", ""),
+        (Optional[str], "Null", "Null"),
+        (None, "null", None),
+    ],
+    *[
+        (int | str, "5", 5),
+        (int | str, "five", "five"),
+        (str | int, "5", "5"),
+        (float | bool | None, "yes", True),
+    ],
+    *[
+        (list, "[1]", [1]),
+        (list[int], "[1, 2]", [1, 2]),
+        (dict, '{"a": 1}', {"a": 1}),
+        (dict[str, Any], "{}", {}),
+    ],
+    *[
+        (tuple[int, str], '[1, "a"]', (1, "a")),
+        (set[int], "[1]", {1}),
+        (Iterable[str], '["a"]', ["a"]),
+    ],
     *[(Sequence[int], "[1]", [1]), (list[date], '["2024-01-02"]', [date(2024, 1, 2)])],
-    *[(Color, "red", Color.RED), (Color, "DEEP_BLUE", Color.DEEP_BLUE), (Size, "2", Size.BIG), (Size, "BIG", Size.BIG)],
+    *[
+        (Color, "red", Color.RED),
+        (Color, "DEEP_BLUE", Color.DEEP_BLUE),
+        (Size, "2", Size.BIG),
+        (Size, "BIG", Size.BIG),
+    ],
     *[(date, "2024-01-02", date(2024, 1, 2)), (datetime, "2024-01-02", datetime(2024, 1, 2))],
     *[(datetime, "2024-01-02 03:04", datetime(2024, 1, 2, 3, 4))],
     *[(datetime, "2024-01-02T03:04:05Z", datetime(2024, 1, 2, 3, 4, 5, tzinfo=timezone.utc))],
-    *[(datetime, "1704164645", datetime(2024, 1, 2, 3, 4, 5, tzinfo=timezone.utc)), (time, "03:04", time(3, 4))],
-    *[(timedelta, "90", timedelta(seconds=90)), (Decimal, "1.50", Decimal("1.50")), (UUID, str(UUID(int=1)), UUID(int=1))],
-    *[(Path, "a b", Path("a b")), (bytes, "grüß", "grüß".encode()), (Literal["a", "b"], "b", "b"), (Literal[1, 2], "2", 2)],
-    *[(Literal["a", 1, True, None], "true", True), (Literal["a", None], "null", None), (Annotated[int, "n"], "5", 5)],
+    *[
+        (datetime, "1704164645", datetime(2024, 1, 2, 3, 4, 5, tzinfo=timezone.utc)),
+        (time, "03:04", time(3, 4)),
+    ],
+    *[
+        (timedelta, "90", timedelta(seconds=90)),
+        (Decimal, "1.50", Decimal("1.50")),
+        (UUID, str(UUID(int=1)), UUID(int=1)),
+    ],
+    *[
+        (Path, "a b", Path("a b")),
+        (bytes, "grüß", "grüß".encode()),
+        (Literal["a", "b"], "b", "b"),
+        (Literal[1, 2], "2", 2),
+    ],
+    *[
+        (Literal["a", 1, True, None], "true", True),
+        (Literal["a", None], "null", None),
+        (Annotated[int, "n"], "5", 5),
+    ],
     *[(Point, '{"x": 1}', Point(1)), (Model, '{"day": "2024-01-02"}', Model(day=date(2024, 1, 2)))],
-    *[(Model | None, "null", None), (Struct, '{"a":1}', Struct(1)), (Pair, '[1, "b"]', Pair(1, "b")), (re.Pattern, "5", 5)],
+    *[
+        (Model | None, "null", None),
+        (Struct, '{"a":1}', Struct(1)),
+        (Pair, '[1, "b"]', Pair(1, "b")),
+        (re.Pattern, "5", 5),
+    ],
     *[("Unknown", "5", 5), ("int | None", "5", 5)],
 ]
 
@@ -428,7 +583,11 @@ def test_text_is_converted_by_its_annotation(kind: Any, text: str, value: Any) -
         (int, "1.5", "x='1.5' is not an int"),
         (int, "", "x='' is not an int"),
         (float, "nan", "x='nan' is not a float"),
-        (bool, "maybe", "is not a bool (parameter x: bool of mymod:task): write one of true, yes, on, 1, false"),
+        (
+            bool,
+            "maybe",
+            "is not a bool (parameter x: bool of mymod:task): write one of true, yes, on, 1, false",
+        ),
         (Optional[int], "abc", "x='abc' is not an "),
         (list[int], "1,2", "is not a list[int]"),
         (dict[Color, Literal["a.b"]], "1", "is not a dict[Color, Literal['a.b']]"),
@@ -455,14 +614,25 @@ def test_json_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     Path("text").write_text("5\n")
     Path("data.json").write_text('{"a": [1]}\n')
     Path("raw").write_bytes(b"\xff")
-    assert parse_pairs(['x:={"a": [1, null]}', "y:=5", 'z:="5"']) == {"x": {"a": [1, None]}, "y": 5, "z": "5"}
-    assert parse_pairs(["x=@text", "y:=@data.json", "z=@@text"]) == {"x": "5\n", "y": {"a": [1]}, "z": "@text"}
+    assert parse_pairs(['x:={"a": [1, null]}', "y:=5", 'z:="5"']) == {
+        "x": {"a": [1, None]},
+        "y": 5,
+        "z": "5",
+    }
+    assert parse_pairs(["x=@text", "y:=@data.json", "z=@@text"]) == {
+        "x": "5\n",
+        "y": {"a": [1]},
+        "z": "@text",
+    }
     assert parse_pairs(["x=@text"], annotated(int)) == {"x": 5}
     assert parse_pairs(["x=@text"], annotated(str)) == {"x": "5\n"}
     assert parse_pairs(["x=@data.json"], annotated(dict)) == {"x": {"a": [1]}}
     assert parse_pairs(["x=@raw"], annotated(bytes)) == {"x": b"\xff"}
     for token, sentence in (
-        ("x=@nothing", r"x=@nothing: cannot read the file \(No such file or directory\)\. For text write x=@@nothing"),
+        (
+            "x=@nothing",
+            r"x=@nothing: cannot read the file \(No such file or directory\)\. For text write x=@@nothing",
+        ),
         ("x=@.", "cannot read the file"),
         ("x=@raw", "the file is not UTF-8 text"),
         ("x:=@text5", "cannot read the file"),
@@ -483,7 +653,10 @@ def test_json_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize(
     ("tokens", "sentence"),
     [
-        (["5"], "'5' is not an argument: write x=5. The parameters of m:task are (x: int, y: int = 2)."),
+        (
+            ["5"],
+            "'5' is not an argument: write x=5. The parameters of m:task are (x: int, y: int = 2).",
+        ),
         (["x=1", "5"], "write y=5"),
         (["x=1", "y=2", "5"], "write name=5"),
         (["x=1", "--y=2"], "options of fb are not arguments; an argument is written y=2"),
@@ -531,7 +704,9 @@ def test_guessing_never_fails_and_changes_numbers_only(text: str) -> None:
 
 
 @given(st.dictionaries(NAMES, JSON, max_size=4), st.integers(0, 4))
-def test_bound_arguments_reach_the_function_as_they_were(arguments: dict[str, Any], by_position: int) -> None:
+def test_bound_arguments_reach_the_function_as_they_were(
+    arguments: dict[str, Any], by_position: int
+) -> None:
     source = f"def function({', '.join(arguments)}): return dict({', '.join(f'{name}={name}' for name in arguments)})"
     scope: dict[str, Any] = {}
     if any(not name.isidentifier() or name in ("def",) for name in arguments):
@@ -550,10 +725,18 @@ def test_bound_arguments_reach_the_function_as_they_were(arguments: dict[str, An
 
 
 def test_templates_are_expanded_before_they_are_read() -> None:
-    def function(n: int, name: str, f: float = 0.0, data: Any = None, flag: bool = False) -> None: ...
+    def function(
+        n: int, name: str, f: float = 0.0, data: Any = None, flag: bool = False
+    ) -> None: ...
 
     template = Template(
-        ["flag=yes", "n={{Count}}", "name={{Index}}", "f={{Count}}.5", 'data:=[{{Count}}, "{{Index}}"]'],
+        [
+            "flag=yes",
+            "n={{Count}}",
+            "name={{Index}}",
+            "f={{Count}}.5",
+            'data:=[{{Count}}, "{{Index}}"]',
+        ],
         Signature.of(function),
     )
     assert template.varies
@@ -564,7 +747,9 @@ def test_templates_are_expanded_before_they_are_read() -> None:
 
 
 def test_templates_without_a_signature() -> None:
-    [first] = Template(["n={{ Count }}", "s=user-{{Count}}-{{Index}}", "t={{Count}}{{Index}}", "f=5"]).expand()
+    [first] = Template(
+        ["n={{ Count }}", "s=user-{{Count}}-{{Index}}", "t={{Count}}{{Index}}", "f=5"]
+    ).expand()
     assert first == {"n": 1, "s": "user-1-0", "t": 10, "f": 5}
     assert not Template(["f=5", "g={}", "h={a}}"]).varies
     assert list(Template([]).expand(2)) == [{}, {}]
@@ -592,7 +777,14 @@ def test_every_template(tmp_path: Path) -> None:
     assert abs(many[0]["unix"] - clock.time()) < 60
     assert many[0]["below"] == -3
     assert [each["text"] for each in many] == ["one", "two {{Count}}"]
-    assert {each["dice"] for each in Template(["dice={{Random 1 6}}"]).expand(1000)} == {1, 2, 3, 4, 5, 6}
+    assert {each["dice"] for each in Template(["dice={{Random 1 6}}"]).expand(1000)} == {
+        1,
+        2,
+        3,
+        4,
+        5,
+        6,
+    }
 
 
 def test_templates_fit_annotations_or_say_so() -> None:
@@ -608,7 +800,10 @@ def test_templates_fit_annotations_or_say_so() -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("{{Conut}}", "There is no template {{Conut}}. Did you mean 'Count'? Known are {{Count}}, {{Index}}"),
+        (
+            "{{Conut}}",
+            "There is no template {{Conut}}. Did you mean 'Count'? Known are {{Count}}, {{Index}}",
+        ),
         ("a{{}}b", "There is no template {{}}"),
         ("{{Count 5}}", "There is no template {{Count 5}}"),
         ("{{Random}}", "{{Random 10 100}}"),

@@ -49,7 +49,10 @@ def board(time: Time) -> Board:
 
 
 def said(done: int = 0, queue: str = "mymod.task", **more: Any) -> Snapshot:
-    counts = Counts(succeeded=done, **{name: more.pop(name) for name in Counts.__struct_fields__ if name in more})
+    counts = Counts(
+        succeeded=done,
+        **{name: more.pop(name) for name in Counts.__struct_fields__ if name in more},
+    )
     return Snapshot(queue, queue.replace(".", ":"), counts, **{"concurrency": 16, **more})
 
 
@@ -77,7 +80,13 @@ def test_snapshots_of_processes_are_one_row(board: Board) -> None:
     assert (row.mean_ms, row.p95_ms) == (110.0, 100.0)
     assert (other.backlog, other.mean_ms, other.processes) == (None, None, 1)
     total = board.totals()
-    assert (total.queue, total.done, total.backlog, total.processes, total.concurrency) == ("", 31, 90, 2, 48)
+    assert (total.queue, total.done, total.backlog, total.processes, total.concurrency) == (
+        "",
+        31,
+        90,
+        2,
+        48,
+    )
 
 
 def test_rates_are_over_their_windows_or_over_what_there_is(board: Board, time: Time) -> None:
@@ -131,7 +140,11 @@ def test_a_worker_that_is_renamed_counts_once(board: Board) -> None:
     assert (only(board).done, only(board).processes, only(board).concurrency) == (113, 2, 32)
 
 
-@given(st.lists(st.dictionaries(st.sampled_from(["1", "2", "2.1", "3"]), st.integers(0, 50)), max_size=30))
+@given(
+    st.lists(
+        st.dictionaries(st.sampled_from(["1", "2", "2.1", "3"]), st.integers(0, 50)), max_size=30
+    )
+)
 def test_totals_never_go_down(updates: list[dict[str, int]]) -> None:
     board, before = Board(Time()), 0
     for update in updates:
@@ -152,7 +165,9 @@ def test_totals_never_go_down(updates: list[dict[str, int]]) -> None:
         ([said(), said(trouble="no broker")], "trouble"),
     ],
 )
-def test_the_state_of_several_processes(board: Board, snapshots: list[Snapshot], state: str) -> None:
+def test_the_state_of_several_processes(
+    board: Board, snapshots: list[Snapshot], state: str
+) -> None:
     board.update({str(index): [snapshot] for index, snapshot in enumerate(snapshots)})
     assert only(board).state == state
 
@@ -161,12 +176,17 @@ def test_the_summary(board: Board, time: Time) -> None:
     board.update({"1": [said(0), said(0, "other")]})
     time.at += 10
     last = {
-        "1": [said(80, failed=20, retried=5, state="stopped", unfinished=2, seconds=[0.5]), said(7, "other", state="stopped")]
+        "1": [
+            said(80, failed=20, retried=5, state="stopped", unfinished=2, seconds=[0.5]),
+            said(7, "other", state="stopped"),
+        ]
     }
     board.update(last)
     summary = board.summary()
     assert summary.elapsed == 10
-    assert [(row.done, row.failed, row.rate, row.unfinished, row.mean_ms) for row in summary.rows] == [
+    assert [
+        (row.done, row.failed, row.rate, row.unfinished, row.mean_ms) for row in summary.rows
+    ] == [
         (100, 20, 10.0, 2, 500.0),
         (7, 0, 0.7, 0, None),
     ]
@@ -192,7 +212,16 @@ def test_a_duration_is_short_and_never_in_exponents(seconds: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"), [(None, "—"), (0, "0"), (0.02, "0.02"), (0.5, "0.5"), (5.0, "5"), (98.76, "98.8"), (1234.5, "1,234")]
+    ("value", "shown"),
+    [
+        (None, "—"),
+        (0, "0"),
+        (0.02, "0.02"),
+        (0.5, "0.5"),
+        (5.0, "5"),
+        (98.76, "98.8"),
+        (1234.5, "1,234"),
+    ],
 )
 def test_rates(value: float | None, shown: str) -> None:
     assert rate(value) == shown
@@ -231,7 +260,11 @@ def test_objects_come_every_second(board: Board, time: Time) -> None:
             view.refresh(board)
         view.final(board)
     assert [line["event"] for line in written] == ["stats"] * 3 + ["summary"]
-    assert (written[2]["queue"], written[2]["done"], written[2]["state"]) == ("mymod.task", 8, "trouble")
+    assert (written[2]["queue"], written[2]["done"], written[2]["state"]) == (
+        "mymod.task",
+        8,
+        "trouble",
+    )
     assert written[3]["total"]["done"] == 8
     assert json.dumps(written)
 
@@ -242,7 +275,9 @@ def test_objects_come_every_second(board: Board, time: Time) -> None:
 class Screen(io.StringIO):
     """Obeys what is written to it, as far as we use it, and so knows what a person would see."""
 
-    _CONTROLS = re.compile(r"\x1b\]8;[^\x1b]*\x1b\\|\x1b\[(\??[\d;]*)([A-Za-z])|([\r\n])|([^\x1b\r\n]+)")
+    _CONTROLS = re.compile(
+        r"\x1b\]8;[^\x1b]*\x1b\\|\x1b\[(\??[\d;]*)([A-Za-z])|([\r\n])|([^\x1b\r\n]+)"
+    )
 
     def __init__(self) -> None:
         super().__init__()
@@ -292,7 +327,10 @@ def view_on(screen: Screen, width: int = 120, height: int = 40, **more: Any) -> 
 def test_the_table_shows_how_it_stands(screen: Screen, board: Board, time: Time) -> None:
     board.update({"1": [said(0)]})
     time.at += 5
-    board.update({"1": [said(12345, failed=2, in_flight=40, running=16, seconds=[0.00042])]}, {"mymod.task": Size(9000)})
+    board.update(
+        {"1": [said(12345, failed=2, in_flight=40, running=16, seconds=[0.00042])]},
+        {"mymod.task": Size(9000)},
+    )
     with view_on(screen) as view:
         view.refresh(board)
         heading, _, names, _, row, hint = screen.rows[1:]
@@ -309,14 +347,28 @@ def test_the_table_shows_how_it_stands(screen: Screen, board: Board, time: Time)
 
 def everything(board: Board, time: Time) -> None:
     """Fill a board with long names, large numbers and troubles."""
-    trouble = "Cannot reach redis://127.0.0.1:6379/0: Connection refused, and more than there is room for." * 2
+    trouble = (
+        "Cannot reach redis://127.0.0.1:6379/0: Connection refused, and more than there is room for."
+        * 2
+    )
     for _ in range(2):
         time.at += 5
         now = {
             "1": [
-                said(10**9, "reports.nightly.build_everything_for_all_customers", trouble=trouble, seconds=[7500.0], dropped=3),
                 said(
-                    10**6, "队列.任务", failed=12345, retried=99999, state="closed", note="its hours begin 2024-02-03 22:00:00"
+                    10**9,
+                    "reports.nightly.build_everything_for_all_customers",
+                    trouble=trouble,
+                    seconds=[7500.0],
+                    dropped=3,
+                ),
+                said(
+                    10**6,
+                    "队列.任务",
+                    failed=12345,
+                    retried=99999,
+                    state="closed",
+                    note="its hours begin 2024-02-03 22:00:00",
                 ),
                 said(int(time.at) * 1000, "a\x1b[2Jb", in_flight=500, seconds=[0.1]),
             ]
@@ -325,7 +377,9 @@ def everything(board: Board, time: Time) -> None:
 
 
 @pytest.mark.parametrize("width", [30, 40, 60, 80, 100, 160, 250])
-def test_no_line_is_wider_than_the_terminal(screen: Screen, board: Board, time: Time, width: int) -> None:
+def test_no_line_is_wider_than_the_terminal(
+    screen: Screen, board: Board, time: Time, width: int
+) -> None:
     everything(board, time)
     view = view_on(screen, width)
     lines = view.lines(board.rows(), board.totals(), 7500)
@@ -335,7 +389,16 @@ def test_no_line_is_wider_than_the_terminal(screen: Screen, board: Board, time: 
     assert ("p95" in table[0]) == (width >= 160)
     assert ("backlog" in table[0]) == (width >= 60)
     if width >= 80:
-        assert len({cell_len(line.plain) for line in lines if re.search(r"10,000,000|1,000,000,003", line.plain)}) == 1
+        assert (
+            len(
+                {
+                    cell_len(line.plain)
+                    for line in lines
+                    if re.search(r"10,000,000|1,000,000,003", line.plain)
+                }
+            )
+            == 1
+        )
 
 
 def test_what_does_not_fit_into_the_height_is_counted(screen: Screen, board: Board) -> None:
@@ -360,7 +423,9 @@ def test_processes_that_are_missing_show(screen: Screen, board: Board) -> None:
     assert " · 2 of 4 processes · " in view.lines(board.rows(), board.totals(), 1)[1].plain
 
 
-def test_an_idle_table_is_not_drawn_again(screen: Screen, board: Board, time: Time, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_idle_table_is_not_drawn_again(
+    screen: Screen, board: Board, time: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
     drawn: list[object] = []
     with view_on(screen) as view:
         monkeypatch.setattr(view.console, "set_footer", drawn.append)
@@ -368,7 +433,9 @@ def test_an_idle_table_is_not_drawn_again(screen: Screen, board: Board, time: Ti
             board.update({"1": [said(5)]})
             view.refresh(board)
             time.at += 0.1
-        assert 5 <= len(drawn) <= 7  # once a second, for the elapsed time, and when the first rates were known
+        assert (
+            5 <= len(drawn) <= 7
+        )  # once a second, for the elapsed time, and when the first rates were known
 
 
 def test_the_end_leaves_a_summary(screen: Screen, board: Board, time: Time) -> None:
@@ -376,7 +443,14 @@ def test_the_end_leaves_a_summary(screen: Screen, board: Board, time: Time) -> N
         board.update({"1": [said(0, "a"), said(0, "b")]})
         view.refresh(board)
         time.at += 125
-        board.update({"1": [said(1250, "a", failed=1, state="stopped", unfinished=3), said(5, "b", state="stopped")]})
+        board.update(
+            {
+                "1": [
+                    said(1250, "a", failed=1, state="stopped", unfinished=3),
+                    said(5, "b", state="stopped"),
+                ]
+            }
+        )
         view.refresh(board)
         view.final(board)
     shown = "\n".join(row.rstrip() for row in screen.rows)
@@ -415,7 +489,9 @@ def test_what_threads_print_is_whole_and_above_a_footer_that_changes(screen: Scr
     both(*(lambda name=name: chat(name) for name in "abc"), draw)
     *printed, first, second, third, fourth = screen.rows
     assert [first, second, third, fourth] == [f"footer {line}" for line in range(4)]
-    assert sorted(printed) == sorted(f"{name} {number} red" for name in "abc" for number in range(100))
+    assert sorted(printed) == sorted(
+        f"{name} {number} red" for name in "abc" for number in range(100)
+    )
     console.set_footer([])
     out.release()
     print("after", file=out)
@@ -474,7 +550,8 @@ def test_a_signal_handler_may_log_while_its_thread_draws_and_others_wait(screen:
     console = FooterConsole(screen)
     handler = TerminalHandler(console)
     records = [
-        logging.makeLogRecord({"name": "root", "msg": name, "levelno": 20, "levelname": "INFO"}) for name in ("theirs", "ours")
+        logging.makeLogRecord({"name": "root", "msg": name, "levelno": 20, "levelname": "INFO"})
+        for name in ("theirs", "ours")
     ]
     other = threading.Thread(target=handler.handle, args=records[:1], daemon=True)
 
@@ -487,10 +564,17 @@ def test_a_signal_handler_may_log_while_its_thread_draws_and_others_wait(screen:
 
     console.print(Drawn())
     other.join(5)
-    assert [re.sub(".*INFO *|root *", "", row) for row in screen.rows] == ["drawn", "ours", "theirs", ""]
+    assert [re.sub(".*INFO *|root *", "", row) for row in screen.rows] == [
+        "drawn",
+        "ours",
+        "theirs",
+        "",
+    ]
 
 
-def test_a_terminal_that_is_gone_harms_nobody(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_that_is_gone_harms_nobody(
+    screen: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
     console = FooterConsole(screen)
     console.set_footer([Text("footer")])
 

@@ -7,12 +7,24 @@ import pytest
 from fbcli.broker import Delivery
 from fbcli.controls.breaker import Breaker
 from fbcli.options import Options, Threshold
-from fbcli.task import CANCELLED, DROPPED, FAILED, RELEASED, REQUEUED, RETRY, SUCCEEDED, Failure, Task
+from fbcli.task import (
+    CANCELLED,
+    DROPPED,
+    FAILED,
+    RELEASED,
+    REQUEUED,
+    RETRY,
+    SUCCEEDED,
+    Failure,
+    Task,
+)
 
 MANY = 1000
 
 
-def ended(state: int, error: str = "ConnectionError", *, retried: int = 0, attempt: int = 1) -> Task:
+def ended(
+    state: int, error: str = "ConnectionError", *, retried: int = 0, attempt: int = 1
+) -> Task:
     """Return a task with this outcome."""
     task = Task(Delivery(b"", 0), "t1", {}, {}, None, attempt=attempt, state=state, retried=retried)
     if state in (FAILED, RETRY):
@@ -133,4 +145,7 @@ def test_what_it_says(breaker: Breaker, caplog: pytest.LogCaptureFixture) -> Non
     assert caplog.messages[2:] == ["the call that was tried has failed: taking no work for 10 s"]
     breaker.fetchable(21.0)
     breaker.learn([ended(SUCCEEDED)], 22.0)
-    assert caplog.messages[3:] == ["trying one call", "the call that was tried has succeeded: taking work as before"]
+    assert caplog.messages[3:] == [
+        "trying one call",
+        "the call that was tried has succeeded: taking work as before",
+    ]

@@ -25,7 +25,9 @@ def test_requests_are_served_once_their_tasks_have_ended_whatever_way() -> None:
     cancel = Cancel()
     cancel.learn([task("early", CANCELLED)])
     cancel.set(["a", "b", "c", "early"])
-    cancel.learn([task("a", CANCELLED), task("b", RETRY), task("c", SUCCEEDED), task("other", SUCCEEDED)])
+    cancel.learn(
+        [task("a", CANCELLED), task("b", RETRY), task("c", SUCCEEDED), task("other", SUCCEEDED)]
+    )
     assert sorted(cancel.served()) == ["a", "c"], "one that is tried again may yet be cancelled"
     assert cancel.served() == []
     cancel.learn([task("b", SUCCEEDED)])

@@ -13,13 +13,8 @@ from typing import Any
 
 import pytest
 
-from fbcli.chaos import telling
-from fbcli.chaos.ledger import CALLS, FOLDER, PUSHES, Call, Ledger, Push, note
-from fbcli.chaos.outages import Outages
-from fbcli.chaos.plan import END, KILLER, POISON, Deed, Plan
-from fbcli.chaos.processes import descendants, kill_child
-from fbcli.chaos.reaper import Reaper
-from fbcli.chaos.reckoning import (
+from fbcli.chaos import report
+from fbcli.chaos.analysis import (
     AFTERMATH,
     SETTLING,
     Account,
@@ -31,7 +26,12 @@ from fbcli.chaos.reckoning import (
     percentile,
     reckon,
 )
-from fbcli.chaos.trial import Reading, Report
+from fbcli.chaos.ledger import CALLS, FOLDER, PUSHES, Execution, Ledger, Push, note
+from fbcli.chaos.outages import Outages
+from fbcli.chaos.plan import END, KILLER, POISON, TrialPlan, TrialTask
+from fbcli.chaos.processes import descendants, kill_child
+from fbcli.chaos.reaper import Reaper
+from fbcli.chaos.trial import Reading, TrialReport
 from fbcli.errors import FbError, UsageError
 from tests.servers import wait_until
 
@@ -43,35 +43,42 @@ class Case:
     """Evidence put together step by step. Tasks 0 to 4 are ordinary, 5 is poison, 6 a killer; all pushed at 0 and confirmed."""
 
     def __init__(self) -> None:
-        self.deeds = [Deed(number, 0.5) for number in range(5)] + [Deed(5, 0.5, POISON), Deed(6, 0.5, KILLER)]
-        self.pushes = {deed.number: Push(1, 0.0) for deed in self.deeds}
-        self.calls: dict[int, list[Call]] = {}
+        self.tasks = [TrialTask(number, 0.5) for number in range(5)] + [
+            TrialTask(5, 0.5, POISON),
+            TrialTask(6, 0.5, KILLER),
+        ]
+        self.pushes = {task.number: Push(1, 0.0) for task in self.tasks}
+        self.calls: dict[int, list[Execution]] = {}
         self.kills: list[Kill] = []
         self.outages: list[Outage] = []
         self.buried: list[Buried] = []
 
-    def call(self, number: int, pid: int, begun: float, how: str = "", at: float | None = None) -> None:
+    def call(
+        self, number: int, pid: int, begun: float, how: str = "", at: float | None = None
+    ) -> None:
         """`how`: ended, failed or killed, `at` or else half a second later; empty: it was cut short."""
-        fate = self.deeds[number].fate if number < len(self.deeds) else END
-        call = Call(number, pid, begun, fate, 0.5)
+        fate = self.tasks[number].fate if number < len(self.tasks) else END
+        call = Execution(number, pid, begun, fate, 0.5)
         if how:
             setattr(call, how, begun + 0.5 if at is None else at)
         self.calls.setdefault(number, []).append(call)
 
     def all_well(self, *, but: tuple[int, ...] = ()) -> None:
         """Each task meets its fate."""
-        for deed in self.deeds:
-            if deed.number in but:
+        for task in self.tasks:
+            if task.number in but:
                 continue
-            if deed.fate == END:
-                self.call(deed.number, HERE, 1.0, "ended")
-            elif deed.fate == POISON:
-                self.call(deed.number, HERE, 1.0, "failed")
-            if deed.fate != END:
-                self.buried.append(Buried(deed.number, 1 if deed.fate == POISON else 21))
+            if task.fate == END:
+                self.call(task.number, HERE, 1.0, "ended")
+            elif task.fate == POISON:
+                self.call(task.number, HERE, 1.0, "failed")
+            if task.fate != END:
+                self.buried.append(Buried(task.number, 1 if task.fate == POISON else 21))
 
     def reckon(self) -> Account:
-        return reckon(Evidence(self.deeds, self.calls, self.pushes, self.kills, self.outages, self.buried))
+        return reckon(
+            Evidence(self.tasks, self.calls, self.pushes, self.kills, self.outages, self.buried)
+        )
 
 
 @pytest.fixture
@@ -86,7 +93,13 @@ def test_all_well(case: Case) -> None:
     case.all_well()
     account = case.reckon()
     assert account.sound
-    assert (account.tasks, account.confirmed, account.ended, account.lost, account.duplicated) == (7, 7, 5, 0, 0)
+    assert (account.tasks, account.confirmed, account.ended, account.lost, account.duplicated) == (
+        7,
+        7,
+        5,
+        0,
+        0,
+    )
     assert (account.poison.confirmed, account.poison.buried, account.killers.buried) == (1, 1, 1)
     assert account.throughput == 10.0
     assert account.recovery.calls == account.recovery.again == 0
@@ -116,7 +129,12 @@ def test_unconfirmed_and_executed_is_neither_lost_nor_wrong(case: Case) -> None:
     case.all_well()
     case.pushes[2] = Push(1, None)
     account = case.reckon()
-    assert (account.confirmed, account.ended, account.lost, account.wrongly_executed) == (6, 4, 0, 0)
+    assert (account.confirmed, account.ended, account.lost, account.wrongly_executed) == (
+        6,
+        4,
+        0,
+        0,
+    )
 
 
 @pytest.mark.parametrize(("number", "which"), [(5, "poison"), (6, "killers")])
@@ -131,7 +149,9 @@ def test_a_dead_letter_that_is_missing_is_lost(case: Case, number: int, which: s
 # what is where it does not belong
 
 
-@pytest.mark.parametrize("letter", [Buried(2, 1), Buried(2, None), Buried(2, 20), Buried(99, 30), Buried(None, None)])
+@pytest.mark.parametrize(
+    "letter", [Buried(2, 1), Buried(2, None), Buried(2, 20), Buried(99, 30), Buried(None, None)]
+)
 def test_a_dead_letter_that_should_not_be_there(case: Case, letter: Buried) -> None:
     case.all_well()
     case.buried.append(letter)
@@ -144,7 +164,9 @@ def test_a_task_whose_workers_died_too_often_is_neither_lost_nor_misplaced(case:
     case.buried.append(Buried(2, 21))
     account = case.reckon()
     assert (account.worn_out, account.misplaced, account.lost, account.sound) == (1, 0, 0, True)
-    assert telling.verdict(report_of(account)).endswith("; 1 task put aside, with too many dead workers.")
+    assert report.verdict(report_of(account)).endswith(
+        "; 1 task put aside, with too many dead workers."
+    )
 
 
 def test_calls_that_nobody_asked_for(case: Case) -> None:
@@ -172,7 +194,11 @@ def test_an_end_in_flight_at_a_kill_is_explained(case: Case) -> None:
 
 
 @pytest.mark.parametrize(
-    "kill", [Kill(2.1 + SETTLING, frozenset([HERE]), "consumer"), Kill(2.0, frozenset([THERE]), "consumer")]
+    "kill",
+    [
+        Kill(2.1 + SETTLING, frozenset([HERE]), "consumer"),
+        Kill(2.0, frozenset([THERE]), "consumer"),
+    ],
 )
 def test_a_kill_long_after_or_of_another_explains_nothing(case: Case, kill: Kill) -> None:
     case.all_well(but=(1,))
@@ -194,14 +220,19 @@ def test_a_kill_long_after_or_of_another_explains_nothing(case: Case, kill: Kill
         (Outage(-20.0, 0.9 - AFTERMATH), False),
     ],
 )
-def test_an_end_in_flight_at_an_outage_is_explained(case: Case, outage: Outage, explained: bool) -> None:
+def test_an_end_in_flight_at_an_outage_is_explained(
+    case: Case, outage: Outage, explained: bool
+) -> None:
     case.all_well(but=(1,))
     case.call(1, HERE, 1.0, "ended", 2.0)
     case.call(1, HERE, 40.0, "ended")
     case.outages = [outage]
     account = case.reckon()
     assert account.duplicates == (Duplicates(outage=1) if explained else Duplicates(unexplained=1))
-    assert (account.outages, account.outage_seconds) == (1, pytest.approx(outage.ended - outage.began))
+    assert (account.outages, account.outage_seconds) == (
+        1,
+        pytest.approx(outage.ended - outage.began),
+    )
 
 
 def test_pushed_twice_explains_one_more_end_and_not_two(case: Case) -> None:
@@ -274,21 +305,29 @@ def test_a_task_that_kills_takes_others_with_it(case: Case) -> None:
     ]
     account = case.reckon()
     kills = account.kills
-    assert (kills.by_tasks, kills.ended_themselves, kills.consumers, kills.producers) == (1, 1, 1, 1)
+    assert (kills.by_tasks, kills.ended_themselves, kills.consumers, kills.producers) == (
+        1,
+        1,
+        1,
+        1,
+    )
     assert (account.recovery.calls, account.recovery.again, account.recovery.max) == (2, 1, 1.5)
 
 
 @pytest.mark.parametrize(
-    ("values", "percent", "found"), [([], 50, None), ([1.0], 99, 1.0), ([1.0, 2.0], 50, 1.0), ([*range(1, 101)], 99, 99)]
+    ("values", "percent", "found"),
+    [([], 50, None), ([1.0], 99, 1.0), ([1.0, 2.0], 50, 1.0), ([*range(1, 101)], 99, 99)],
 )
-def test_percentiles_are_of_the_nearest_rank(values: list[float], percent: float, found: float | None) -> None:
+def test_percentiles_are_of_the_nearest_rank(
+    values: list[float], percent: float, found: float | None
+) -> None:
     assert percentile(values, percent) == found
 
 
 # in words
 
 
-def report_of(account: Account, **changes: Any) -> Report:
+def report_of(account: Account, **changes: Any) -> TrialReport:
     known = {
         "broker": "redis://h",
         "queue": "q",
@@ -298,18 +337,18 @@ def report_of(account: Account, **changes: Any) -> Report:
         "left_in_queue": 0,
         "ledger": None,
     }
-    return Report(account=account, **{**known, **changes})
+    return TrialReport(account=account, **{**known, **changes})
 
 
 def test_the_answer(case: Case) -> None:
     case.all_well()
     report = report_of(case.reckon())
-    assert telling.verdict(report) == "Nothing lost: 7 tasks, 0 kills."
-    shown = {what: (count, remark) for what, count, remark in telling.rows(report)}
+    assert report.verdict(report) == "Nothing lost: 7 tasks, 0 kills."
+    shown = {what: (count, remark) for what, count, remark in report.rows(report)}
     assert shown["lost"][0] == "0"
     assert shown["poison"] == ("1", "tasks that fail for good: of 1 in the dead letters")
     assert "misplaced" not in shown
-    figures = telling.figures(report)
+    figures = report.figures(report)
     assert (figures["lost"], figures["sound"], figures["recovery"]["p99"]) == (0, True, None)
 
 
@@ -318,8 +357,10 @@ def test_the_answer_when_something_is_wrong(case: Case) -> None:
     case.buried.append(Buried(2, 1))
     case.call(99, HERE, 1.0, "ended")
     report = report_of(case.reckon(), left_in_queue=3)
-    assert telling.verdict(report).startswith("2 of 7 tasks lost, 1 dead letter too many, 1 call that nobody asked for: ")
-    shown = {what: (count, remark) for what, count, remark in telling.rows(report)}
+    assert report.verdict(report).startswith(
+        "2 of 7 tasks lost, 1 dead letter too many, 1 call that nobody asked for: "
+    )
+    shown = {what: (count, remark) for what, count, remark in report.rows(report)}
     assert shown["lost"][0] == "2"
     assert "1, 5; the queue still holds 3 messages" in shown["lost"][1]
     assert shown["poison"][1].endswith(", 1 missing")
@@ -330,19 +371,26 @@ def test_when_time_was_up_nothing_is_known_to_be_lost(case: Case) -> None:
     case.all_well(but=(1,))
     case.pushes[2] = Push(1, None)
     report = report_of(case.reckon(), timed_out=True)
-    assert telling.figures(report)["lost"] is None
-    assert "2 tasks not accounted for" in telling.verdict(report)
+    assert report.figures(report)["lost"] is None
+    assert "2 tasks not accounted for" in report.verdict(report)
 
 
 def test_the_line_while_it_goes_on() -> None:
-    reading = Reading(tasks=5000, confirmed=1200, ended=900, kills=1, outages=2, away=True, storming=True)
-    assert telling.line(reading) == "1,200 of 5,000 pushed · 900 done · 1 kill · 2 outages · the broker is away"
+    reading = Reading(
+        tasks=5000, confirmed=1200, ended=900, kills=1, outages=2, away=True, storming=True
+    )
+    assert (
+        report.line(reading)
+        == "1,200 of 5,000 pushed · 900 done · 1 kill · 2 outages · the broker is away"
+    )
 
 
 # the ledger
 
 
-def test_the_ledger_reads_what_is_new_and_leaves_half_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_ledger_reads_what_is_new_and_leaves_half_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(FOLDER, str(tmp_path))
     ledger = Ledger(tmp_path)
     assert not ledger.read()
@@ -357,7 +405,7 @@ def test_the_ledger_reads_what_is_new_and_leaves_half_a_line(tmp_path: Path, mon
         writer.write(b"fail 8 1 12.")
     assert ledger.read()
     assert not ledger.read()
-    assert ledger.calls[7] == [Call(7, os.getpid(), 10.5, END, 0.25, ended=11.0)]
+    assert ledger.calls[7] == [Execution(7, os.getpid(), 10.5, END, 0.25, ended=11.0)]
     assert ledger.calls[8][0].cut
     assert (ledger.ended, ledger.confirmed, ledger.at_work) == ({7}, {7, 8}, {os.getpid()})
     assert ledger.pushes == {7: Push(1, 9.2), 8: Push(2, 9.2)}
@@ -367,7 +415,9 @@ def test_the_ledger_reads_what_is_new_and_leaves_half_a_line(tmp_path: Path, mon
     assert ledger.calls[8][0].failed == 12.5
 
 
-def test_two_calls_of_one_task_in_one_process_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_calls_of_one_task_in_one_process_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(FOLDER, str(tmp_path))
     ledger = Ledger(tmp_path)
     for call in (0, 1):
@@ -381,12 +431,18 @@ def test_two_calls_of_one_task_in_one_process_are_told_apart(tmp_path: Path, mon
 
 
 def test_the_seed_decides_all(case: Case) -> None:
-    plan = Plan(seed=3, tasks=1000, poison=0.5, killers=2)
-    deeds = plan.deeds()
-    assert deeds == plan.deeds() != Plan(seed=4, tasks=1000, poison=0.5, killers=2).deeds()
-    assert [deed.number for deed in deeds] == list(range(1000))
-    assert [sum(deed.fate == fate for deed in deeds) for fate in (END, POISON, KILLER)] == [993, 5, 2]
-    assert all(0.005 <= deed.seconds <= 0.05 for deed in deeds)
+    plan = TrialPlan(seed=3, tasks=1000, poison=0.5, killers=2)
+    tasks = plan.make_tasks()
+    assert (
+        tasks == plan.make_tasks() != TrialPlan(seed=4, tasks=1000, poison=0.5, killers=2).tasks()
+    )
+    assert [task.number for task in tasks] == list(range(1000))
+    assert [sum(task.fate == fate for task in tasks) for fate in (END, POISON, KILLER)] == [
+        993,
+        5,
+        2,
+    ]
+    assert all(0.005 <= task.seconds <= 0.05 for task in tasks)
 
 
 @pytest.mark.parametrize(
@@ -401,7 +457,7 @@ def test_the_seed_decides_all(case: Case) -> None:
 )
 def test_plans_that_make_no_sense(changes: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
-        Plan(seed=1, **changes).check()
+        TrialPlan(seed=1, **changes).check()
 
 
 # who is killed when
@@ -458,15 +514,19 @@ def test_whoever_comes_when_nobody_was_at_work_lives_as_long_as_the_others() -> 
 
 def test_nobody_is_killed_when_that_is_wanted() -> None:
     clock = Time()
-    reaper = Reaper(0.0, lambda chance: pytest.fail("killed"), lambda chance: pytest.fail("killed"), random.Random(1), clock)
+    reaper = Reaper(
+        0.0,
+        lambda chance: pytest.fail("killed"),
+        lambda chance: pytest.fail("killed"),
+        random.Random(1),
+        clock,
+    )
     clock.time += 1e6
     reaper.tick()
 
 
 def test_a_tree_is_killed_to_its_last_leaf_and_nobody_else() -> None:
-    sleeper = (
-        "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); time.sleep(60)"
-    )
+    sleeper = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); time.sleep(60)"
     tree = subprocess.Popen([sys.executable, "-c", sleeper], start_new_session=True)
     other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     try:
@@ -495,7 +555,9 @@ def _runs(pid: int) -> bool:
 
 def outages(tmp_path: Path, **plan: Any) -> tuple[Outages, Time]:
     clock = Time()
-    return Outages(Plan(seed=1, outage_every=10.0, **plan), tmp_path, random.Random(1), clock), clock
+    return Outages(
+        TrialPlan(seed=1, outage_every=10.0, **plan), tmp_path, random.Random(1), clock
+    ), clock
 
 
 def until(outages: Outages, clock: Time, condition: Any, *, begin: bool = True) -> None:
@@ -511,7 +573,9 @@ def until(outages: Outages, clock: Time, condition: Any, *, begin: bool = True) 
 
 def test_the_broker_is_paused_and_resumed(tmp_path: Path) -> None:
     did = tmp_path / "did"
-    there, clock = outages(tmp_path, pause_command=f"echo p >> {did}", resume_command=f"echo r >> {did}", outage=3.0)
+    there, clock = outages(
+        tmp_path, pause_command=f"echo p >> {did}", resume_command=f"echo r >> {did}", outage=3.0
+    )
     for _ in range(90):
         there.tick(begin=True)
         clock.time += 0.05
@@ -530,7 +594,9 @@ def test_the_broker_is_paused_and_resumed(tmp_path: Path) -> None:
 
 def test_at_the_end_a_paused_broker_is_resumed_once(tmp_path: Path) -> None:
     did = tmp_path / "did"
-    there, clock = outages(tmp_path, pause_command=f"echo p >> {did}", resume_command=f"echo r >> {did}", outage=1e6)
+    there, clock = outages(
+        tmp_path, pause_command=f"echo p >> {did}", resume_command=f"echo r >> {did}", outage=1e6
+    )
     until(there, clock, did.exists)
     there.end()
     there.end()

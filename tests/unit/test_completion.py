@@ -13,7 +13,7 @@ from fbcli import completion
 from fbcli.commands.app import COMMANDS
 from fbcli.commands.complete import complete, main
 from fbcli.errors import Unavailable
-from fbcli.finding import find_queue
+from fbcli.queues.lookup import find_queue
 from tests.lines import letter, message, settings_in
 
 
@@ -82,7 +82,9 @@ def test_files() -> None:
 
 
 def test_urls_contexts_and_choices() -> None:
-    assert texts("peek", "--broker", "redis+l") == texts("peek", "-b", "redis+l") == ["redis+list://"]
+    assert (
+        texts("peek", "--broker", "redis+l") == texts("peek", "-b", "redis+l") == ["redis+list://"]
+    )
     assert texts("peek", "--broker=redis+l") == ["--broker=redis+list://"]
     assert "sqlite://" in texts("peek", "--store", "")
     assert texts("peek", "--context", "") == ["dev", "prod"]
@@ -113,7 +115,11 @@ def test_task_ids(folder: Path) -> None:
         queue = find_queue("mymod:task", settings)
         queue.dead.publish([letter("t1", "evil\x1b[2J", x=1), letter("t2", x=2)])
         queue.publish([message("later", delay=60, x=1)])
-    assert texts("dead", "show", "mymod:task", "") == texts("dead", "show", "mymod.task", "") == ["t1", "t2"]
+    assert (
+        texts("dead", "show", "mymod:task", "")
+        == texts("dead", "show", "mymod.task", "")
+        == ["t1", "t2"]
+    )
     assert texts("dead", "replay", "mymod:task", "t1", "") == ["t2"]
     assert texts("dead", "show", "mymod:task", "t1", "") == []
     assert texts("delayed", "cancel", "mymod:task", "") == ["later"]
@@ -138,7 +144,15 @@ def test_the_options_of_the_line_count(folder: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
-    "broker", ["redis://127.0.0.1:1/0", "nosuch://", "nonsense", "sqlite:///fb.toml", "redis://[", "sqlite:///no/such.db"]
+    "broker",
+    [
+        "redis://127.0.0.1:1/0",
+        "nosuch://",
+        "nonsense",
+        "sqlite:///fb.toml",
+        "redis://[",
+        "sqlite:///no/such.db",
+    ],
 )
 def test_a_broker_in_trouble_is_no_trouble(broker: str, capsys: pytest.CaptureFixture[str]) -> None:
     for words in (["wait"], ["dead", "show", "q"], ["delayed", "cancel", "q"]):
@@ -175,7 +189,9 @@ def test_a_slow_broker_is_not_waited_for(folder: Path, monkeypatch: pytest.Monke
         thread.join()
 
 
-def test_whatever_goes_wrong_is_silent(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_whatever_goes_wrong_is_silent(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("a bug")
 

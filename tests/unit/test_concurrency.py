@@ -34,11 +34,11 @@ class Point(NamedTuple):
     done: int
 
 
-class Course(list[Point]):
+class LimitsInForce(list[Point]):
     """What happened, look by look."""
 
-    def between(self, begin: float, end: float) -> Course:
-        return Course(point for point in self if begin <= point.at <= end)
+    def between(self, begin: float, end: float) -> LimitsInForce:
+        return LimitsInForce(point for point in self if begin <= point.at <= end)
 
     @property
     def level(self) -> float:
@@ -73,7 +73,11 @@ class SharedBackend:
         return min(1.0, self._places(now) / len(self._running))
 
     def next_end(self, now: float) -> float:
-        return now + (self._running[0][0] - self._worked) / self._pace(now) if self._running else math.inf
+        return (
+            now + (self._running[0][0] - self._worked) / self._pace(now)
+            if self._running
+            else math.inf
+        )
 
     def advance(self, begin: float, end: float) -> None:
         if self._running:
@@ -120,10 +124,10 @@ def simulate(
     *,
     waiting: int = 1000,
     seed: int = 1,
-) -> Course:
+) -> LimitsInForce:
     """Have the backend called by as many at once as `auto` says, with always more to do."""
     chance = random.Random(seed)
-    course, ended = Course(), list[float]()
+    course, ended = LimitsInForce(), list[float]()
     now = look = 0.0
     done = 0
     while now < seconds:
@@ -153,7 +157,9 @@ def always(work: Work) -> Callable[[random.Random, float], float]:
 
 @pytest.mark.parametrize("name", WORKS)
 @pytest.mark.parametrize("kind", [SharedBackend, QueueingBackend])
-def test_a_backend_with_twenty_places(kind: type[SharedBackend | QueueingBackend], name: str) -> None:
+def test_a_backend_with_twenty_places(
+    kind: type[SharedBackend | QueueingBackend], name: str
+) -> None:
     course = simulate(AutoConcurrency(), kind(lambda now: 20.0), always(WORKS[name]), 180)
     settled = course.between(60, 180)
     assert 16 <= settled.level <= 45
@@ -162,9 +168,16 @@ def test_a_backend_with_twenty_places(kind: type[SharedBackend | QueueingBackend
 
 
 def test_no_limit_is_found_where_there_is_none() -> None:
-    course = simulate(AutoConcurrency(most=300), SharedBackend(lambda now: math.inf), always(SCATTERED), 60)
+    course = simulate(
+        AutoConcurrency(most=300), SharedBackend(lambda now: math.inf), always(SCATTERED), 60
+    )
     assert course.between(40, 60).level == 300
-    slow = simulate(AutoConcurrency(most=1000), SharedBackend(lambda now: math.inf), lambda chance, now: 3.0, 300)
+    slow = simulate(
+        AutoConcurrency(most=1000),
+        SharedBackend(lambda now: math.inf),
+        lambda chance, now: 3.0,
+        300,
+    )
     assert slow[-1].level == 1000, "calls of three seconds, too"
 
 
@@ -180,7 +193,10 @@ def test_calls_that_compute_in_python_stay_few(name: str) -> None:
 @pytest.mark.parametrize("name", ["alike", "scattered"])
 def test_a_backend_that_loses_and_gains_places(name: str) -> None:
     course = simulate(
-        AutoConcurrency(), SharedBackend(lambda now: 20.0 if now < 80 else 5.0 if now < 160 else 40.0), always(WORKS[name]), 260
+        AutoConcurrency(),
+        SharedBackend(lambda now: 20.0 if now < 80 else 5.0 if now < 160 else 40.0),
+        always(WORKS[name]),
+        260,
     )
     assert course.between(110, 160).level <= 30, "found again within sixty periods"
     assert course.between(110, 160).throughput >= 0.85 * 50
@@ -200,11 +216,24 @@ def test_work_that_becomes_slower_by_itself_is_no_reason_to_do_less() -> None:
 
 def test_long_calls_with_nothing_at_hand() -> None:
     """Whoever has long calls fetches one when a slot is free: all slots taken is a wish for more."""
-    course = simulate(AutoConcurrency(most=50), SharedBackend(lambda now: math.inf), lambda chance, now: 2.0, 300, waiting=0)
+    course = simulate(
+        AutoConcurrency(most=50),
+        SharedBackend(lambda now: math.inf),
+        lambda chance, now: 2.0,
+        300,
+        waiting=0,
+    )
     assert course[-1].level == 50
 
 
-def watch(auto: AutoConcurrency, running: int, seconds: float, periods: int, waiting: int = 0, now: float = 0.0) -> float:
+def watch(
+    auto: AutoConcurrency,
+    running: int,
+    seconds: float,
+    periods: int,
+    waiting: int = 0,
+    now: float = 0.0,
+) -> float:
     """Have so many periods pass with calls that take `seconds`."""
     for _ in range(periods * 4):
         auto.learn([seconds] * 10, now)
@@ -231,7 +260,9 @@ def test_it_holds_between_slow_and_too_slow() -> None:
 
 
 @pytest.mark.parametrize(("ended", "goes_on"), [(40, True), (10, False)])
-def test_calls_that_take_longer_are_welcome_where_more_of_them_end(ended: int, goes_on: bool) -> None:
+def test_calls_that_take_longer_are_welcome_where_more_of_them_end(
+    ended: int, goes_on: bool
+) -> None:
     auto = AutoConcurrency(start=10)
     now = 0.0
     for count, seconds in ((10, 0.1), (ended, 0.3)):
@@ -252,7 +283,12 @@ def test_it_keeps_its_bounds() -> None:
     st.integers(1, 50),
     st.integers(1, 50),
     st.lists(
-        st.tuples(st.lists(st.floats(0, 1e6), max_size=30), st.floats(0.0, 100.0), st.integers(0, 2000), st.integers(0, 2000)),
+        st.tuples(
+            st.lists(st.floats(0, 1e6), max_size=30),
+            st.floats(0.0, 100.0),
+            st.integers(0, 2000),
+            st.integers(0, 2000),
+        ),
         max_size=100,
     ),
 )

@@ -75,7 +75,9 @@ def test_rate_holds_half_a_second_of_work() -> None:
     rate.started(rate.startable(0.0, 1000).room, 0.0)
     assert rate.fetchable(0.0).room == pytest.approx(HOLD * 10, abs=1)
     opening = rate.fetchable(0.0)
-    assert opening.again > 0.0, "there is no more room at once: asking again now would be a busy loop"
+    assert opening.again > 0.0, (
+        "there is no more room at once: asking again now would be a busy loop"
+    )
     assert rate.fetchable(opening.again + 1e-9).room == opening.room + 1
     slow = Rate(0.01)
     slow.started(slow.startable(0.0, 1000).room, 0.0)
@@ -103,7 +105,9 @@ def test_what_follows_a_failure() -> None:
 
 def made(module: str, name: str, *bases: type[Exception]) -> type[Exception]:
     """Return an exception class as a library would define it."""
-    return type(name.rpartition(".")[2], bases or (Exception,), {"__module__": module, "__qualname__": name})
+    return type(
+        name.rpartition(".")[2], bases or (Exception,), {"__module__": module, "__qualname__": name}
+    )
 
 
 Timeout = made("requests.exceptions", "Timeout", OSError)
@@ -114,16 +118,36 @@ Nested = made("shop.client", "Client.Error")
 @pytest.mark.parametrize(
     ("names", "retried", "failed"),
     [
-        ("ConnectionError", [ConnectionError(), ConnectionResetError()], [OSError(), ValueError(), Timeout()]),
-        ("builtins.ConnectionError", [BrokenPipeError()], [made("redis.exceptions", "ConnectionError")()]),
-        ("requests.exceptions.Timeout", [Timeout(), ReadTimeout()], [TimeoutError(), made("httpx", "Timeout")()]),
-        ("requests.Timeout", [Timeout(), ReadTimeout()], [made("requests_like", "Timeout")(), OSError()]),
+        (
+            "ConnectionError",
+            [ConnectionError(), ConnectionResetError()],
+            [OSError(), ValueError(), Timeout()],
+        ),
+        (
+            "builtins.ConnectionError",
+            [BrokenPipeError()],
+            [made("redis.exceptions", "ConnectionError")()],
+        ),
+        (
+            "requests.exceptions.Timeout",
+            [Timeout(), ReadTimeout()],
+            [TimeoutError(), made("httpx", "Timeout")()],
+        ),
+        (
+            "requests.Timeout",
+            [Timeout(), ReadTimeout()],
+            [made("requests_like", "Timeout")(), OSError()],
+        ),
         ("exceptions.Timeout", [Timeout()], [made("other_exceptions", "Timeout")()]),
         ("Timeout", [Timeout(), ReadTimeout(), TaskTimeout()], [TimeoutError()]),
         ("TaskTimeout", [TaskTimeout()], [TimeoutError(), Timeout()]),
         ("fbcli.TaskTimeout", [TaskTimeout()], [Timeout()]),
         ("TimeoutError", [TimeoutError()], [TaskTimeout(), Timeout()]),
-        ("socket.timeout, IOError", [TimeoutError(), FileNotFoundError()], [TaskTimeout(), ValueError()]),
+        (
+            "socket.timeout, IOError",
+            [TimeoutError(), FileNotFoundError()],
+            [TaskTimeout(), ValueError()],
+        ),
         ("Client.Error", [Nested()], [made("shop.client", "Error")()]),
         ("Error, ValueError", [Nested(), UnicodeDecodeError("utf-8", b"", 0, 1, "")], [KeyError()]),
         ("Exception", [ValueError(), TaskTimeout(), Timeout()], [KeyboardInterrupt()]),
@@ -131,9 +155,13 @@ Nested = made("shop.client", "Client.Error")
         ("", [], [ValueError()]),
     ],
 )
-def test_only_what_is_named_is_tried_again(names: str, retried: list[BaseException], failed: list[BaseException]) -> None:
+def test_only_what_is_named_is_tried_again(
+    names: str, retried: list[BaseException], failed: list[BaseException]
+) -> None:
     policy = RetryPolicy(2, 0, 600, Options(retry_on=names).retry_on)  # type: ignore[arg-type]  text is converted
-    assert [policy.after(error, 1).state for error in retried + failed] == [RETRY] * len(retried) + [FAILED] * len(failed)
+    assert [policy.after(error, 1).state for error in retried + failed] == [RETRY] * len(
+        retried
+    ) + [FAILED] * len(failed)
     assert {policy.after(error, 3).state for error in retried} <= {FAILED}, "and not for ever"
 
 
@@ -149,15 +177,31 @@ def test_an_error_from_another_process_carries_its_classes_as_names() -> None:
     policy = RetryPolicy(2, 0, 600, ("requests.Timeout",))
     error = RuntimeError("as raised in the child")
     assert policy.after(error, 1).state == FAILED
-    error.lineage = ("requests.exceptions.ReadTimeout", "requests.exceptions.Timeout", "builtins.OSError")  # type: ignore[attr-defined]
+    error.lineage = (
+        "requests.exceptions.ReadTimeout",
+        "requests.exceptions.Timeout",
+        "builtins.OSError",
+    )  # type: ignore[attr-defined]
     assert policy.after(error, 1).state == RETRY
-    assert RetryPolicy(2, 0, 600, ("RuntimeError",)).after(error, 1).state == FAILED, "what carries it does not count"
+    assert RetryPolicy(2, 0, 600, ("RuntimeError",)).after(error, 1).state == FAILED, (
+        "what carries it does not count"
+    )
 
 
 def test_expiry() -> None:
     expiry = Expiry(15)
-    batch = [task(publish_time=100.0), task(publish_time=99.8), task(), task(publish_time="yesterday")]
-    assert expiry.admit(batch, 115.0) == [None, Drop("expired: published 15.2 s ago, its limit is 15 s"), None, None]
+    batch = [
+        task(publish_time=100.0),
+        task(publish_time=99.8),
+        task(),
+        task(publish_time="yesterday"),
+    ]
+    assert expiry.admit(batch, 115.0) == [
+        None,
+        Drop("expired: published 15.2 s ago, its limit is 15 s"),
+        None,
+        None,
+    ]
     assert [verdict is None for verdict in expiry.admit(batch, 1e12)] == [False, False, True, True]
 
 

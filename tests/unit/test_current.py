@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 import fbcli
-from fbcli.address import Address
+from fbcli.address.address import Address
 from fbcli.broker import Delivery
 from fbcli.controls.timeout import Deadlines
-from fbcli.engine.current import CurrentTask, Told, running
+from fbcli.engine.current import CurrentTask, RemoteTask, running
 from fbcli.engine.lifecycle import begin
 from fbcli.errors import TaskCancelled, UsageError
 from fbcli.logs.records import Stamp
@@ -29,8 +29,20 @@ from fbcli.task import CANCELLED, Task
 
 
 def a_task(task_id: str = "t1", attempt: int = 2, timeout: float | None = 60, **extra: Any) -> Task:
-    plan = SimpleNamespace(queue="mymod.add", address="mymod:add", options=Options(retries=5, timeout=timeout), timeout=timeout)
-    return Task(Delivery(b"", 0, deliveries=3), task_id, {"x": 1}, {"task_id": task_id, **extra}, plan, attempt)
+    plan = SimpleNamespace(
+        queue="mymod.add",
+        address="mymod:add",
+        options=Options(retries=5, timeout=timeout),
+        timeout=timeout,
+    )
+    return Task(
+        Delivery(b"", 0, deliveries=3),
+        task_id,
+        {"x": 1},
+        {"task_id": task_id, **extra},
+        plan,
+        attempt,
+    )
 
 
 @contextmanager
@@ -91,7 +103,7 @@ def test_its_deadline_can_be_moved(deadlines: Deadlines) -> None:
         with pytest.raises(UsageError, match="not later"):
             current.extend(float("nan"))
         assert not current.cancelled
-        deadlines.strike_now(task, TaskCancelled)
+        deadlines.interrupt_now(task, TaskCancelled)
         assert current.cancelled
         assert not current.extend(100)
         task.state = CANCELLED
@@ -101,7 +113,7 @@ def test_its_deadline_can_be_moved(deadlines: Deadlines) -> None:
 def test_a_task_without_a_timeout_can_be_cancelled(deadlines: Deadlines) -> None:
     task = a_task(timeout=None)
     with as_running(task):
-        deadlines.strike_now(task, TaskCancelled)
+        deadlines.interrupt_now(task, TaskCancelled)
         assert fbcli.current().cancelled
         assert fbcli.current().deadline is None
         assert not fbcli.current().extend(5)
@@ -109,10 +121,14 @@ def test_a_task_without_a_timeout_can_be_cancelled(deadlines: Deadlines) -> None
 
 def test_a_batch_is_its_first_message_with_all_arguments() -> None:
     first, second = a_task("a", attempt=0), a_task("b", attempt=0)
-    bundle = SimpleNamespace(
-        task=first, tasks=[first, second], plan=first.plan, arguments={"rows": [{"x": 1}, {"x": 2}]}, task_id="a"
+    batch = SimpleNamespace(
+        task=first,
+        tasks=[first, second],
+        plan=first.plan,
+        arguments={"rows": [{"x": 1}, {"x": 2}]},
+        task_id="a",
     )
-    with as_running(bundle):
+    with as_running(batch):
         assert (fbcli.current().task_id, fbcli.current().attempt) == ("a", 1)
         assert fbcli.current().arguments == {"rows": [{"x": 1}, {"x": 2}]}
         assert fbcli.current().deadline is None
@@ -127,11 +143,26 @@ def test_in_a_child_process_it_is_made_of_what_the_parent_tells() -> None:
         asked.append(seconds)
         return seconds < 100
 
-    told = Told("t1", "q", Options(retries=1), "m:f", attempt=2, arguments={"x": 1}, deadline=1000.0, deliveries=2, ask=ask)
+    told = RemoteTask(
+        "t1",
+        "q",
+        Options(retries=1),
+        "m:f",
+        attempt=2,
+        arguments={"x": 1},
+        deadline=1000.0,
+        deliveries=2,
+        ask=ask,
+    )
     with as_running(told):
         task = fbcli.current()
         assert (task.task_id, task.queue, task.address, task.attempt) == ("t1", "q", "m:f", 2)
-        assert (task.retries_left, task.deliveries, task.arguments, task.extra) == (0, 2, {"x": 1}, {})
+        assert (task.retries_left, task.deliveries, task.arguments, task.extra) == (
+            0,
+            2,
+            {"x": 1},
+            {},
+        )
         assert task.seconds_left == 0
         assert task.extend(50)
         assert task.deadline == 1050
@@ -139,7 +170,7 @@ def test_in_a_child_process_it_is_made_of_what_the_parent_tells() -> None:
         assert (task.deadline, asked) == (1050, [50, 200])
         told.cancelled = True
         assert task.cancelled
-    assert not CurrentTask(Told("t", "q", Options())).extend(5)
+    assert not CurrentTask(RemoteTask("t", "q", Options())).extend(5)
 
 
 def test_other_threads_do_not_know_the_task_unless_it_is_carried() -> None:
@@ -165,7 +196,11 @@ def test_carry_keeps_name_and_result() -> None:
         """Doc."""
         return x * 2
 
-    assert (fbcli.carry(work)(4), fbcli.carry(work).__name__, fbcli.carry(work).__doc__) == (8, "work", "Doc.")
+    assert (fbcli.carry(work)(4), fbcli.carry(work).__name__, fbcli.carry(work).__doc__) == (
+        8,
+        "work",
+        "Doc.",
+    )
 
 
 def test_asyncio_threads_know_the_task_by_themselves() -> None:
@@ -184,13 +219,17 @@ def test_the_log_is_stamped_in_any_thread(caplog: pytest.LogCaptureFixture) -> N
         thread.start()
         thread.join()
     (record,) = caplog.records
-    assert (record.name, record.getMessage(), record.__dict__["user"]) == ("fbcli.task", "half of 10", 7)
+    assert (record.name, record.getMessage(), record.__dict__["user"]) == (
+        "fbcli.task",
+        "half of 10",
+        7,
+    )
     assert (record.__dict__["task_id"], record.__dict__["queue"]) == ("t1", "mymod.add")
 
 
 def test_log_records_are_stamped_in_a_child_process_too() -> None:
     record = logging.makeLogRecord({"msg": "x"})
-    with as_running(Told("t1", "q", Options())):
+    with as_running(RemoteTask("t1", "q", Options())):
         Stamp().filter(record)
     assert (record.__dict__["task_id"], record.__dict__["queue"]) == ("t1", "q")
 
@@ -207,7 +246,9 @@ def settings(tmp_path: Path) -> Iterator[Settings]:
 
 def consumed(settings: Settings, function: Any, **options: Any) -> Any:
     """Return what a function returns that a consumer calls."""
-    booster = fbcli.Booster(function, address=Address("tests:work", "tests", "work"), settings=settings, **options)
+    booster = fbcli.Booster(
+        function, address=Address("tests:work", "tests", "work"), settings=settings, **options
+    )
     result = booster.publish({"x": 1}, result=True)
     consumer = booster.consume()
     try:
@@ -223,7 +264,12 @@ def outlived() -> dict[str, Any]:
     first = task.deadline
     granted = task.extend(60)
     assert first is not None
-    return {"granted": granted, "first": first, "queue": task.queue, "arguments": dict(task.arguments)}
+    return {
+        "granted": granted,
+        "first": first,
+        "queue": task.queue,
+        "arguments": dict(task.arguments),
+    }
 
 
 @pytest.mark.parametrize("mode", ["threads", "asyncio"])
@@ -240,7 +286,9 @@ def test_a_call_that_asks_for_more_time_gets_it(settings: Settings, mode: str) -
             await asyncio.sleep(0.01)
         return told
 
-    told = consumed(settings, work if mode == "threads" else awork, mode=mode, timeout=0.3, retries=0)
+    told = consumed(
+        settings, work if mode == "threads" else awork, mode=mode, timeout=0.3, retries=0
+    )
     assert (told["granted"], told["queue"], told["arguments"]) == (True, "tests.work", {"x": 1})
     with pytest.raises(fbcli.TaskFailed, match="timeout"):
         consumed(settings, lambda x: time.sleep(5), mode="threads", timeout=0.2, retries=0)

@@ -41,9 +41,13 @@ def queue(tmp_path: Path) -> Iterator[Queue]:
         yield found
 
 
-def wait(queue: Queue, time: Time, timeout: float | None = None, *, delayed: bool = False) -> tuple[bool, list[Backlog]]:
+def wait(
+    queue: Queue, time: Time, timeout: float | None = None, *, delayed: bool = False
+) -> tuple[bool, list[Backlog]]:
     readings: list[Backlog] = []
-    drained, last = Drain([queue], time, delayed=delayed, sleep=time.sleep).wait(timeout, readings.append)
+    drained, last = Drain([queue], time, delayed=delayed, sleep=time.sleep).wait(
+        timeout, readings.append
+    )
     assert last is readings[-1]
     return drained, readings
 
@@ -63,7 +67,11 @@ def test_it_waits_for_what_is_in_flight(queue: Queue) -> None:
 
     drained, readings = wait(queue, Time(work, lambda: None, inbox.close, lambda: queue.clear()))
     assert drained
-    assert [(each.ready, each.in_flight, each.left) for each in readings[:3]] == [(1, 0, 1), (0, 1, 1), (0, 1, 1)]
+    assert [(each.ready, each.in_flight, each.left) for each in readings[:3]] == [
+        (1, 0, 1),
+        (0, 1, 1),
+        (0, 1, 1),
+    ]
 
 
 def test_what_hides_between_two_looks_is_found(queue: Queue) -> None:
@@ -131,18 +139,25 @@ def test_where_the_broker_is_blind_the_consumers_are_asked(queue: Queue) -> None
     store = queue.open_store()
 
     def say(in_flight: int) -> Callable[[], None]:
-        return lambda: store.beat(Worker("w", "host", 1, 0.0, {queue.name: {"in_flight": in_flight}}), ttl=60)
+        return lambda: store.beat(
+            Worker("w", "host", 1, 0.0, {queue.name: {"in_flight": in_flight}}), ttl=60
+        )
 
     say(2)()
     drained, readings = wait(blind, Time(say(0), say(0), lambda: None))
     assert drained
-    assert [each.in_flight for each in readings][:2] == [2, 1]  # the first 0 may be a word from before
+    assert [each.in_flight for each in readings][:2] == [
+        2,
+        1,
+    ]  # the first 0 may be a word from before
     assert wait(blind, Time(), 1)[0] is False  # nobody has spoken since
     store.retire("w")
     assert wait(blind, Time())[0]
 
 
-def test_a_broker_that_cannot_count_is_refused(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broker_that_cannot_count_is_refused(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def size(self: Broker, name: str) -> None:
         return None
 

@@ -41,10 +41,14 @@ class GridStore:
         self.grid: grid.Grid | None = None
         self.asked = 0
 
-    def take_tokens(self, key: str, qps: float, count: int, *, ahead: float, slack: float) -> Tokens:
+    def take_tokens(
+        self, key: str, qps: float, count: int, *, ahead: float, slack: float
+    ) -> Tokens:
         assert count >= 1
         self.asked += 1
-        tokens, self.grid = grid.take(self.grid, self.world.at, qps, count, ahead=ahead, slack=slack)
+        tokens, self.grid = grid.take(
+            self.grid, self.world.at, qps, count, ahead=ahead, slack=slack
+        )
         return tokens
 
 
@@ -52,7 +56,13 @@ class Member:
     """A process with more to do than it may. Its gate's thread is the test: it asks the store, and the answer takes `trip` seconds."""
 
     def __init__(
-        self, world: World, store: GridStore, qps: float, trip: float, began: float = 0.0, at_hand: int = 1000
+        self,
+        world: World,
+        store: GridStore,
+        qps: float,
+        trip: float,
+        began: float = 0.0,
+        at_hand: int = 1000,
     ) -> None:
         self.world = world
         self.store = store
@@ -75,7 +85,9 @@ class Member:
         if self.asked is None and gate._wanted:
             self.asked = now
         if self.asked is not None and self.answer is None and now >= self.asked + self.trip / 2:
-            self.answer = self.store.take_tokens("k", gate.qps, gate._wanted, ahead=AHEAD, slack=SLACK)
+            self.answer = self.store.take_tokens(
+                "k", gate.qps, gate._wanted, ahead=AHEAD, slack=SLACK
+            )
         if self.asked is not None and self.answer is not None and now >= self.asked + self.trip:
             gate.grant(self.answer, self.asked, now)
             self.asked = self.answer = None
@@ -113,7 +125,9 @@ class Fleet:
 
     def starts(self, since: float = 0.0) -> list[float]:
         """Return the times of all starts since the world began so many seconds ago."""
-        return sorted(at for member in self.members + self.gone for at in member.starts if at >= 1e6 + since)
+        return sorted(
+            at for member in self.members + self.gone for at in member.starts if at >= 1e6 + since
+        )
 
 
 def worst_second(starts: list[float]) -> int:
@@ -138,7 +152,9 @@ def test_the_rate_is_exact_however_many_share_it(qps: float, members: int, trip:
     starts = fleet.starts(since=1.0)
     assert len(starts) == pytest.approx(5.0 * qps, rel=0.01)
     assert worst_second(starts) <= 1.05 * qps
-    assert min(len(member.starts) for member in fleet.members) > 0.2 * len(starts) / members, "each has its share"
+    assert min(len(member.starts) for member in fleet.members) > 0.2 * len(starts) / members, (
+        "each has its share"
+    )
     assert fleet.store.asked / 6.0 <= 2 * (members + 1) / LEASE, "and the store its peace"
 
 
@@ -208,7 +224,9 @@ def test_a_slot_far_ahead_is_refused_and_nothing_is_held_meanwhile() -> None:
     assert other.starts == []
     assert other.gate.closed(other.now), "ten seconds: its messages go back"
     assert other.gate.fetchable(other.now) == (0, pytest.approx(other.now + 10 - AHEAD))
-    assert other.gate.startable(other.now, 1) == (0, pytest.approx(other.now + 10 - AHEAD)), "when to ask again"
+    assert other.gate.startable(other.now, 1) == (0, pytest.approx(other.now + 10 - AHEAD)), (
+        "when to ask again"
+    )
     asked = store.asked
     world.at += 10 - AHEAD - LONG - 0.01
     settle(other)
@@ -273,7 +291,9 @@ class FlakyStore:
         self.failures = failures
         self.calls = 0
 
-    def take_tokens(self, key: str, qps: float, count: int, *, ahead: float, slack: float) -> Tokens:
+    def take_tokens(
+        self, key: str, qps: float, count: int, *, ahead: float, slack: float
+    ) -> Tokens:
         self.calls += 1
         if self.calls <= self.failures:
             raise Unavailable("The store does not answer.")
@@ -289,9 +309,9 @@ def test_its_thread_asks_until_the_store_answers(caplog: pytest.LogCaptureFixtur
         assert woken.wait(10.0), "the intake is woken once there is an answer"
         assert store.calls == 3
         assert gate.fetchable(gate._clock.monotonic()).room >= 5
-        assert caplog.messages == ["The store does not answer. Nothing starts until the shared rate is known again."], (
-            "said once"
-        )
+        assert caplog.messages == [
+            "The store does not answer. Nothing starts until the shared rate is known again."
+        ], "said once"
     finally:
         gate.close()
         thread = gate._thread

@@ -19,7 +19,9 @@ spans = st.floats(0, 2)
     qps=rates,
     asked=st.lists(st.tuples(st.floats(0, 3), st.integers(0, 50), spans, spans), max_size=30),
 )
-def test_slots_are_apart_and_near_the_time_they_are_asked_for(qps: float, asked: list[tuple[float, int, float, float]]) -> None:
+def test_slots_are_apart_and_near_the_time_they_are_asked_for(
+    qps: float, asked: list[tuple[float, int, float, float]]
+) -> None:
     now, grid, last = NOW, None, 0.0
     for passed, count, ahead, slack in asked:
         now += passed
@@ -36,7 +38,9 @@ def test_slots_are_apart_and_near_the_time_they_are_asked_for(qps: float, asked:
 
 
 @given(qps=rates, count=st.integers(1, 50), passed=st.floats(0, 10), slack=spans)
-def test_who_asks_again_in_time_loses_nothing(qps: float, count: int, passed: float, slack: float) -> None:
+def test_who_asks_again_in_time_loses_nothing(
+    qps: float, count: int, passed: float, slack: float
+) -> None:
     tokens, grid = take(None, NOW, qps, count, ahead=10_000, slack=slack)
     assert tokens == (count, 0)
     following = count / qps

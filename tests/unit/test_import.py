@@ -26,12 +26,19 @@ print(json.dumps({
 
 
 def test_importing_has_no_side_effects(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", PROBE], cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
     assert done.stderr == ""
     found = json.loads(done.stdout)
     roots = {name.split(".")[0] for name in found["modules"]}
     assert not roots & {"redis", "rich", "typer", "click", "asyncio", "sqlite3", "hiredis"}
-    assert (found["handlers"], found["patched"], found["threads"], found["files"]) == (0, False, 1, [])
+    assert (found["handlers"], found["patched"], found["threads"], found["files"]) == (
+        0,
+        False,
+        1,
+        [],
+    )
 
 
 def test_every_public_name_is_there() -> None:

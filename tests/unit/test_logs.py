@@ -99,7 +99,8 @@ def test_a_plain_line(stream: io.StringIO) -> None:
     configure(stream=stream)
     log.info("hello %s", "world")
     assert re.fullmatch(
-        r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} INFO mymod: hello world \(test_logs\.py:\d+\)\n", stream.getvalue()
+        r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} INFO mymod: hello world \(test_logs\.py:\d+\)\n",
+        stream.getvalue(),
     )
 
 
@@ -119,13 +120,25 @@ def test_a_record_that_names_a_task_keeps_it(stream: io.StringIO) -> None:
 
 def test_only_a_record_begins_at_the_margin(stream: io.StringIO) -> None:
     configure(stream=stream)
-    log.info("one\n2026-11-21 03:12:00.123 INFO forged: two\r\nthree\x1b]0;title\x07\x85", extra={"task_id": "a\nb"})
+    log.info(
+        "one\n2026-11-21 03:12:00.123 INFO forged: two\r\nthree\x1b]0;title\x07\x85",
+        extra={"task_id": "a\nb"},
+    )
     try:
         raise ValueError("odd")
     except ValueError:
         log.exception("failed")
     lines = stream.getvalue().split("\n")
-    assert [line[:4] == "    " for line in lines[:-1]] == [False, True, True, False, True, True, True, True][: len(lines) - 1]
+    assert [line[:4] == "    " for line in lines[:-1]] == [
+        False,
+        True,
+        True,
+        False,
+        True,
+        True,
+        True,
+        True,
+    ][: len(lines) - 1]
     assert "a␊b: one (" in lines[0]
     assert lines[2] == "    three␛]0;title␇\ufffd"
     assert lines[-2] == "    ValueError: odd"
@@ -158,22 +171,41 @@ def test_a_json_line_says_all_and_survives_odd_values(stream: io.StringIO) -> No
         log.exception("hello %s \udc80", "x", extra={**extra, "task_id": TASK_ID, "queue": "q"})
     said = objects(stream)[0]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", said["time"])
-    assert (said["level"], said["logger"], said["task_id"], said["queue"]) == ("ERROR", "mymod", TASK_ID, "q")
+    assert (said["level"], said["logger"], said["task_id"], said["queue"]) == (
+        "ERROR",
+        "mymod",
+        TASK_ID,
+        "q",
+    )
     assert said["message"] == "hello x \\udc80"
     assert said["file"] == __file__
     assert said["exc"].startswith("Traceback")
     assert said["exc"].endswith("ValueError: odd \\udc80")
-    assert (said["number"], said["nested"], said["time_"], said["line_"]) == (5, {"a": [1, None]}, "taken", 3)
+    assert (said["number"], said["nested"], said["time_"], said["line_"]) == (
+        5,
+        {"a": [1, None]},
+        "taken",
+        3,
+    )
     assert said["odd"] == "<Odd that cannot be shown>"
     assert {"circle", "huge", "keys", "surrogate", "nan", "raw"} <= said.keys()
 
 
-leaves = st.none() | st.floats() | st.integers() | st.text() | st.binary() | st.characters(categories=["Cs", "Cc"])
+leaves = (
+    st.none()
+    | st.floats()
+    | st.integers()
+    | st.text()
+    | st.binary()
+    | st.characters(categories=["Cs", "Cc"])
+)
 
 
 @given(st.recursive(leaves, lambda of: st.dictionaries(leaves, of) | st.lists(of), max_leaves=10))
 def test_no_value_keeps_a_line_from_being_written(value: Any) -> None:
-    record = log.makeRecord("n", logging.INFO, "f.py", 1, "%s", (value,), None, extra={"value": value})
+    record = log.makeRecord(
+        "n", logging.INFO, "f.py", 1, "%s", (value,), None, extra={"value": value}
+    )
     assert json.loads(JsonFormatter().format(record))["level"] == "INFO"
     assert PlainFormatter().format(record).encode()
 
@@ -194,7 +226,10 @@ def test_a_terminal_gets_colours_a_link_and_a_short_id() -> None:
     log.warning("\x1b[32mgreen\x1b[0m [bold] \x1b[2J")
     shown = terminal.getvalue()
     plain = re.sub(r"\x1b\]8;.*?\x1b\\|\x1b\[[0-9;]*m", "", shown)
-    assert re.fullmatch(r"\d\d:\d\d:\d\d WARNING  mymod\.task 3f2ac1d2e4f5  green \[bold\] +test_logs\.py:\d+\n", plain), plain
+    assert re.fullmatch(
+        r"\d\d:\d\d:\d\d WARNING  mymod\.task 3f2ac1d2e4f5  green \[bold\] +test_logs\.py:\d+\n",
+        plain,
+    ), plain
     assert f"{Path(__file__).as_uri()}#" in shown
     assert "\x1b[32m" in shown
     assert "\x1b[2J" not in shown
@@ -217,7 +252,9 @@ def test_warnings_are_logged_with_the_place_they_are_about(stream: io.StringIO) 
         warnings.simplefilter("always")
         configure(stream=stream)
         warnings.warn("old", stacklevel=1)
-    assert re.search(r" WARNING py\.warnings: UserWarning: old \(test_logs\.py:\d+\)\n", stream.getvalue())
+    assert re.search(
+        r" WARNING py\.warnings: UserWarning: old \(test_logs\.py:\d+\)\n", stream.getvalue()
+    )
 
 
 # setting up
@@ -253,7 +290,9 @@ def test_a_file_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
             configure(file=path)
 
 
-def test_the_file_gets_the_same_lines_and_its_folder_is_made(stream: io.StringIO, tmp_path: Path) -> None:
+def test_the_file_gets_the_same_lines_and_its_folder_is_made(
+    stream: io.StringIO, tmp_path: Path
+) -> None:
     file = tmp_path / "logs" / "fb.log"
     configure(stream=stream, file=file)
     log.info("hello … ä")
@@ -275,15 +314,22 @@ for number in range(1500):
 
 def test_three_processes_rotate_one_file_and_no_line_is_lost_or_torn(tmp_path: Path) -> None:
     file = tmp_path / "fb.log"
-    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(file), str(index)]) for index in range(3)]
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITER, str(file), str(index)])
+        for index in range(3)
+    ]
     assert [writer.wait(60) for writer in writers] == [0, 0, 0]
     files = list(tmp_path.glob("fb.log*"))
     assert 10 < len(files) < 90
     lines = [line for path in files for line in path.read_text().splitlines()]
-    found = [re.fullmatch(r"\S+ \S+ INFO w: <(\d) (\d+) x*> \(<string>:\d+\)", line) for line in lines]
+    found = [
+        re.fullmatch(r"\S+ \S+ INFO w: <(\d) (\d+) x*> \(<string>:\d+\)", line) for line in lines
+    ]
     assert all(found)
     said = [(match[1], int(match[2])) for match in found if match]
-    assert sorted(said) == sorted((str(index), number) for index in range(3) for number in range(1500))
+    assert sorted(said) == sorted(
+        (str(index), number) for index in range(3) for number in range(1500)
+    )
 
 
 # a storm of failures
@@ -297,7 +343,9 @@ class Storm:
         self.lines: list[str] = []
         self.timers: list[tuple[float, Callable[[], None]]] = []
         self.logger = logging.Logger("storm")
-        self.logger.addFilter(Budget(self.logger, clock=self.time, later=lambda *timer: self.timers.append(timer)))
+        self.logger.addFilter(
+            Budget(self.logger, clock=self.time, later=lambda *timer: self.timers.append(timer))
+        )
         handler = logging.Handler()
         handler.emit = lambda record: self.lines.append(record.getMessage())  # type: ignore[method-assign]
         self.logger.addHandler(handler)
@@ -387,12 +435,22 @@ def test_a_record_of_a_child_is_shown_by_its_parent_as_it_was(stream: io.StringI
 def test_levels_of_the_parent_hold_for_what_is_replayed(stream: io.StringIO) -> None:
     configure(stream=stream, level="WARNING")
     for level in ("INFO", "ERROR"):
-        replay({"name": "x", "levelno": logging.getLevelName(level), "levelname": level, "msg": f"100 % {level}", "lineno": 1})
+        replay(
+            {
+                "name": "x",
+                "levelno": logging.getLevelName(level),
+                "levelname": level,
+                "msg": f"100 % {level}",
+                "lineno": 1,
+            }
+        )
     assert "100 % ERROR" in stream.getvalue()
     assert "100 % INFO" not in stream.getvalue()
 
 
-def test_what_a_child_has_written_to_the_file_the_parent_does_not_write_again(stream: io.StringIO, tmp_path: Path) -> None:
+def test_what_a_child_has_written_to_the_file_the_parent_does_not_write_again(
+    stream: io.StringIO, tmp_path: Path
+) -> None:
     file = tmp_path / "fb.log"
     sent: list[dict[str, Any]] = []
     configure_channel(ChannelHandler(sent.append), file=file)
@@ -411,7 +469,9 @@ class Broken(io.StringIO):
         raise OSError("No space left on device")
 
 
-def test_an_error_of_logging_reaches_nobody_and_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_of_logging_reaches_nobody_and_is_told_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     configure(stream=Broken())
     for _ in range(3):
         log.info("hello")
@@ -452,7 +512,10 @@ class Talkative:
 def test_a_value_that_logs_while_it_is_logged(stream: io.StringIO) -> None:
     configure_alone(stream)
     log.info("%s", Talkative(False))
-    assert [line.split(": ")[1].split(" (")[0] for line in stream.getvalue().splitlines()] == ["outside", "inside "]
+    assert [line.split(": ")[1].split(" (")[0] for line in stream.getvalue().splitlines()] == [
+        "outside",
+        "inside ",
+    ]
     log.info("%s", Talkative(True))
     assert stream.getvalue().count("\n") < 20
 

@@ -34,7 +34,11 @@ from fbcli.message import (
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**100), 2**100) | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**100), 2**100)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXT,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
     max_leaves=12,
 )
@@ -114,7 +118,19 @@ def test_types_with_one_obvious_json_form_travel(value: object, on_the_wire: obj
 
 
 @pytest.mark.parametrize(
-    "value", [object(), 1 + 2j, lambda: 1, open, {(1, 2): 3}, "\ud800", {"\ud800": 1}, [10**5000], Model, [object()]]
+    "value",
+    [
+        object(),
+        1 + 2j,
+        lambda: 1,
+        open,
+        {(1, 2): 3},
+        "\ud800",
+        {"\ud800": 1},
+        [10**5000],
+        Model,
+        [object()],
+    ],
 )
 def test_what_has_no_json_form_is_named(value: object) -> None:
     with pytest.raises(BadMessage, match=r"Argument 'bad' cannot be written as JSON"):
@@ -133,7 +149,11 @@ def test_a_number_that_json_lacks_does_not_become_null(number: float) -> None:
     for value in (number, [1, number], {"a": (number,)}):
         with pytest.raises(BadMessage, match=f"Argument 'x' holds {number}"):
             encode({"x": value}, {})
-    assert decode(encode({"x": None, "y": "null", "z": [1.5, None]}, {}))[0] == {"x": None, "y": "null", "z": [1.5, None]}
+    assert decode(encode({"x": None, "y": "null", "z": [1.5, None]}, {}))[0] == {
+        "x": None,
+        "y": "null",
+        "z": [1.5, None],
+    }
 
 
 @pytest.mark.parametrize(
@@ -198,7 +218,10 @@ def test_deeper_nesting_is_refused_on_both_sides(depth: int) -> None:
 
 
 def test_width_is_not_depth_and_brackets_in_text_do_not_count() -> None:
-    arguments = {"rows": [{"a": [index], "b": ["[[", '"[\\', "}"]} for index in range(500)], "t": '[{"' * 500 + "\\"}
+    arguments = {
+        "rows": [{"a": [index], "b": ["[[", '"[\\', "}"]} for index in range(500)],
+        "t": '[{"' * 500 + "\\",
+    }
     assert decode(encode(arguments, {})) == (arguments, {})
 
 
@@ -249,14 +272,21 @@ def test_what_is_no_message_is_kept_as_text() -> None:
 
 @pytest.mark.parametrize("byte", [b"a", b"\x00", b"\xff", b'"'])
 def test_what_is_too_large_is_kept_as_far_as_it_fits(byte: bytes) -> None:
-    arguments, extra = decode(replace_extra(byte * (MAX_BYTES + ROOM_FOR_EXTRA + 1), {"dead": {"reason": "large"}}))
+    arguments, extra = decode(
+        replace_extra(byte * (MAX_BYTES + ROOM_FOR_EXTRA + 1), {"dead": {"reason": "large"}})
+    )
     assert len(arguments["raw"]) > MAX_BYTES // 10
     assert extra == {"dead": {"reason": "large"}}
 
 
 def test_an_error_text_with_half_a_character_does_not_stop_the_burial() -> None:
-    body = replace_extra(b'{"x":"\xc3\xbc"}', {"dead": {"reason": "no file \udcff", "lines": ["\udcff", 1]}})
-    assert decode(body) == ({"x": "ü"}, {"dead": {"reason": "no file \\udcff", "lines": ["\\udcff", 1]}})
+    body = replace_extra(
+        b'{"x":"\xc3\xbc"}', {"dead": {"reason": "no file \udcff", "lines": ["\udcff", 1]}}
+    )
+    assert decode(body) == (
+        {"x": "ü"},
+        {"dead": {"reason": "no file \\udcff", "lines": ["\\udcff", 1]}},
+    )
 
 
 # --- task ids
@@ -268,7 +298,9 @@ def test_task_ids_are_uuid7_and_sort_by_time() -> None:
     after = time.time_ns() // 1_000_000
     assert len(set(ids)) == 1000
     for each in ids:
-        assert re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", each)
+        assert re.fullmatch(
+            r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", each
+        )
         assert UUID(each).version == 7
         assert UUID(each).variant == "specified in RFC 4122"
         assert before <= UUID(each).int >> 80 <= after

@@ -7,7 +7,7 @@ import io
 import msgspec
 import pytest
 
-from fbcli.connection import mask
+from fbcli.clients.loading import mask
 from fbcli.console.output import Output, aligned, visible
 from fbcli.errors import Refused
 
@@ -54,7 +54,9 @@ def test_an_empty_table_says_what_to_type(json: bool) -> None:
     streams = Streams(json=json)
     streams.output.table(COLUMNS, [], empty=("Nothing here.", "fb push mymod:task x=1"))
     assert streams.stdout.getvalue() == ""
-    assert streams.stderr.getvalue() == ("" if json else "Nothing here.\n  fb push mymod:task x=1\n")
+    assert streams.stderr.getvalue() == (
+        "" if json else "Nothing here.\n  fb push mymod:task x=1\n"
+    )
 
 
 def test_control_characters_are_shown_not_obeyed() -> None:
@@ -91,7 +93,10 @@ def test_who_cannot_be_asked_is_told_the_command(terminal: bool, no_input: bool)
     streams = Streams(typed="y\n", terminal=terminal)
     with pytest.raises(Refused) as refused:
         streams.output.confirm("Remove 3 messages?", command="fb clear q", no_input=no_input)
-    assert str(refused.value) == "Remove 3 messages: this needs your confirmation. Do it by: fb clear q -y"
+    assert (
+        str(refused.value)
+        == "Remove 3 messages: this needs your confirmation. Do it by: fb clear q -y"
+    )
     assert refused.value.exit_code == 6
 
 
@@ -99,7 +104,9 @@ def test_the_command_is_the_one_that_was_typed(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("sys.argv", ["fb", "clear", "my queue", "--broker", "redis://:secret@h/0"])
     with pytest.raises(Refused) as refused:
         Streams().output.confirm("Remove?")
-    assert str(refused.value).endswith("Do it by: fb clear 'my queue' --broker 'redis://:***@h/0' -y")
+    assert str(refused.value).endswith(
+        "Do it by: fb clear 'my queue' --broker 'redis://:***@h/0' -y"
+    )
 
 
 def test_yes_flag_and_dry_run() -> None:
@@ -114,7 +121,12 @@ def test_yes_flag_and_dry_run() -> None:
 
 @pytest.mark.parametrize(
     ("value", "plain", "json"),
-    [("text", "text\n", '"text"\n'), (None, "", "null\n"), ({"a": [1]}, '{"a":[1]}\n', '{"a":[1]}\n'), (0, "0\n", "0\n")],
+    [
+        ("text", "text\n", '"text"\n'),
+        (None, "", "null\n"),
+        ({"a": [1]}, '{"a":[1]}\n', '{"a":[1]}\n'),
+        (0, "0\n", "0\n"),
+    ],
 )
 def test_values(value: object, plain: str, json: str) -> None:
     for output, expected in ((Streams(), plain), (Streams(json=True), json)):
@@ -138,7 +150,10 @@ def test_progress_is_silent_without_a_terminal() -> None:
         ("sqlite:////tmp/a:b@c.db", "sqlite:////tmp/a:b@c.db"),
         ("redis://h/0?password=pw&db=1", "redis://h/0?password=***&db=1"),
         ("redis://h?ssl_password=pw", "redis://h?ssl_password=***"),
-        ("Cannot reach redis://u:pw@h, nor redis://u:pw@g.", "Cannot reach redis://u:***@h, nor redis://u:***@g."),
+        (
+            "Cannot reach redis://u:pw@h, nor redis://u:pw@g.",
+            "Cannot reach redis://u:***@h, nor redis://u:***@g.",
+        ),
         ("write to a:b@c", "write to a:b@c"),
     ],
 )

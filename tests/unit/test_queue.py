@@ -21,7 +21,11 @@ from tests.servers import wait_until
 @pytest.fixture(params=["sqlite", "redis", "redis+list"])
 def queue(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Queue]:
     scheme = request.param
-    url = None if scheme == "sqlite" else request.getfixturevalue("redis_url").replace("redis:", f"{scheme}:")
+    url = (
+        None
+        if scheme == "sqlite"
+        else request.getfixturevalue("redis_url").replace("redis:", f"{scheme}:")
+    )
     with queue_in(tmp_path, broker=url) as found:
         yield found
 
@@ -82,7 +86,12 @@ def test_take_loses_nothing_when_handling_fails(queue: Queue) -> None:
 
 
 def test_dead_letters_are_replayed_as_good_as_new(queue: Queue) -> None:
-    queue.dead.publish([letter("old", x=1, extra={"publish_time": 1.0, "delay_until": 5.0, "retries": 2}), letter("b", x=2)])
+    queue.dead.publish(
+        [
+            letter("old", x=1, extra={"publish_time": 1.0, "delay_until": 5.0, "retries": 2}),
+            letter("b", x=2),
+        ]
+    )
     letters = DeadLetters(queue)
     assert letters.count() == 2
     assert letters.replay(["old"]).count == 1
@@ -131,7 +140,9 @@ def test_a_limit_replays_the_oldest(queue: Queue) -> None:
 
 def test_dead_letters_are_found_by_their_queue_and_their_own_name(queue: Queue) -> None:
     queue.dead.publish([letter("a", x=1)])
-    assert ids(DeadLetters.of(queue).letters(1)) == ids(DeadLetters.of(queue.dead).letters(1)) == ["a"]
+    assert (
+        ids(DeadLetters.of(queue).letters(1)) == ids(DeadLetters.of(queue.dead).letters(1)) == ["a"]
+    )
     assert DeadLetters.of(queue.dead).queue.name == queue.name
 
 
@@ -178,7 +189,9 @@ def test_an_edited_letter_stays_dead_until_it_is_replayed(queue: Queue) -> None:
     assert (alive.arguments, "dead" in alive.extra) == ({"x": 6}, False)
 
 
-def test_what_a_killed_command_had_taken_comes_back(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_killed_command_had_taken_comes_back(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if not queue.broker.capabilities.ack:
         pytest.skip("cannot acknowledge: what it takes is gone")
     monkeypatch.setattr("fbcli.queues.queue.LEASE", 0.2)
@@ -205,7 +218,16 @@ def test_a_revived_letter_keeps_its_priority(queue: Queue) -> None:
 
 
 def test_every_body_can_be_opened() -> None:
-    for body in (b"", b"junk \xff", b"[1]", b'{"x":1', b'{"x":1,"extra":5}', b"{}", b'{"x":1}', b"\x00" * 10):
+    for body in (
+        b"",
+        b"junk \xff",
+        b"[1]",
+        b'{"x":1',
+        b'{"x":1,"extra":5}',
+        b"{}",
+        b'{"x":1}',
+        b"\x00" * 10,
+    ):
         envelope = Envelope(body)
         assert envelope.task_id == Envelope(body).task_id
         assert envelope.task_id.startswith("body-")
@@ -216,7 +238,8 @@ def test_every_body_can_be_opened() -> None:
 
 def test_json_is_one_line_and_keeps_numbers() -> None:
     assert (
-        bytes(Envelope(b'{"x": 12345678901234567890123,\n "y": "a\\nb"}').json) == b'{"x":12345678901234567890123,"y":"a\\nb"}'
+        bytes(Envelope(b'{"x": 12345678901234567890123,\n "y": "a\\nb"}').json)
+        == b'{"x":12345678901234567890123,"y":"a\\nb"}'
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from fbcli.broker import Outgoing
 from fbcli.errors import AddressNotFound, Unsupported, UsageError
-from fbcli.finding import find_queue, nearby, obstacles, overview
+from fbcli.queues.lookup import find_queue, nearby, obstacles, overview
 from fbcli.settings import Settings
 from fbcli.stores.base import Worker
 from tests.lines import letter, message, settings_in
@@ -66,15 +66,20 @@ def named(text: str, folder: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("function", "queue"), [("rated", ""), ("plain", ""), ("bare", ""), ("named", "orders"), ("Jobs.run", "static")]
+    ("function", "queue"),
+    [("rated", ""), ("plain", ""), ("bare", ""), ("named", "orders"), ("Jobs.run", "static")],
 )
-def test_an_address_leads_to_its_queue_without_importing(tmp_path: Path, module: str, function: str, queue: str) -> None:
+def test_an_address_leads_to_its_queue_without_importing(
+    tmp_path: Path, module: str, function: str, queue: str
+) -> None:
     assert named(f"{module}:{function}", tmp_path) == (queue or f"{module}.{function}")
     assert named(f"{module}.py:{function}", tmp_path) == (queue or f"{module}.{function}")
     assert module not in sys.modules
 
 
-@pytest.mark.parametrize(("function", "queue"), [("computed", "computed"), ("starred", "starred"), ("assigned", "")])
+@pytest.mark.parametrize(
+    ("function", "queue"), [("computed", "computed"), ("starred", "starred"), ("assigned", "")]
+)
 def test_it_is_imported_where_the_source_does_not_tell(
     tmp_path: Path, module: str, function: str, queue: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -85,12 +90,16 @@ def test_it_is_imported_where_the_source_does_not_tell(
 
 def test_without_importing_the_default_name_must_do(tmp_path: Path, module: str) -> None:
     with settings_in(tmp_path) as settings:
-        assert find_queue(f"{module}:computed", settings, importing=False).name == f"{module}.computed"
+        assert (
+            find_queue(f"{module}:computed", settings, importing=False).name == f"{module}.computed"
+        )
     assert module not in sys.modules
 
 
 def test_fb_toml_names_queue_and_broker(tmp_path: Path, module: str) -> None:
-    (tmp_path / "fb.toml").write_text(f'[tasks."{module}:plain"]\nqueue = "toml.q"\nbroker = "sqlite:///other.db"\n')
+    (tmp_path / "fb.toml").write_text(
+        f'[tasks."{module}:plain"]\nqueue = "toml.q"\nbroker = "sqlite:///other.db"\n'
+    )
     with settings_in(tmp_path) as settings:
         queue = find_queue(f"{module}:plain", settings)
         assert (queue.name, queue.broker.url) == ("toml.q", f"sqlite:///{tmp_path / 'other.db'}")
@@ -145,21 +154,30 @@ def test_all_queues_at_a_glance(filled: Settings) -> None:
 
 
 def test_only_those_that_are_named(filled: Settings) -> None:
-    assert [(row.queue, row.ready) for row in overview(filled, ["nothing", "busy", "busy"])] == [("busy", 2), ("nothing", 0)]
+    assert [(row.queue, row.ready) for row in overview(filled, ["nothing", "busy", "busy"])] == [
+        ("busy", 2),
+        ("nothing", 0),
+    ]
 
 
 def test_configured_queues_are_shown_when_asked(tmp_path: Path) -> None:
-    (tmp_path / "fb.toml").write_text('[tasks."mymod:task"]\nqps = 5\n[tasks."mymod:other"]\nqueue = "q"\n')
+    (tmp_path / "fb.toml").write_text(
+        '[tasks."mymod:task"]\nqps = 5\n[tasks."mymod:other"]\nqueue = "q"\n'
+    )
     with settings_in(tmp_path) as settings:
         assert overview(settings) == []
         assert [row.queue for row in overview(settings, configured=True)] == ["mymod.task", "q"]
 
 
-def test_a_broker_that_cannot_list_is_asked_for_names_only(filled: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broker_that_cannot_list_is_asked_for_names_only(
+    filled: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import msgspec
 
     broker = filled.open_broker()
-    monkeypatch.setattr(broker, "capabilities", msgspec.structs.replace(broker.capabilities, queues=False))
+    monkeypatch.setattr(
+        broker, "capabilities", msgspec.structs.replace(broker.capabilities, queues=False)
+    )
     with pytest.raises(Unsupported, match="cannot list its queues"):
         overview(filled)
     assert [row.ready for row in overview(filled, ["busy"])] == [2]
@@ -178,9 +196,13 @@ def test_hints(filled: Settings) -> None:
     assert nearby(find_queue("bussy", filled)) == " Did you mean 'busy'?"
     assert nearby(find_queue("sik", filled)) == " Did you mean 'sick'?"
     assert obstacles([find_queue("bussy", filled)]) == ["bussy holds nothing. Did you mean 'busy'?"]
-    assert obstacles([find_queue("busy", filled)]) == ["busy is paused; `fb resume busy` ends that."]
+    assert obstacles([find_queue("busy", filled)]) == [
+        "busy is paused; `fb resume busy` ends that."
+    ]
     filled.open_store().resume("busy")
     assert obstacles([find_queue("busy", filled)]) == []
     filled.open_store().retire("w1")
     filled.open_store().retire("w2")
-    assert obstacles([find_queue("busy", filled)]) == ["busy has no consumer; `fb consume ADDRESS` starts one."]
+    assert obstacles([find_queue("busy", filled)]) == [
+        "busy has no consumer; `fb consume ADDRESS` starts one."
+    ]

@@ -13,13 +13,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fbcli.arguments import Signature
+from fbcli.arguments.records import Pipe, Record, read_records, scan_records
+from fbcli.arguments.signature import Signature
 from fbcli.errors import UsageError
-from fbcli.pushing.records import Pipe, Record, read_records, scan_records
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**100), 2**100) | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**100), 2**100)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXT,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
     max_leaves=12,
 )
@@ -30,7 +34,11 @@ def task(x: int, y: int = 2) -> int:
 
 
 def read(data: str | bytes, *args: Any, **options: Any) -> list[dict[str, Any]]:
-    return list(read_records(io.BytesIO(data if isinstance(data, bytes) else data.encode()), *args, **options))
+    return list(
+        read_records(
+            io.BytesIO(data if isinstance(data, bytes) else data.encode()), *args, **options
+        )
+    )
 
 
 def test_ndjson() -> None:
@@ -46,7 +54,9 @@ def test_ndjson() -> None:
 
 
 def test_a_text_stream_on_bytes_is_read_as_bytes() -> None:
-    assert list(read_records(io.TextIOWrapper(io.BytesIO('{"x":"ü"}'.encode()), encoding="ascii"))) == [{"x": "ü"}]
+    assert list(
+        read_records(io.TextIOWrapper(io.BytesIO('{"x":"ü"}'.encode()), encoding="ascii"))
+    ) == [{"x": "ü"}]
 
 
 @pytest.mark.parametrize(
@@ -86,13 +96,22 @@ def test_csv_is_read_by_the_annotations() -> None:
     text = 'x, name ,on,ratio\n1,007,2024-01-02,0.5\n\n2,"a, ""b""\nc",,\n'
     for stream in (text, "\ufeff" + text, text.replace("\n", "\r\n"), text.rstrip()):
         assert [
-            {**each, "name": each["name"].replace("\r", "")} for each in read(stream, signature=Signature.of(function))
+            {**each, "name": each["name"].replace("\r", "")}
+            for each in read(stream, signature=Signature.of(function))
         ] == [
             {"x": 1, "name": "007", "on": date(2024, 1, 2), "ratio": 0.5},
             {"x": 2, "name": 'a, "b"\nc', "on": None},
         ]
-    assert read("a;b\n1;x\n") == read("a\tb\n1\tx\n") == read("a,b\n1,x\n", "csv") == [{"a": 1, "b": "x"}]
-    assert read('x,extra\n1,"{""priority"": 3}"\n2,\n') == [{"x": 1, "extra": {"priority": 3}}, {"x": 2}]
+    assert (
+        read("a;b\n1;x\n")
+        == read("a\tb\n1\tx\n")
+        == read("a,b\n1,x\n", "csv")
+        == [{"a": 1, "b": "x"}]
+    )
+    assert read('x,extra\n1,"{""priority"": 3}"\n2,\n') == [
+        {"x": 1, "extra": {"priority": 3}},
+        {"x": 2},
+    ]
     assert read("x\n@/etc/passwd\n") == [{"x": "@/etc/passwd"}]
 
 
@@ -108,7 +127,10 @@ def test_csv_is_read_by_the_annotations() -> None:
         ('x,y\n1,"2\n', "f.csv, line 2: unexpected end of data"),
         (b"x,y\n1,\xff\n", "f.csv, line 2: not UTF-8 text: 1,\ufffd"),
         ("x,extra\n1,abc\n", "is not JSON"),
-        ("x,y\n1," + "a" * (csv.field_size_limit() + 1), "f.csv, line 2: field larger than field limit"),
+        (
+            "x,y\n1," + "a" * (csv.field_size_limit() + 1),
+            "f.csv, line 2: field larger than field limit",
+        ),
     ],
 )
 def test_csv_faults_name_the_line(text: str | bytes, sentence: str) -> None:
@@ -132,7 +154,9 @@ class Endless(io.RawIOBase):
         return size
 
 
-@pytest.mark.parametrize(("line", "record"), [(b'{"x":1}\n', {"x": 1}), (b"1,2\n", {"1": 1, "2": 2})])
+@pytest.mark.parametrize(
+    ("line", "record"), [(b'{"x":1}\n', {"x": 1}), (b"1,2\n", {"1": 1, "2": 2})]
+)
 def test_files_are_streamed(line: bytes, record: dict[str, Any]) -> None:
     records = read_records(io.BufferedReader(Endless(line)))
     for _ in range(10_000):
@@ -148,7 +172,9 @@ def test_records_survive(records: list[dict[str, Any]]) -> None:
     assert read(json.dumps(records)) == records
 
 
-@given(st.lists(st.tuples(st.integers(), TEXT.filter(lambda text: "\0" not in text)), max_size=5))  # NUL: not before 3.11
+@given(
+    st.lists(st.tuples(st.integers(), TEXT.filter(lambda text: "\0" not in text)), max_size=5)
+)  # NUL: not before 3.11
 def test_csv_survives(rows: list[tuple[int, str]]) -> None:
     def function(number: int, text: str) -> None: ...
 
@@ -163,7 +189,11 @@ def test_csv_survives(rows: list[tuple[int, str]]) -> None:
 
 
 def scan(data: str | bytes, *args: Any, **options: Any) -> list[Record]:
-    return list(scan_records(io.BytesIO(data if isinstance(data, bytes) else data.encode()), *args, **options))
+    return list(
+        scan_records(
+            io.BytesIO(data if isinstance(data, bytes) else data.encode()), *args, **options
+        )
+    )
 
 
 @pytest.mark.parametrize(
@@ -186,9 +216,15 @@ def test_all_that_follows_a_bad_record_is_read(name: str, data: bytes) -> None:
 
 
 def test_places() -> None:
-    assert [record.place for record in scan('\n{"x":1}\n\n{"x":2}\n')] == ["stdin, line 2", "stdin, line 4"]
+    assert [record.place for record in scan('\n{"x":1}\n\n{"x":2}\n')] == [
+        "stdin, line 2",
+        "stdin, line 4",
+    ]
     assert [record.place for record in scan('x\n"a\nb"\nc\n')] == ["stdin, line 3", "stdin, line 4"]
-    assert [record.place for record in scan('[{"x":1},{"x":2}]')] == ["stdin, item 1", "stdin, item 2"]
+    assert [record.place for record in scan('[{"x":1},{"x":2}]')] == [
+        "stdin, item 1",
+        "stdin, item 2",
+    ]
 
 
 # --- pipes

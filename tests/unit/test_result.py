@@ -16,10 +16,10 @@ import pytest
 
 import fbcli
 from fbcli.errors import TaskFailed, TimedOut, Unavailable, UsageError
-from fbcli.result import AsyncResult, lookout
-from fbcli.result.cancelling import TTL, UNSTARTED, Outcome, cancel
-from fbcli.result.lookout import BATCH, Lookout
-from fbcli.result.standing import standings
+from fbcli.results import AsyncResult, poller
+from fbcli.results.cancelling import TTL, UNSTARTED, Outcome, cancel
+from fbcli.results.poller import BATCH, Poller
+from fbcli.results.status import statuses
 from fbcli.stores import open_store
 from fbcli.stores.base import Result, Store, Worker
 from tests.servers import wait_until
@@ -29,7 +29,11 @@ PATIENCE = 20.0
 
 @pytest.fixture(params=["sqlite", "redis"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/store.db" if request.param == "sqlite" else request.getfixturevalue("redis_url")
+    return (
+        f"sqlite:///{tmp_path}/store.db"
+        if request.param == "sqlite"
+        else request.getfixturevalue("redis_url")
+    )
 
 
 @pytest.fixture
@@ -96,7 +100,16 @@ def later(store: Store) -> Iterator[Later]:
 
 
 def report(store: Store, *task_ids: str, worker: str = "w1", queue: str = "mymod.add") -> None:
-    store.beat(Worker(worker, "here", 42, time.time(), {queue: {"running": list(task_ids), "address": "mymod:add"}}), 10)
+    store.beat(
+        Worker(
+            worker,
+            "here",
+            42,
+            time.time(),
+            {queue: {"running": list(task_ids), "address": "mymod:add"}},
+        ),
+        10,
+    )
 
 
 # one
@@ -117,7 +130,7 @@ def test_how_a_task_stands(store: Store, pushed: Pushed) -> None:
 def test_standings_of_many_are_in_order_and_tell_where_they_run(store: Store) -> None:
     report(store, "b")
     save(store, ended("c", 5))
-    first, second, third = standings(store, ["a", "b", "c"])
+    first, second, third = statuses(store, ["a", "b", "c"])
     assert (first.state, first.known) == ("queued", False)
     assert second.run is not None
     assert (second.state, second.run.queue, second.run.worker.pid) == ("running", "mymod.add", 42)
@@ -138,7 +151,7 @@ def test_one_that_ended_while_it_was_looked_at_is_not_taken_for_queued(store: St
 
         workers = staticmethod(store.workers)
 
-    assert standings(Ending(), ["t"])[0].state == "succeeded"  # type: ignore[arg-type]
+    assert statuses(Ending(), ["t"])[0].state == "succeeded"  # type: ignore[arg-type]
 
 
 def test_cancel_leaves_a_request_unless_it_has_ended(store: Store, pushed: Pushed) -> None:
@@ -162,12 +175,21 @@ def test_a_failure_is_raised_with_all_that_is_known_of_it(store: Store, pushed: 
         pushed("t").result(PATIENCE)
     error = raised.value
     assert str(error) == "Task t of mymod.add failed after 4 attempts on host:7: ValueError: bad"
-    assert (error.error_type, error.error, error.task_id, error.state) == ("ValueError", "bad", "t", "failed")
+    assert (error.error_type, error.error, error.task_id, error.state) == (
+        "ValueError",
+        "bad",
+        "t",
+        "failed",
+    )
     assert error.traceback.endswith("ValueError: bad")
     shown = "".join(traceback.format_exception(error))
     assert 'File "m.py", line 1' in shown, "Python shows where it was raised"
     again = copy.copy(error)  # as pickle makes it
-    assert (str(again), again.error_type, again.traceback) == (str(error), "ValueError", error.traceback)
+    assert (str(again), again.error_type, again.traceback) == (
+        str(error),
+        "ValueError",
+        error.traceback,
+    )
 
 
 @pytest.mark.parametrize(
@@ -179,7 +201,9 @@ def test_a_failure_is_raised_with_all_that_is_known_of_it(store: Store, pushed: 
         ({"state": "cancelled"}, "was cancelled."),
     ],
 )
-def test_what_else_there_is_instead_of_a_value(store: Store, pushed: Pushed, fields: dict[str, Any], sentence: str) -> None:
+def test_what_else_there_is_instead_of_a_value(
+    store: Store, pushed: Pushed, fields: dict[str, Any], sentence: str
+) -> None:
     save(store, ended("t", **fields))
     with pytest.raises(TaskFailed) as raised:
         pushed("t").result(PATIENCE)
@@ -194,10 +218,18 @@ def test_what_else_there_is_instead_of_a_value(store: Store, pushed: Pushed, fie
 def test_every_method_has_a_twin_to_be_awaited(store: Store, pushed: Pushed) -> None:
     async def use() -> None:
         task = pushed("t")
-        assert (await task.astate(), await task.adone(), await task.apeek()) == ("queued", False, None)
+        assert (await task.astate(), await task.adone(), await task.apeek()) == (
+            "queued",
+            False,
+            None,
+        )
         assert await task.acancel()
         save(store, ended("t", 5))
-        assert (await task.astate(), await task.adone(), await task.apeek()) == ("succeeded", True, ended("t", 5))
+        assert (await task.astate(), await task.adone(), await task.apeek()) == (
+            "succeeded",
+            True,
+            ended("t", 5),
+        )
         assert await task == await task.aresult() == 5
         assert await task.awaited(PATIENCE) == ended("t", 5)
         with pytest.raises(TimedOut, match=r"No result of task none within 0\.01 s"):
@@ -209,7 +241,9 @@ def test_every_method_has_a_twin_to_be_awaited(store: Store, pushed: Pushed) -> 
     asyncio.run(use())
 
 
-def test_however_many_coroutines_wait_they_take_no_thread_each(store: Store, pushed: Pushed, later: Later) -> None:
+def test_however_many_coroutines_wait_they_take_no_thread_each(
+    store: Store, pushed: Pushed, later: Later
+) -> None:
     async def use() -> tuple[list[Any], int]:
         waiting = asyncio.gather(*(pushed(f"t{number}").aresult(PATIENCE) for number in range(300)))
         await asyncio.sleep(0)
@@ -227,7 +261,9 @@ def test_however_many_coroutines_wait_they_take_no_thread_each(store: Store, pus
 # many
 
 
-def test_wait_all_returns_them_in_order_however_they_ended(store: Store, many: list[AsyncResult], later: Later) -> None:
+def test_wait_all_returns_them_in_order_however_they_ended(
+    store: Store, many: list[AsyncResult], later: Later
+) -> None:
     save(store, ended("t3", 3))
     later(0.02, ended("t0", 0))
     later(0.05, failed("t1"))
@@ -248,7 +284,9 @@ def test_gather_returns_the_values(store: Store, many: list[AsyncResult], later:
     assert asyncio.run(fbcli.agather(many, 0)) == [0, 1, 2, 3]
 
 
-def test_gather_raises_the_first_failure_without_waiting_for_the_others(store: Store, many: list[AsyncResult]) -> None:
+def test_gather_raises_the_first_failure_without_waiting_for_the_others(
+    store: Store, many: list[AsyncResult]
+) -> None:
     save(store, failed("t2"))
     with pytest.raises(TaskFailed, match="Task t2"):
         fbcli.gather(many, PATIENCE)
@@ -259,7 +297,9 @@ def test_gather_raises_the_first_failure_without_waiting_for_the_others(store: S
 def test_as_completed_yields_them_as_they_come(store: Store, many: list[AsyncResult]) -> None:
     save(store, ended("t1", finished=20.0), ended("t2", finished=10.0))
     coming = iter(fbcli.as_completed(many, PATIENCE))
-    assert [next(coming).task_id, next(coming).task_id] == ["t2", "t1"], "those that are there in the order of their end"
+    assert [next(coming).task_id, next(coming).task_id] == ["t2", "t1"], (
+        "those that are there in the order of their end"
+    )
     save(store, ended("t3"))
     assert next(coming).task_id == "t3"
     save(store, ended("t0"))
@@ -289,7 +329,9 @@ def test_too_late(store: Store, many: list[AsyncResult]) -> None:
         fbcli.wait_all(many[:1], 0)
 
 
-def test_tasks_of_several_stores_can_be_waited_for_together(store: Store, pushed: Pushed, tmp_path: Path) -> None:
+def test_tasks_of_several_stores_can_be_waited_for_together(
+    store: Store, pushed: Pushed, tmp_path: Path
+) -> None:
     other = open_store(f"sqlite:///{tmp_path}/other.db")
     try:
         save(store, ended("a", 1))
@@ -312,7 +354,9 @@ def test_a_store_that_cannot_be_reached(tmp_path: Path) -> None:
         store.close()
 
 
-def test_a_store_that_goes_away_meanwhile(store: Store, many: list[AsyncResult], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_goes_away_meanwhile(
+    store: Store, many: list[AsyncResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
     coming = iter(fbcli.as_completed(many, PATIENCE))
     save(store, ended("t0"))
     next(coming)
@@ -356,10 +400,12 @@ def test_what_takes_long_is_asked_for_less_and_less(store: Store, pushed: Pushed
     assert 5 <= len(counting.asked) <= 60, "0.005, 0.01 … 0.1 seconds apart"
 
 
-def test_the_thread_ends_when_nothing_is_waited_for(store: Store, pushed: Pushed, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lookout, "IDLE_SECONDS", 0.01)
-    mine = Lookout()
-    monkeypatch.setattr("fbcli.result.waiting.lookout", lambda: mine)
+def test_the_thread_ends_when_nothing_is_waited_for(
+    store: Store, pushed: Pushed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(poller, "IDLE_SECONDS", 0.01)
+    mine = Poller()
+    monkeypatch.setattr("fbcli.results.waiters.poller", lambda: mine)
     for _ in range(2):
         with pytest.raises(TimedOut):
             fbcli.wait_all([pushed("t")], 0.05)
@@ -368,16 +414,18 @@ def test_the_thread_ends_when_nothing_is_waited_for(store: Store, pushed: Pushed
 
 
 def test_a_forked_process_has_one_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    mine = lookout.lookout()
-    assert lookout.lookout() is mine
+    mine = poller.poller()
+    assert poller.poller() is mine
     monkeypatch.setattr("os.getpid", lambda: -5)
-    assert lookout.lookout() is not mine
+    assert poller.poller() is not mine
 
 
 # called back
 
 
-def test_a_callback_gets_the_result_however_it_ended(store: Store, pushed: Pushed, later: Later) -> None:
+def test_a_callback_gets_the_result_however_it_ended(
+    store: Store, pushed: Pushed, later: Later
+) -> None:
     got: list[Result] = []
     threads: set[str] = set()
 
@@ -404,7 +452,7 @@ def test_a_callback_that_fails_is_logged_and_disturbs_no_other(
         raise LookupError("oh")
 
     pushed("a").then(fail).then(lambda result: got.append(result.task_id))
-    with caplog.at_level(logging.ERROR, "fbcli.result"):
+    with caplog.at_level(logging.ERROR, "fbcli.results"):
         save(store, ended("a"))
         wait_until(lambda: got == ["a"], "the second callback")
     assert "the callback for the result of task a failed: LookupError('oh')" in caplog.text
@@ -428,7 +476,7 @@ def test_a_callback_outlives_an_outage_of_the_store(
         looks.append(task_ids)
         raise Unavailable("gone.")
 
-    with monkeypatch.context() as patch, caplog.at_level(logging.WARNING, "fbcli.result"):
+    with monkeypatch.context() as patch, caplog.at_level(logging.WARNING, "fbcli.results"):
         patch.setattr(store, "results_of", fail)
         pushed("a").then(lambda result: got.append(result.task_id))
         wait_until(lambda: len(looks) >= 3, "some looks in vain")
@@ -453,7 +501,7 @@ def test_a_coroutine_function_is_called_back_in_its_loop(
         save(store, ended("a", 1))
         return await asyncio.wait_for(got.get(), PATIENCE)
 
-    with caplog.at_level(logging.ERROR, "fbcli.result"):
+    with caplog.at_level(logging.ERROR, "fbcli.results"):
         assert asyncio.run(use()) == (ended("a", 1), True)
     assert "the callback for the result of task a failed: LookupError('oh')" in caplog.text
 
@@ -490,7 +538,10 @@ def became(store: Store, *task_ids: str, turns: Turns | None = None) -> list[Out
 
 def test_without_any_consumer_nothing_will_start(store: Store) -> None:
     turns = Turns()
-    assert became(store, "b", "a", "b", turns=turns) == [Outcome("b", "will_not_start"), Outcome("a", "will_not_start")]
+    assert became(store, "b", "a", "b", turns=turns) == [
+        Outcome("b", "will_not_start"),
+        Outcome("a", "will_not_start"),
+    ]
     assert set(store.cancels()) == {"a", "b"}
     assert turns.at == 0.0, "there is nobody to wait for"
     assert TTL > 29 * 86400
@@ -498,7 +549,10 @@ def test_without_any_consumer_nothing_will_start(store: Store) -> None:
 
 def test_what_has_ended_is_not_asked_for(store: Store) -> None:
     save(store, ended("a"), failed("b"))
-    assert became(store, "a", "b") == [Outcome("a", "ended_before", "succeeded"), Outcome("b", "ended_before", "failed")]
+    assert became(store, "a", "b") == [
+        Outcome("a", "ended_before", "succeeded"),
+        Outcome("b", "ended_before", "failed"),
+    ]
     assert not store.cancels()
 
 
@@ -510,7 +564,9 @@ def test_without_waiting_nothing_is_known_yet(store: Store) -> None:
 
 def test_a_running_task_is_interrupted(store: Store) -> None:
     report(store, "a")
-    turns = Turns(lambda: save(store, ended("a", state="cancelled", error="cancelled while it ran")))
+    turns = Turns(
+        lambda: save(store, ended("a", state="cancelled", error="cancelled while it ran"))
+    )
     assert became(store, "a", turns=turns) == [Outcome("a", "interrupted", "cancelled")]
     assert turns.at < 1
 
@@ -532,7 +588,8 @@ def test_a_queued_task_will_not_start_once_all_consumers_have_heard_of_it(store:
 def test_a_task_that_starts_before_its_consumer_has_heard_of_it(store: Store) -> None:
     report(store)
     turns = Turns(
-        lambda: report(store, "a"), lambda: save(store, ended("a", state="cancelled", error="cancelled while it ran"))
+        lambda: report(store, "a"),
+        lambda: save(store, ended("a", state="cancelled", error="cancelled while it ran")),
     )
     assert became(store, "a", turns=turns) == [Outcome("a", "interrupted", "cancelled")]
 

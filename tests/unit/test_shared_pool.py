@@ -68,7 +68,9 @@ def submit(share: Share, *jobs: Job) -> None:
     share.nudge(False)
 
 
-def test_each_gets_its_own_outcomes_and_all_start_in_the_order_in_which_they_came(hall: Hall) -> None:
+def test_each_gets_its_own_outcomes_and_all_start_in_the_order_in_which_they_came(
+    hall: Hall,
+) -> None:
     a, b = hall.share("a", 1), hall.share("b", 1)
     a.submit([Job("a1"), Job("a2")])
     b.submit([Job("b1")])
@@ -109,7 +111,9 @@ def test_closing_one_leaves_the_other(hall: Hall) -> None:
     wait_until(lambda: len(hall.ended["b"]) == 2, "the other's to end")
 
 
-def test_what_still_runs_for_one_that_has_ended_costs_the_other_no_slot(hall: Hall, gate: threading.Event) -> None:
+def test_what_still_runs_for_one_that_has_ended_costs_the_other_no_slot(
+    hall: Hall, gate: threading.Event
+) -> None:
     a, b = hall.share("a", 1), hall.share("b", 1)
     submit(a, Job("a1", gate.wait))
     wait_until(lambda: bool(a.running()), "it to run")

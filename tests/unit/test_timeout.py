@@ -158,15 +158,17 @@ def test_an_extended_deadline_strikes_later(deadlines: Watched) -> None:
 
 
 @pytest.mark.parametrize("timeout", [None, 0.5, 60])
-def test_a_cancelled_task_is_struck_at_once_and_given_up_after_the_grace(deadlines: Watched, timeout: float | None) -> None:
+def test_a_cancelled_task_is_struck_at_once_and_given_up_after_the_grace(
+    deadlines: Watched, timeout: float | None
+) -> None:
     task = deadlines.begins(timeout=timeout)
-    assert deadlines.strike_now(task, TaskCancelled)
+    assert deadlines.interrupt_now(task, TaskCancelled)
     assert deadlines.struck == [("t", TaskCancelled)]
     deadline = deadline_of(task)
     assert deadline is not None
     assert deadline.cancelled
     assert not deadline.extend(10)
-    assert not deadlines.strike_now(task, TaskCancelled), "once is enough"
+    assert not deadlines.interrupt_now(task, TaskCancelled), "once is enough"
     assert deadlines.at(GRACE - 0.1) <= GRACE
     assert deadlines.given_up == [], "its timeout does not cut the grace short"
     deadlines.at(GRACE)
@@ -177,14 +179,14 @@ def test_a_cancelled_task_is_struck_at_once_and_given_up_after_the_grace(deadlin
 def test_what_waits_for_its_next_attempt_can_be_cancelled(deadlines: Watched) -> None:
     task = deadlines.begins(timeout=5)
     failed(task)
-    assert deadlines.strike_now(task, TaskCancelled)
+    assert deadlines.interrupt_now(task, TaskCancelled)
     assert deadlines.struck == [("t", TaskCancelled)]
 
 
 def test_a_cancelled_task_that_ends_in_time_is_not_given_up(deadlines: Watched) -> None:
     plain, timed = deadlines.begins("plain"), deadlines.begins("timed", 60)
-    deadlines.strike_now(timed, TaskCancelled)
-    deadlines.strike_now(plain, TaskCancelled)
+    deadlines.interrupt_now(timed, TaskCancelled)
+    deadlines.interrupt_now(plain, TaskCancelled)
     plain.state = timed.state = CANCELLED
     deadlines.at(GRACE)
     assert deadlines.given_up == []
@@ -194,22 +196,24 @@ def test_a_cancelled_task_that_ends_in_time_is_not_given_up(deadlines: Watched) 
 def test_what_does_not_run_any_more_is_not_struck(deadlines: Watched) -> None:
     task, timed = deadlines.begins(), deadlines.begins("timed", 5)
     deadlines.runs = False
-    assert not deadlines.strike_now(task, TaskCancelled)
-    assert not deadlines.strike_now(timed, TaskCancelled)
+    assert not deadlines.interrupt_now(task, TaskCancelled)
+    assert not deadlines.interrupt_now(timed, TaskCancelled)
     deadlines.runs = True
     deadlines.at(5)
     assert deadlines.struck == [("timed", TaskTimeout)], "the timeout holds"
     timed.state = SUCCEEDED
-    assert not deadlines.strike_now(timed, TaskCancelled)
+    assert not deadlines.interrupt_now(timed, TaskCancelled)
 
 
-def test_one_that_cannot_be_left_behind_is_not_struck_again_while_it_tidies_up(deadlines: Watched) -> None:
+def test_one_that_cannot_be_left_behind_is_not_struck_again_while_it_tidies_up(
+    deadlines: Watched,
+) -> None:
     deadlines.lets_go = False
     task = deadlines.begins()
-    deadlines.strike_now(task, TaskCancelled)
+    deadlines.interrupt_now(task, TaskCancelled)
     for second in range(1, 4):
         assert deadlines.at(second * GRACE) == (second + 1) * GRACE
-        assert not deadlines.strike_now(task, TaskCancelled)
+        assert not deadlines.interrupt_now(task, TaskCancelled)
     assert deadlines.struck == [("t", TaskCancelled)]
     assert len(deadlines.given_up) == 3
     task.state = CANCELLED
@@ -218,13 +222,13 @@ def test_one_that_cannot_be_left_behind_is_not_struck_again_while_it_tidies_up(d
 
 def test_a_batch_is_its_task_in_hand(deadlines: Watched) -> None:
     first, second = a_task("a", 5), a_task("b", 5)
-    bundle = SimpleNamespace(task=first, task_id="a")
+    batch = SimpleNamespace(task=first, task_id="a")
     first.begun = START
     deadlines.expect(5)
-    deadlines.tasks.append(bundle)  # type: ignore[arg-type]
+    deadlines.tasks.append(batch)  # type: ignore[arg-type]
     deadlines.at(5)
     assert deadlines.struck == [("a", TaskTimeout)]
-    bundle.task, bundle.task_id, second.begun = second, "b", START + 5
+    batch.task, batch.task_id, second.begun = second, "b", START + 5
     assert deadlines.at(6) == 10
     deadlines.at(10)
     assert deadlines.struck[1:] == [("b", TaskTimeout)]
@@ -235,12 +239,12 @@ def test_the_thread_strikes_by_itself_and_looks_sooner_for_a_shorter_one() -> No
     far, near = a_task("far", 3600), a_task("near", 0.01)
     running: list[Task] = [far]
 
-    def strike(task: Task, exception: type[BaseException]) -> bool:
+    def interrupt(task: Task, exception: type[BaseException]) -> bool:
         assert (task, exception) == (near, TaskTimeout)
         struck.set()
         return True
 
-    deadlines = Deadlines(lambda: running, strike, lambda task: True)
+    deadlines = Deadlines(lambda: running, interrupt, lambda task: True)
     try:
         deadlines.expect(3600)
         begin(far)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from fbcli.controls.window import LOOK, Window
 from fbcli.errors import BadSetting
 from fbcli.options import Options
-from fbcli.windows import Hours, check_window, check_zone, find_zone
+from fbcli.values.windows import Hours, check_window, check_zone, find_zone
 
 BERLIN, NEW_YORK = "Europe/Berlin", "America/New_York"
 
@@ -53,29 +53,77 @@ class TwoClocks:
 @pytest.mark.parametrize(
     ("text", "inside", "outside"),
     [
-        ("9:00-17:00", ["2026-06-10 09:00", "2026-06-10 16:59:59"], ["2026-06-10 08:59:59", "2026-06-10 17:00"]),
-        ("22:00-06:00", ["2026-06-10 22:00", "2026-06-11 05:59:59"], ["2026-06-10 21:59:59", "2026-06-11 06:00"]),
+        (
+            "9:00-17:00",
+            ["2026-06-10 09:00", "2026-06-10 16:59:59"],
+            ["2026-06-10 08:59:59", "2026-06-10 17:00"],
+        ),
+        (
+            "22:00-06:00",
+            ["2026-06-10 22:00", "2026-06-11 05:59:59"],
+            ["2026-06-10 21:59:59", "2026-06-11 06:00"],
+        ),
         ("22:00 - 0:00", ["2026-06-10 23:59:59"], ["2026-06-11 00:00"]),
         ("0:00-24:00", ["2026-06-10 00:00", "2026-06-10 23:59:59"], []),
-        ("12:00:30-12:00:31", ["2026-06-10 12:00:30.500"], ["2026-06-10 12:00:29.900", "2026-06-10 12:00:31"]),
-        ("mon-fri 9:00-17:00", ["2026-06-12 10:00", "2026-06-15 10:00"], ["2026-06-13 10:00", "2026-06-14 10:00"]),
+        (
+            "12:00:30-12:00:31",
+            ["2026-06-10 12:00:30.500"],
+            ["2026-06-10 12:00:29.900", "2026-06-10 12:00:31"],
+        ),
+        (
+            "mon-fri 9:00-17:00",
+            ["2026-06-12 10:00", "2026-06-15 10:00"],
+            ["2026-06-13 10:00", "2026-06-14 10:00"],
+        ),
         ("sat, sun 10:00-12:00", ["2026-06-13 10:00", "2026-06-14 11:00"], ["2026-06-12 10:00"]),
-        ("FRI-monday 8:00-9:00", ["2026-06-12 08:00", "2026-06-14 08:00", "2026-06-15 08:00"], ["2026-06-16 08:00"]),
-        ("fri 22:00-06:00", ["2026-06-12 22:00", "2026-06-13 05:59"], ["2026-06-12 05:00", "2026-06-13 22:00"]),
-        ("9:00-10:00; 12:00-13:00;", ["2026-06-10 09:30", "2026-06-10 12:30"], ["2026-06-10 11:00"]),
-        ("* 9-17 * * 1-5", ["2026-06-12 09:00", "2026-06-12 17:59:59.900"], ["2026-06-12 18:00", "2026-06-14 10:00"]),
+        (
+            "FRI-monday 8:00-9:00",
+            ["2026-06-12 08:00", "2026-06-14 08:00", "2026-06-15 08:00"],
+            ["2026-06-16 08:00"],
+        ),
+        (
+            "fri 22:00-06:00",
+            ["2026-06-12 22:00", "2026-06-13 05:59"],
+            ["2026-06-12 05:00", "2026-06-13 22:00"],
+        ),
+        (
+            "9:00-10:00; 12:00-13:00;",
+            ["2026-06-10 09:30", "2026-06-10 12:30"],
+            ["2026-06-10 11:00"],
+        ),
+        (
+            "* 9-17 * * 1-5",
+            ["2026-06-12 09:00", "2026-06-12 17:59:59.900"],
+            ["2026-06-12 18:00", "2026-06-14 10:00"],
+        ),
         ("* * * * 0", ["2026-06-14 00:00"], ["2026-06-13 23:59", "2026-06-15 00:00"]),
         ("* * * * 7", ["2026-06-14 23:59"], ["2026-06-13 23:59", "2026-06-15 00:00"]),
-        ("* * * jun-jul mon,WED", ["2026-06-10 01:00", "2026-07-06 01:00"], ["2026-06-11 01:00", "2026-08-10 01:00"]),
-        ("*/20 8 * * *", ["2026-06-10 08:20", "2026-06-10 08:20:59"], ["2026-06-10 08:21", "2026-06-10 09:20"]),
-        ("* * 1 * 1", ["2026-06-01 08:20", "2026-07-01 00:00", "2026-06-08 00:00"], ["2026-06-02 00:00"]),
+        (
+            "* * * jun-jul mon,WED",
+            ["2026-06-10 01:00", "2026-07-06 01:00"],
+            ["2026-06-11 01:00", "2026-08-10 01:00"],
+        ),
+        (
+            "*/20 8 * * *",
+            ["2026-06-10 08:20", "2026-06-10 08:20:59"],
+            ["2026-06-10 08:21", "2026-06-10 09:20"],
+        ),
+        (
+            "* * 1 * 1",
+            ["2026-06-01 08:20", "2026-07-01 00:00", "2026-06-08 00:00"],
+            ["2026-06-02 00:00"],
+        ),
     ],
 )
 def test_inside_and_outside(text: str, inside: list[str], outside: list[str]) -> None:
     assert check_window(text) == text
     window, barred = Hours(text, None, "UTC"), Hours(None, text, "UTC")
-    assert [is_open(window, at) for at in inside + outside] == [True] * len(inside) + [False] * len(outside)
-    assert [is_open(barred, at) for at in inside + outside] == [False] * len(inside) + [True] * len(outside)
+    assert [is_open(window, at) for at in inside + outside] == [True] * len(inside) + [False] * len(
+        outside
+    )
+    assert [is_open(barred, at) for at in inside + outside] == [False] * len(inside) + [True] * len(
+        outside
+    )
 
 
 @pytest.mark.parametrize(
@@ -193,7 +241,9 @@ def test_spring_skips_what_is_not_there() -> None:
         ("2026-03-29 01:30", False),
     ]
     inside_the_gap = Hours("02:10-02:50", None, BERLIN)
-    assert inside_the_gap.opens_at(utc("2026-03-29 00:00")) == utc("2026-03-30 00:10"), "there is none that day"
+    assert inside_the_gap.opens_at(utc("2026-03-29 00:00")) == utc("2026-03-30 00:10"), (
+        "there is none that day"
+    )
 
 
 def test_autumn_has_it_twice() -> None:
@@ -210,7 +260,9 @@ def test_autumn_has_it_twice() -> None:
     early = Hours("02:00-02:15", None, BERLIN)
     assert is_open(early, "2026-10-25 00:10")
     assert is_open(early, "2026-10-25 01:10")
-    assert early.opens_at(utc("2026-10-25 00:30")) == utc("2026-10-25 01:00"), "the second time, not the next day"
+    assert early.opens_at(utc("2026-10-25 00:30")) == utc("2026-10-25 01:00"), (
+        "the second time, not the next day"
+    )
 
 
 def test_nights_over_a_change_of_clocks() -> None:
@@ -233,9 +285,18 @@ def test_nights_over_a_change_of_clocks() -> None:
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(
-        st.tuples(st.integers(0, 1439), st.integers(1, 1439), st.sets(st.integers(0, 6), min_size=1)), min_size=1, max_size=3
+        st.tuples(
+            st.integers(0, 1439), st.integers(1, 1439), st.sets(st.integers(0, 6), min_size=1)
+        ),
+        min_size=1,
+        max_size=3,
     ),
-    st.lists(st.tuples(st.integers(0, 1439), st.integers(1, 1439), st.sets(st.integers(0, 6), min_size=1)), max_size=2),
+    st.lists(
+        st.tuples(
+            st.integers(0, 1439), st.integers(1, 1439), st.sets(st.integers(0, 6), min_size=1)
+        ),
+        max_size=2,
+    ),
     st.sampled_from(
         [
             (BERLIN, "2026-03-28 12:00"),
@@ -246,7 +307,9 @@ def test_nights_over_a_change_of_clocks() -> None:
     ),
 )
 def test_no_change_is_missed(
-    window: list[tuple[int, int, set[int]]], barred: list[tuple[int, int, set[int]]], place: tuple[str, str]
+    window: list[tuple[int, int, set[int]]],
+    barred: list[tuple[int, int, set[int]]],
+    place: tuple[str, str],
 ) -> None:
     """Against the definition, minute by minute over a day on which the clocks change."""
     zone, begin = place
@@ -264,7 +327,10 @@ def test_no_change_is_missed(
         minute = local.hour * 60 + local.minute
         return any(
             (local.weekday() in days and first <= minute < first + length)
-            or ((local - timedelta(days=1)).weekday() in days and first <= minute + 1440 < first + length)
+            or (
+                (local - timedelta(days=1)).weekday() in days
+                and first <= minute + 1440 < first + length
+            )
             for first, length, days in spans
         )
 
@@ -311,15 +377,23 @@ def test_opens_at() -> None:
     assert hours.opens_at(utc("2026-06-12 09:00")) == utc("2026-06-12 09:00"), "it is"
     assert hours.opens_at(friday) == utc("2026-06-12 11:00"), "after lunch"
     assert hours.opens_at(utc("2026-06-12 15:00")) == utc("2026-06-15 07:00"), "on Monday"
-    assert hours.opens_at(utc("2026-12-23 20:00")) == utc("2026-12-28 08:00"), "after the holidays, which end on a Saturday"
+    assert hours.opens_at(utc("2026-12-23 20:00")) == utc("2026-12-28 08:00"), (
+        "after the holidays, which end on a Saturday"
+    )
 
 
 def test_a_leap_day_and_never() -> None:
-    assert Hours("* * 29 2 *", None, "UTC").opens_at(utc("2026-06-12 10:00")) == utc("2028-02-29 00:00")
+    assert Hours("* * 29 2 *", None, "UTC").opens_at(utc("2026-06-12 10:00")) == utc(
+        "2028-02-29 00:00"
+    )
     assert Hours("9:00-17:00", "0:00-24:00", "UTC").opens_at(utc("2026-06-12 10:00")) is None
     assert Hours("*/2 * * * *", "*/2 * * * *", "UTC").opens_at(utc("2026-06-12 10:00")) is None
-    assert Hours("* * * * *", None, "UTC").opens_at(utc("2026-06-12 10:00")) == utc("2026-06-12 10:00")
-    assert Hours(None, "* * * 1-11 *", "UTC").opens_at(utc("2026-06-12 10:00")) == utc("2026-12-01 00:00")
+    assert Hours("* * * * *", None, "UTC").opens_at(utc("2026-06-12 10:00")) == utc(
+        "2026-06-12 10:00"
+    )
+    assert Hours(None, "* * * 1-11 *", "UTC").opens_at(utc("2026-06-12 10:00")) == utc(
+        "2026-12-01 00:00"
+    )
     assert Hours(None, "* * * * *", "UTC").opens_at(utc("2026-06-12 10:00")) is None
 
 
@@ -368,7 +442,9 @@ def test_the_gate_says_when_it_opens(caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(3):
         assert gate.closed(clock.ticks)
         clock.pass_by(LOOK)
-    assert caplog.messages == ["outside the hours when it may run; they begin 2026-06-15 09:00:00 (Europe/Berlin)"]
+    assert caplog.messages == [
+        "outside the hours when it may run; they begin 2026-06-15 09:00:00 (Europe/Berlin)"
+    ]
     clock.wall = utc("2026-06-15 07:00")
     clock.pass_by(LOOK)
     assert not gate.closed(clock.ticks)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fbcli.address import Address
+from fbcli.address.address import Address
 from fbcli.booster import Booster
 from fbcli.broker import Outgoing
 from fbcli.engine.consumer import Consumer
@@ -34,7 +34,11 @@ def test_a_message_of_old_is_still_a_call(line: bytes, tmp_path: Path) -> None:
     def task(x: int, y: int) -> None:
         seen.append((x, y))
 
-    booster = Booster(task, address=Address("old:task", "old", "task"), settings=load(tmp_path, {}, broker="memory://"))
+    booster = Booster(
+        task,
+        address=Address("old:task", "old", "task"),
+        settings=load(tmp_path, {}, broker="memory://"),
+    )
     fresh = replace_extra(line, {"publish_time": time.time(), "delay_until": None})
     booster.queue.broker.publish(booster.queue.name, [Outgoing(fresh)])
     consumer = Consumer(booster.work(), burst=True)
@@ -45,12 +49,27 @@ def test_a_message_of_old_is_still_a_call(line: bytes, tmp_path: Path) -> None:
 
 
 def test_what_is_published_today_has_the_shape_of_the_samples(tmp_path: Path) -> None:
-    booster = Booster(lambda x: x, address=Address("new:task", "new", "task"), settings=load(tmp_path, {}, broker="memory://"))
-    task_id = booster.publish({"x": 1}, retries=0, timeout="5s", expires=60, delay=0, priority=9, result=True).task_id
+    booster = Booster(
+        lambda x: x,
+        address=Address("new:task", "new", "task"),
+        settings=load(tmp_path, {}, broker="memory://"),
+    )
+    task_id = booster.publish(
+        {"x": 1}, retries=0, timeout="5s", expires=60, delay=0, priority=9, result=True
+    ).task_id
     (body,) = booster.queue.broker.peek("new.task", 1)
     arguments, extra = decode(body)
     assert arguments == {"x": 1}
     assert extra["task_id"] == task_id
-    assert set(extra) == {"task_id", "publish_time", "retries", "timeout", "expires", "delay_until", "priority", "result"}
+    assert set(extra) == {
+        "task_id",
+        "publish_time",
+        "retries",
+        "timeout",
+        "expires",
+        "delay_until",
+        "priority",
+        "result",
+    }
     known = {key for line in LINES for key in decode(line.values[0])[1]}  # type: ignore[arg-type]
     assert set(extra) <= known, "a new key needs a sample"

@@ -9,7 +9,9 @@ from tests.contract.broker.ground import Ground, OpenInbox, ack, bodies, meanwhi
 
 
 class Closing(Ground):
-    def test_closing_gives_back_what_is_unsettled(self, broker: Broker, queue: str, open_inbox: OpenInbox) -> None:
+    def test_closing_gives_back_what_is_unsettled(
+        self, broker: Broker, queue: str, open_inbox: OpenInbox
+    ) -> None:
         self.need(broker, "ack")
         first, second = open_inbox(), open_inbox()
         broker.publish(queue, numbered(5))
@@ -19,11 +21,15 @@ class Closing(Ground):
         first.close()
         again = self.receive(second, 4)
         self.check_order(broker, bodies(again), [b"0", b"2", b"3", b"4"])
-        assert [delivery.deliveries for delivery in again] == [1] * 4, "a closed consumer did not die"
+        assert [delivery.deliveries for delivery in again] == [1] * 4, (
+            "a closed consumer did not die"
+        )
         ack(second, again)
         self.check_empty(broker, queue, second)
 
-    def test_closing_wakes_another_consumer(self, broker: Broker, queue: str, open_inbox: OpenInbox) -> None:
+    def test_closing_wakes_another_consumer(
+        self, broker: Broker, queue: str, open_inbox: OpenInbox
+    ) -> None:
         self.need(broker, "ack")
         first, second = open_inbox(), open_inbox()
         broker.publish(queue, [Outgoing(b"x")])
@@ -33,7 +39,9 @@ class Closing(Ground):
         assert bodies(found) == [b"x"]
         ack(second, found)
 
-    def test_a_closed_inbox_takes_nothing_more(self, broker: Broker, queue: str, open_inbox: OpenInbox) -> None:
+    def test_a_closed_inbox_takes_nothing_more(
+        self, broker: Broker, queue: str, open_inbox: OpenInbox
+    ) -> None:
         """The heartbeat ends after the intake, so it calls once more."""
         first, second = open_inbox(), open_inbox()
         first.close()
@@ -44,7 +52,9 @@ class Closing(Ground):
         ack(second, self.receive(second, 1))
         self.check_empty(broker, queue, second)
 
-    def test_a_settlement_after_closing_is_late(self, broker: Broker, queue: str, open_inbox: OpenInbox) -> None:
+    def test_a_settlement_after_closing_is_late(
+        self, broker: Broker, queue: str, open_inbox: OpenInbox
+    ) -> None:
         self.need(broker, "ack")
         first, second = open_inbox(), open_inbox()
         broker.publish(queue, [Outgoing(b"x")])
@@ -55,7 +65,9 @@ class Closing(Ground):
         self.check_held(broker, queue, 1)
         ack(second, again)
 
-    def test_close_while_the_heart_beats(self, broker: Broker, queue: str, open_inbox: OpenInbox) -> None:
+    def test_close_while_the_heart_beats(
+        self, broker: Broker, queue: str, open_inbox: OpenInbox
+    ) -> None:
         for _ in range(5):
             inbox, ended = open_inbox(), threading.Event()
 

@@ -7,15 +7,34 @@ import time
 import pytest
 
 from fbcli.broker import Action, Broker, Inbox, Outgoing, Settlement
-from tests.contract.broker.ground import LONG, PROMPT, Ground, OpenInbox, ack, bodies, meanwhile, numbered, prompt
+from tests.contract.broker.ground import (
+    LONG,
+    PROMPT,
+    Ground,
+    OpenInbox,
+    ack,
+    bodies,
+    meanwhile,
+    numbered,
+    prompt,
+)
 from tests.servers import wait_until
 
 
 class Delaying(Ground):
-    def test_a_delayed_message_comes_in_its_time(self, broker: Broker, queue: str, inbox: Inbox) -> None:
+    def test_a_delayed_message_comes_in_its_time(
+        self, broker: Broker, queue: str, inbox: Inbox
+    ) -> None:
         self.need(broker, "delay")
         due = time.time() + 0.4
-        broker.publish(queue, [Outgoing(b"later", not_before=due), Outgoing(b"now"), Outgoing(b"past", not_before=due - 10)])
+        broker.publish(
+            queue,
+            [
+                Outgoing(b"later", not_before=due),
+                Outgoing(b"now"),
+                Outgoing(b"past", not_before=due - 10),
+            ],
+        )
         found = self.receive(inbox, 2)
         assert sorted(bodies(found)) == [b"now", b"past"]
         ack(inbox, found)
@@ -28,7 +47,9 @@ class Delaying(Ground):
         ack(inbox, found)
         self.check_empty(broker, queue, inbox)
 
-    def test_a_sooner_message_shortens_the_wait_for_a_later(self, broker: Broker, queue: str, inbox: Inbox) -> None:
+    def test_a_sooner_message_shortens_the_wait_for_a_later(
+        self, broker: Broker, queue: str, inbox: Inbox
+    ) -> None:
         self.need(broker, "delay")
         broker.publish(queue, [Outgoing(b"late", not_before=time.time() + LONG)])
         soon: list[float] = []
@@ -43,10 +64,17 @@ class Delaying(Ground):
         assert time.time() >= soon[0] - 0.002
         ack(inbox, found)
 
-    def test_a_sooner_message_from_elsewhere(self, broker: Broker, elsewhere: Broker, queue: str, inbox: Inbox) -> None:
+    def test_a_sooner_message_from_elsewhere(
+        self, broker: Broker, elsewhere: Broker, queue: str, inbox: Inbox
+    ) -> None:
         self.need(broker, "delay")
         broker.publish(queue, [Outgoing(b"late", not_before=time.time() + LONG)])
-        with prompt(), meanwhile(lambda: elsewhere.publish(queue, [Outgoing(b"soon", not_before=time.time() + 0.3)])):
+        with (
+            prompt(),
+            meanwhile(
+                lambda: elsewhere.publish(queue, [Outgoing(b"soon", not_before=time.time() + 0.3)])
+            ),
+        ):
             found = inbox.fetch(10, 30)
         assert bodies(found) == [b"soon"]
         ack(inbox, found)
@@ -68,13 +96,23 @@ class Delaying(Ground):
         assert (size.ready, size.delayed) == (3, 0)
         assert broker.delayed(queue, 9) == []
 
-    def test_delayed_messages_are_listed_and_cancelled(self, broker: Broker, queue: str, inbox: Inbox) -> None:
+    def test_delayed_messages_are_listed_and_cancelled(
+        self, broker: Broker, queue: str, inbox: Inbox
+    ) -> None:
         self.need(broker, "delay")
         due = time.time() + LONG
-        broker.publish(queue, [Outgoing(b"%d" % i, not_before=due + offset) for i, offset in enumerate([30, 10, 20, 10])])
+        broker.publish(
+            queue,
+            [
+                Outgoing(b"%d" % i, not_before=due + offset)
+                for i, offset in enumerate([30, 10, 20, 10])
+            ],
+        )
         listed = broker.delayed(queue, 10)
         assert [message.body for message in listed] == [b"1", b"3", b"2", b"0"]
-        assert [message.due for message in listed] == pytest.approx([due + 10, due + 10, due + 20, due + 30], abs=0.002)
+        assert [message.due for message in listed] == pytest.approx(
+            [due + 10, due + 10, due + 20, due + 30], abs=0.002
+        )
         assert [message.body for message in broker.delayed(queue, 2)] == [b"1", b"3"]
         assert broker.delayed(queue, 0) == []
         assert broker.undelay(queue, [listed[0].handle, listed[2].handle]) == 2
@@ -82,7 +120,9 @@ class Delaying(Ground):
         assert [message.body for message in broker.delayed(queue, 10)] == [b"3"]
         assert inbox.fetch(10, 0.05) == []
 
-    def test_a_handle_from_the_past_cancels_nothing_else(self, broker: Broker, queue: str, inbox: Inbox) -> None:
+    def test_a_handle_from_the_past_cancels_nothing_else(
+        self, broker: Broker, queue: str, inbox: Inbox
+    ) -> None:
         self.need(broker, "delay")
         broker.publish(queue, [Outgoing(b"old", not_before=time.time() + 0.3)])
         listed = broker.delayed(queue, 10)
@@ -102,22 +142,32 @@ class Delaying(Ground):
         assert broker.undelay(queue, [listed.handle]) == 1
         self.check_empty(broker, queue, inbox)
 
-    def test_a_delayed_message_keeps_its_priority(self, broker: Broker, queue: str, inbox: Inbox) -> None:
+    def test_a_delayed_message_keeps_its_priority(
+        self, broker: Broker, queue: str, inbox: Inbox
+    ) -> None:
         self.need(broker, "delay", "priority")
         due = time.time() + 0.3
         broker.publish(queue, [Outgoing(b"%d" % priority, priority, due) for priority in (0, 7, 3)])
         wait_until(lambda: time.time() > due + 0.01, "them to be due")
         found = self.receive(inbox, 3)
-        assert [(delivery.body, delivery.priority) for delivery in found] == [(b"7", 7), (b"3", 3), (b"0", 0)]
+        assert [(delivery.body, delivery.priority) for delivery in found] == [
+            (b"7", 7),
+            (b"3", 3),
+            (b"0", 0),
+        ]
 
-    def test_peek_shows_the_highest_priority_of_what_is_due(self, broker: Broker, queue: str) -> None:
+    def test_peek_shows_the_highest_priority_of_what_is_due(
+        self, broker: Broker, queue: str
+    ) -> None:
         self.need(broker, "delay", "priority", "peek")
         due = time.time() + 0.05
         broker.publish(queue, [Outgoing(b"%d" % i, i, due + i / 1000) for i in range(4)])
         wait_until(lambda: time.time() > due + 0.01, "them to be due")
         assert [broker.peek(queue, n) for n in (1, 2)] == [[b"3"], [b"3", b"2"]]
 
-    def test_a_consumer_without_room_makes_due_messages_ready(self, broker: Broker, queue: str, open_inbox: OpenInbox) -> None:
+    def test_a_consumer_without_room_makes_due_messages_ready(
+        self, broker: Broker, queue: str, open_inbox: OpenInbox
+    ) -> None:
         self.need(broker, "delay")
         full, free = open_inbox(), open_inbox()
         broker.publish(queue, [Outgoing(b"x", not_before=time.time() + 0.2)])

@@ -9,7 +9,9 @@ from tests.contract.broker.ground import Ground, OpenInbox, ack, bodies, numbere
 
 
 class Delivering(Ground):
-    def test_a_message_is_delivered_and_done_with(self, broker: Broker, queue: str, inbox: Inbox) -> None:
+    def test_a_message_is_delivered_and_done_with(
+        self, broker: Broker, queue: str, inbox: Inbox
+    ) -> None:
         broker.publish(queue, [Outgoing(b'{"x": 1}')])
         (delivery,) = self.receive(inbox, 1)
         assert (delivery.body, delivery.deliveries, delivery.priority) == (b'{"x": 1}', 1, 0)
@@ -22,7 +24,9 @@ class Delivering(Ground):
         broker.publish(queue, numbered(3))
         self.check_order(broker, bodies(self.receive(open_inbox(), 3)), [b"0", b"1", b"2"])
 
-    def test_messages_come_in_the_order_of_arrival(self, broker: Broker, queue: str, inbox: Inbox) -> None:
+    def test_messages_come_in_the_order_of_arrival(
+        self, broker: Broker, queue: str, inbox: Inbox
+    ) -> None:
         broker.publish(queue, numbered(150))
         broker.publish(queue, [Outgoing(b"%d" % i) for i in range(150, 152)])
         broker.publish(queue, [Outgoing(b"152")])
@@ -31,7 +35,9 @@ class Delivering(Ground):
         ack(inbox, found)
         self.check_empty(broker, queue, inbox)
 
-    def test_a_batch_is_never_larger_than_asked_for(self, broker: Broker, queue: str, inbox: Inbox) -> None:
+    def test_a_batch_is_never_larger_than_asked_for(
+        self, broker: Broker, queue: str, inbox: Inbox
+    ) -> None:
         broker.publish(queue, numbered(10))
         for limit in (1, 2, 3):
             batch = inbox.fetch(limit, self.patience)
@@ -43,7 +49,9 @@ class Delivering(Ground):
         assert not inbox.settle([])
         self.check_empty(broker, queue, inbox)
 
-    def test_part_of_a_batch_can_be_settled_in_any_order(self, broker: Broker, queue: str, inbox: Inbox) -> None:
+    def test_part_of_a_batch_can_be_settled_in_any_order(
+        self, broker: Broker, queue: str, inbox: Inbox
+    ) -> None:
         broker.publish(queue, numbered(6))
         found = self.receive(inbox, 6)
         for chosen in ([5, 1], [3], [0, 4, 2]):
@@ -85,10 +93,19 @@ class Delivering(Ground):
 
     @pytest.mark.parametrize(
         "body",
-        [b"", b"\0", bytes(range(256)), '{"text": "żółć, 队列, \U0001f680"}'.encode(), b"\r\n" * 3, b"x" * 1_000_000],
+        [
+            b"",
+            b"\0",
+            bytes(range(256)),
+            '{"text": "żółć, 队列, \U0001f680"}'.encode(),
+            b"\r\n" * 3,
+            b"x" * 1_000_000,
+        ],
         ids=["empty", "zero", "binary", "unicode", "newlines", "a megabyte"],
     )
-    def test_bytes_arrive_as_they_were(self, broker: Broker, queue: str, inbox: Inbox, body: bytes) -> None:
+    def test_bytes_arrive_as_they_were(
+        self, broker: Broker, queue: str, inbox: Inbox, body: bytes
+    ) -> None:
         if not body:
             body = b"{}"  # what is empty is no message to some servers, and none of ours
         broker.publish(queue, [Outgoing(body), Outgoing(body[::-1])])

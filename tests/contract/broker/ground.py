@@ -91,7 +91,9 @@ class Ground:
             home = queue
 
             def open_one(queue: str | None = None, *, lease: float = 60.0) -> Inbox:
-                inbox = broker.open(queue or home, consumer_id=f"c-{uuid.uuid4().hex}", prefetch=100, lease=lease)
+                inbox = broker.open(
+                    queue or home, consumer_id=f"c-{uuid.uuid4().hex}", prefetch=100, lease=lease
+                )
                 return inboxes.enter_context(closing(inbox))
 
             yield open_one
@@ -121,7 +123,9 @@ class Ground:
             batch = inbox.fetch(min(limit, count - len(found)), 1.0)
             assert len(batch) <= min(limit, count - len(found))
             found += batch
-            assert time.monotonic() < deadline, f"{len(found)} of {count} messages in {self.patience} seconds"
+            assert time.monotonic() < deadline, (
+                f"{len(found)} of {count} messages in {self.patience} seconds"
+            )
         return found
 
     def check_order(self, broker: Broker, found: list[bytes], published: list[bytes]) -> None:
@@ -137,7 +141,9 @@ class Ground:
             assert size is not None
             assert (size.ready, size.in_flight or 0, size.delayed or 0) == (0, 0, 0)
 
-    def lose_lease(self, broker: Broker, queue: str, open_inbox: OpenInbox, count: int) -> tuple[Inbox, list[Delivery], Inbox]:
+    def lose_lease(
+        self, broker: Broker, queue: str, open_inbox: OpenInbox, count: int
+    ) -> tuple[Inbox, list[Delivery], Inbox]:
         """Have a consumer fetch `count` messages and lose them. Return it, what it fetched, and who has reclaimed them."""
         self.need(broker, "ack")
         loser = open_inbox(lease=self.lease)
@@ -145,7 +151,11 @@ class Ground:
         lost = self.receive(loser, count)
         heir = open_inbox(lease=60.0)
         given_back: list[int] = []
-        wait_until(lambda: given_back.append(heir.keep_alive()) or sum(given_back) >= count, "the lease to end", self.patience)
+        wait_until(
+            lambda: given_back.append(heir.keep_alive()) or sum(given_back) >= count,
+            "the lease to end",
+            self.patience,
+        )
         assert sum(given_back) == count
         return loser, lost, heir
 

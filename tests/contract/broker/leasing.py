@@ -13,7 +13,9 @@ from tests.servers import wait_until
 
 
 class Leasing(Ground):
-    def test_a_slow_message_of_a_live_consumer_stays_its_own(self, broker: Broker, queue: str, open_inbox: OpenInbox) -> None:
+    def test_a_slow_message_of_a_live_consumer_stays_its_own(
+        self, broker: Broker, queue: str, open_inbox: OpenInbox
+    ) -> None:
         self.need(broker, "ack")
         slow, other = open_inbox(lease=self.lease), open_inbox(lease=self.lease)
         broker.publish(queue, numbered(3))
@@ -26,7 +28,9 @@ class Leasing(Ground):
         ack(slow, found)
         self.check_empty(broker, queue, other)
 
-    def test_what_a_dead_consumer_held_comes_back(self, broker: Broker, queue: str, open_inbox: OpenInbox) -> None:
+    def test_what_a_dead_consumer_held_comes_back(
+        self, broker: Broker, queue: str, open_inbox: OpenInbox
+    ) -> None:
         _, _, heir = self.lose_lease(broker, queue, open_inbox, 5)
         found = self.receive(heir, 5)
         self.check_order(broker, bodies(found), [b"%d" % i for i in range(5)])
@@ -35,7 +39,9 @@ class Leasing(Ground):
         ack(heir, found)
         self.check_empty(broker, queue, heir)
 
-    def test_it_comes_back_ahead_of_what_came_later(self, broker: Broker, queue: str, open_inbox: OpenInbox) -> None:
+    def test_it_comes_back_ahead_of_what_came_later(
+        self, broker: Broker, queue: str, open_inbox: OpenInbox
+    ) -> None:
         self.need(broker, "ordered")
         broker.publish(queue, [])
         _, lost, heir = self.lose_lease(broker, queue, open_inbox, 3)
@@ -44,7 +50,9 @@ class Leasing(Ground):
         assert bodies(found) == [*bodies(lost), b"later"]
         ack(heir, found)
 
-    def test_opening_is_enough_to_take_back(self, broker: Broker, queue: str, open_inbox: OpenInbox) -> None:
+    def test_opening_is_enough_to_take_back(
+        self, broker: Broker, queue: str, open_inbox: OpenInbox
+    ) -> None:
         self.need(broker, "ack")
         dead = open_inbox(lease=self.lease)
         broker.publish(queue, numbered(3))
@@ -59,7 +67,9 @@ class Leasing(Ground):
         if broker.capabilities.delivery_count:
             assert [delivery.deliveries for delivery in found] == [2] * 3
 
-    def test_taking_back_wakes_a_waiting_consumer(self, broker: Broker, queue: str, open_inbox: OpenInbox) -> None:
+    def test_taking_back_wakes_a_waiting_consumer(
+        self, broker: Broker, queue: str, open_inbox: OpenInbox
+    ) -> None:
         self.need(broker, "ack")
         dead, waiter, ended = open_inbox(lease=self.lease), open_inbox(), threading.Event()
         broker.publish(queue, [Outgoing(b"x")])
@@ -94,7 +104,9 @@ class Leasing(Ground):
             wait_until(delivered, "the message", self.patience)
             assert [delivery.deliveries for delivery in seen] == [count]
 
-    def test_a_release_keeps_the_count(self, broker: Broker, queue: str, open_inbox: OpenInbox) -> None:
+    def test_a_release_keeps_the_count(
+        self, broker: Broker, queue: str, open_inbox: OpenInbox
+    ) -> None:
         self.need(broker, "delivery_count")
         _, _, heir = self.lose_lease(broker, queue, open_inbox, 1)
         for _ in range(3):
@@ -102,7 +114,9 @@ class Leasing(Ground):
             assert delivery.deliveries == 2
             assert not heir.settle([Settlement(delivery, Action.RELEASE)])
 
-    def test_a_late_acknowledgement_settles_nothing(self, broker: Broker, queue: str, open_inbox: OpenInbox) -> None:
+    def test_a_late_acknowledgement_settles_nothing(
+        self, broker: Broker, queue: str, open_inbox: OpenInbox
+    ) -> None:
         loser, lost, heir = self.lose_lease(broker, queue, open_inbox, 3)
         found = self.receive(heir, 3)
         late = [Settlement(delivery) for delivery in lost]
@@ -111,7 +125,9 @@ class Leasing(Ground):
         ack(heir, found)
         self.check_empty(broker, queue, heir)
 
-    def test_nor_while_nobody_has_it(self, broker: Broker, queue: str, open_inbox: OpenInbox) -> None:
+    def test_nor_while_nobody_has_it(
+        self, broker: Broker, queue: str, open_inbox: OpenInbox
+    ) -> None:
         loser, lost, heir = self.lose_lease(broker, queue, open_inbox, 3)
         late = [Settlement(delivery) for delivery in lost]
         assert list(loser.settle(late)) == late
@@ -133,21 +149,27 @@ class Leasing(Ground):
         self.check_empty(broker, queue, heir)
         self.check_empty(broker, dead_queue(queue), open_inbox(dead_queue(queue)))
 
-    def test_who_lost_its_lease_goes_on(self, broker: Broker, queue: str, open_inbox: OpenInbox) -> None:
+    def test_who_lost_its_lease_goes_on(
+        self, broker: Broker, queue: str, open_inbox: OpenInbox
+    ) -> None:
         loser, lost, heir = self.lose_lease(broker, queue, open_inbox, 2)
         found = self.receive(heir, 2)
         broker.publish(queue, [Outgoing(b"new")])
         mine = self.receive(loser, 1)
         assert bodies(mine) == [b"new"]
         late = [Settlement(delivery) for delivery in lost]
-        assert list(loser.settle([*late, Settlement(mine[0])])) == late, "only what was lost is late"
+        assert list(loser.settle([*late, Settlement(mine[0])])) == late, (
+            "only what was lost is late"
+        )
         loser.keep_alive()
         broker.publish(queue, [Outgoing(b"newer")])
         ack(loser, self.receive(loser, 1))
         ack(heir, found)
         self.check_empty(broker, queue, heir)
 
-    def test_who_lost_its_lease_may_get_its_messages_again(self, broker: Broker, queue: str, open_inbox: OpenInbox) -> None:
+    def test_who_lost_its_lease_may_get_its_messages_again(
+        self, broker: Broker, queue: str, open_inbox: OpenInbox
+    ) -> None:
         loser, lost, _ = self.lose_lease(broker, queue, open_inbox, 2)
         loser.keep_alive()
         again = self.receive(loser, 2)

@@ -63,7 +63,12 @@ class Looking(Ground):
     def test_peek_shows_what_comes_first(self, broker: Broker, queue: str, inbox: Inbox) -> None:
         self.need(broker, "peek", "priority", "delay")
         broker.publish(
-            queue, [Outgoing(b"low"), Outgoing(b"later", not_before=time.time() + LONG), Outgoing(b"high", priority=9)]
+            queue,
+            [
+                Outgoing(b"low"),
+                Outgoing(b"later", not_before=time.time() + LONG),
+                Outgoing(b"high", priority=9),
+            ],
         )
         assert broker.peek(queue, 10) == [b"high", b"low"]
         assert broker.peek(queue, 1) == [b"high"]
@@ -84,7 +89,9 @@ class Looking(Ground):
         broker.publish(queue, [Outgoing(b"after")])
         assert bodies(self.receive(inbox, 1)) == [b"after"]
 
-    def test_purge_leaves_alone_what_consumers_hold(self, broker: Broker, queue: str, inbox: Inbox) -> None:
+    def test_purge_leaves_alone_what_consumers_hold(
+        self, broker: Broker, queue: str, inbox: Inbox
+    ) -> None:
         self.need(broker, "purge", "ack")
         broker.publish(queue, numbered(5))
         done, back = self.receive(inbox, 2, limit=2)
@@ -95,7 +102,9 @@ class Looking(Ground):
         ack(inbox, found)
         self.check_empty(broker, queue, inbox)
 
-    def test_purge_touches_no_other_queue(self, broker: Broker, queue: str, open_inbox: OpenInbox) -> None:
+    def test_purge_touches_no_other_queue(
+        self, broker: Broker, queue: str, open_inbox: OpenInbox
+    ) -> None:
         self.need(broker, "purge")
         other = dead_queue(queue)
         broker.publish(queue, numbered(2))
@@ -104,7 +113,9 @@ class Looking(Ground):
         inbox = open_inbox(other)
         ack(inbox, self.receive(inbox, 3))
 
-    def test_queues_with_something_in_them_are_known(self, broker: Broker, queue: str, inbox: Inbox) -> None:
+    def test_queues_with_something_in_them_are_known(
+        self, broker: Broker, queue: str, inbox: Inbox
+    ) -> None:
         self.need(broker, "queues")
         others = [dead_queue(queue), f"{queue}.b", f"{queue}.a"]
         for name in (queue, *others):
@@ -120,7 +131,9 @@ class Looking(Ground):
             for name in others:
                 broker.purge(name)
 
-    def test_many_queues_on_one_broker(self, broker: Broker, queue: str, open_inbox: OpenInbox) -> None:
+    def test_many_queues_on_one_broker(
+        self, broker: Broker, queue: str, open_inbox: OpenInbox
+    ) -> None:
         names = [f"{queue}.{i}" for i in range(20)]
         for i, name in enumerate(names):
             broker.publish(name, numbered(i + 1))

@@ -7,10 +7,14 @@ from tests.contract.broker.ground import Ground, ack, bodies, meanwhile, numbere
 
 
 class Ordering(Ground):
-    def test_the_highest_priority_comes_first(self, broker: Broker, queue: str, inbox: Inbox) -> None:
+    def test_the_highest_priority_comes_first(
+        self, broker: Broker, queue: str, inbox: Inbox
+    ) -> None:
         self.need(broker, "priority")
         order = [3, 0, 9, 5, 0, 9, 1]
-        broker.publish(queue, [Outgoing(b"%d" % i, priority=priority) for i, priority in enumerate(order)])
+        broker.publish(
+            queue, [Outgoing(b"%d" % i, priority=priority) for i, priority in enumerate(order)]
+        )
         found = [delivery for _ in order for delivery in self.receive(inbox, 1, limit=1)]
         assert [delivery.priority for delivery in found] == sorted(order, reverse=True)
         assert bodies(found) == [b"2", b"5", b"3", b"0", b"6", b"1", b"4"]
@@ -30,11 +34,15 @@ class Ordering(Ground):
         broker.publish(queue, [Outgoing(b"urgent", priority=1)])
         assert bodies(self.receive(inbox, 1, limit=1)) == [b"urgent"]
 
-    def test_a_priority_message_ends_the_wait(self, broker: Broker, queue: str, inbox: Inbox) -> None:
+    def test_a_priority_message_ends_the_wait(
+        self, broker: Broker, queue: str, inbox: Inbox
+    ) -> None:
         self.need(broker, "priority")
         for priority in (1, 9):
             message = Outgoing(b"urgent", priority=priority)
             with prompt(), meanwhile(lambda message=message: broker.publish(queue, [message])):  # type: ignore[misc]
                 found = inbox.fetch(10, 30)
-            assert [(delivery.body, delivery.priority) for delivery in found] == [(b"urgent", priority)]
+            assert [(delivery.body, delivery.priority) for delivery in found] == [
+                (b"urgent", priority)
+            ]
             ack(inbox, found)

@@ -13,7 +13,9 @@ from tests.contract.broker.ground import Ground, OpenInbox, ack, bodies, numbere
 
 
 class Sharing(Ground):
-    def test_two_consumers_never_share_a_message(self, broker: Broker, queue: str, open_inbox: OpenInbox) -> None:
+    def test_two_consumers_never_share_a_message(
+        self, broker: Broker, queue: str, open_inbox: OpenInbox
+    ) -> None:
         count, seen, lock = 2000, Counter[bytes](), threading.Lock()
         deadline = time.monotonic() + 2 * self.patience
 
@@ -29,7 +31,9 @@ class Sharing(Ground):
             for start in range(0, count, 250):
                 broker.publish(queue, [Outgoing(b"%d" % i) for i in range(start, start + 250)])
 
-        threads = [threading.Thread(target=consume, args=(open_inbox(), limit)) for limit in (1, 7, 50)]
+        threads = [
+            threading.Thread(target=consume, args=(open_inbox(), limit)) for limit in (1, 7, 50)
+        ]
         threads.append(threading.Thread(target=publish))
         for thread in threads:
             thread.start()
@@ -55,7 +59,9 @@ class Sharing(Ground):
             self.check_order(broker, own, [b"%d %d" % (name, i) for i in range(50)])
         ack(inbox, found)
 
-    def test_what_one_publishes_another_sees(self, broker: Broker, elsewhere: Broker, queue: str) -> None:
+    def test_what_one_publishes_another_sees(
+        self, broker: Broker, elsewhere: Broker, queue: str
+    ) -> None:
         self.need(broker, "confirm")
         elsewhere.publish(queue, numbered(3))
         if broker.capabilities.size:

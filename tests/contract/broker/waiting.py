@@ -18,7 +18,9 @@ class Waiting(Ground):
         assert bodies(found) == [b"x"]
         ack(inbox, found)
 
-    def test_fetch_waits_for_a_message_from_elsewhere(self, elsewhere: Broker, queue: str, inbox: Inbox) -> None:
+    def test_fetch_waits_for_a_message_from_elsewhere(
+        self, elsewhere: Broker, queue: str, inbox: Inbox
+    ) -> None:
         with prompt(), meanwhile(lambda: elsewhere.publish(queue, [Outgoing(b"x")])):
             found = inbox.fetch(10, 30)
         assert bodies(found) == [b"x"]
@@ -34,10 +36,16 @@ class Waiting(Ground):
             with prompt():
                 assert inbox.fetch(limit, 0) == []
 
-    def test_no_wait_hands_over_what_is_there(self, broker: Broker, queue: str, inbox: Inbox) -> None:
+    def test_no_wait_hands_over_what_is_there(
+        self, broker: Broker, queue: str, inbox: Inbox
+    ) -> None:
         broker.publish(queue, numbered(3))
         found: list[Delivery] = []
-        wait_until(lambda: bool(found.extend(inbox.fetch(100, 0))) or len(found) == 3, "three messages", self.patience)
+        wait_until(
+            lambda: bool(found.extend(inbox.fetch(100, 0))) or len(found) == 3,
+            "three messages",
+            self.patience,
+        )
         ack(inbox, found)
 
     @pytest.mark.parametrize("limit", [0, 1])
@@ -75,13 +83,17 @@ class Waiting(Ground):
                 for i in range(300):
                     asked.release()
                     inbox.fetch(i % 2, 30)
-                    assert woken.acquire(timeout=self.patience), "returned without having been woken"
+                    assert woken.acquire(timeout=self.patience), (
+                        "returned without having been woken"
+                    )
         finally:
             ended.set()
             asked.release()
             nagger.join()
 
-    def test_without_room_it_only_waits(self, broker: Broker, queue: str, open_inbox: OpenInbox) -> None:
+    def test_without_room_it_only_waits(
+        self, broker: Broker, queue: str, open_inbox: OpenInbox
+    ) -> None:
         full, free = open_inbox(), open_inbox()
         broker.publish(queue, numbered(2))
         with prompt(least=0.2):

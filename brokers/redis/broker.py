@@ -1,0 +1,221 @@
+"""The Redis broker: a plain list that any language can LPUSH to, with acknowledgement, priority, delay and leases around it.
+
+This file publishes and shows; `redis_inbox` consumes; `redis_scripts` says how it lies in the server.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from fbcli.broker import Broker, Capabilities, Delayed, Inbox, Outgoing, Size
+from fbcli.clients.redis import translating
+from fbcli.errors import UsageError
+
+from .connections import Reach, RedisConnections
+from .inbox import RedisInbox, headed
+from .queue_scripts import PUBLISH, PURGE, SIZE, WITHDRAW
+from .scripts import BELL, MOVE_AT_ONCE
+
+NAMES = "fb:queues"
+"""The zset of known queue names, by when somebody last said that he uses them. So listing them needs no SCAN."""
+
+ANNOUNCE_SECONDS = 60.0
+FORGET_SECONDS = 3600.0
+"""An empty queue that nobody announced for so long is forgotten. Much longer than the former: see `queues`."""
+
+MOST_ANNOUNCED = 10_000
+
+BATCH_MESSAGES = 1000
+BATCH_BYTES = 1_000_000
+
+
+class RedisBroker(Broker):
+    """`redis://`, `rediss://`, `redis+sentinel://`, `redis+cluster://` (`fbcli.clients.redis.connect` has the forms)."""
+
+    capabilities = Capabilities(
+        delay=True,
+        priority=True,
+        rewrite=True,
+        delivery_count=True,
+        peek=True,
+        purge=True,
+        size=True,
+        queues=True,
+    )
+    library = ("redis", "redis")
+    summary = "Redis 6.2+ or Valkey: fast, complete. As durable as its persistence: `appendfsync everysec` may lose a second."
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self._reach = Reach(url)
+        self._links = RedisConnections(self._reach)
+        self._translating = translating(url)
+        self._announced: dict[str, float] = {}
+        self._ids = itertools.count()
+        self._id_suffix = os.urandom(3).hex()
+
+    def publish(self, queue: str, messages: Sequence[Outgoing]) -> None:
+        plain = [m.body for m in messages if not m.priority and m.not_before is None]
+        with self._translating:
+            self.announce(queue)
+            for bodies in _batches(plain):
+                self._links.call(queue, ("LPUSH", queue, *bodies))
+            if len(plain) < len(messages):
+                self._publish_scored(
+                    queue, [m for m in messages if m.priority or m.not_before is not None]
+                )
+
+    def withdraw(self, queue: str, messages: Sequence[Outgoing]) -> None:
+        """Take back what was published a moment ago, unless somebody has it by now."""
+        arguments = [part for message in messages for part in (message.priority, message.body)]
+        with self._translating:
+            self._links.run(WITHDRAW, self.keys(queue), *arguments)
+
+    def open(self, queue: str, *, consumer_id: str, prefetch: int, lease: float) -> Inbox:
+        with self._translating:
+            self.announce(queue)
+        inbox = RedisInbox(self, self._reach, queue, consumer_id, lease)
+        try:
+            inbox.enter()
+        except BaseException:
+            inbox.hang_up()
+            raise
+        return inbox
+
+    def size(self, queue: str) -> Size:
+        with self._translating:
+            ready, in_flight, delayed = self._links.run(
+                SIZE, self.keys(queue), *self.prefixes(queue)
+            )
+        return Size(ready, in_flight, delayed)
+
+    def purge(self, queue: str) -> int:
+        with self._translating:
+            return int(self._links.run(PURGE, self.keys(queue)))
+
+    def peek(self, queue: str, n: int) -> list[bytes]:
+        if n <= 0:
+            return []
+        ready, urgent, delayed, _ = self.keys(queue)
+        with self._translating:
+            members, bodies, due = self._links.call(
+                queue,
+                ("ZRANGE", urgent, 0, n - 1),
+                ("LRANGE", ready, -n - 1, -1),
+                # By priority, the last that is due may be the first; the next claim, too, looks through so many.
+                ("ZRANGEBYSCORE", delayed, "-inf", time.time(), "LIMIT", 0, max(n, MOVE_AT_ONCE)),
+            )
+        # Sorted by what decides in the server: the priority first, then the place within it.
+        found = [(-headed(member).priority, 1, headed(member).body) for member in members]
+        found += ((0, 3, body) for body in reversed(bodies) if body != BELL)
+        for member in due:
+            _, priority, deliveries, front, body = member.split(b":", 4)
+            above_the_list = int(priority) or int(deliveries)
+            found.append((-int(priority), 4 if front != b"1" else 0 if above_the_list else 2, body))
+        found.sort(key=lambda message: message[:2])
+        return [body for _, _, body in found[:n]]
+
+    def queues(self) -> list[str]:
+        """Those that hold anything or have consumers.
+
+        A name is forgotten only long after its last announcement: its publisher, who announces it every minute that he
+        publishes, would otherwise go on publishing to a queue that nobody sees.
+        """
+        with self._translating:
+            names = [name.decode() for name in self._links.call(NAMES, ("ZRANGE", NAMES, 0, -1))[0]]
+            if self._reach.cluster:
+                in_use = [self._links.call(name, ("EXISTS", *self.keys(name)))[0] for name in names]
+            else:
+                in_use = (
+                    self._links.call(NAMES, *(("EXISTS", *self.keys(name)) for name in names))
+                    if names
+                    else []
+                )
+            empty = {name for name, keys in zip(names, in_use, strict=True) if not keys}
+            if empty:
+                long_ago = time.time() - FORGET_SECONDS
+                old = self._links.call(NAMES, ("ZRANGEBYSCORE", NAMES, "-inf", f"({long_ago}"))[0]
+                forget = [name for name in old if name.decode() in empty]
+                if forget:
+                    self._links.call(NAMES, ("ZREM", NAMES, *forget))
+        return sorted(set(names) - empty)
+
+    def delayed(self, queue: str, n: int) -> list[Delayed]:
+        if n <= 0:
+            return []
+        with self._translating:
+            window = (f"({time.time()}", "+inf", "WITHSCORES", "LIMIT", 0, n)
+            found = self._links.call(queue, ("ZRANGEBYSCORE", self.keys(queue)[2], *window))[0]
+        return [
+            Delayed(float(due), member.split(b":", 4)[4], member)
+            for member, due in zip(found[::2], found[1::2], strict=True)
+        ]
+
+    def undelay(self, queue: str, handles: Sequence[Any]) -> int:
+        removed = 0
+        with self._translating:
+            for members in _batches(list(handles)):
+                removed += self._links.call(queue, ("ZREM", self.keys(queue)[2], *members))[0]
+        return removed
+
+    def close(self) -> None:
+        self._links.close()
+        self._reach.close()
+
+    def keys(self, queue: str) -> tuple[str, str, str, str]:
+        """Return the keys of the ready list, the urgent, the delayed and the owners of `queue`."""
+        _check_name(queue)
+        tag = f"fb:{{{queue}}}:"
+        return queue, tag + "urgent", tag + "delayed", tag + "owners"
+
+    def prefixes(self, queue: str) -> tuple[str, str]:
+        """Return what the names of `held` and `handed` begin with; the owner's name follows."""
+        return f"fb:{{{queue}}}:held:", f"fb:{{{queue}}}:handed:"
+
+    def announce(self, queue: str) -> None:
+        """Make `queue` known to `queues`; at most once a minute."""
+        now = time.monotonic()
+        if now - self._announced.get(queue, -ANNOUNCE_SECONDS) >= ANNOUNCE_SECONDS:
+            _check_name(queue)
+            self._links.call(NAMES, ("ZADD", NAMES, time.time(), queue))
+            if len(self._announced) > MOST_ANNOUNCED:
+                self._announced.clear()
+            self._announced[queue] = now
+
+    def new_id(self) -> str:
+        """Return hexadecimal digits, never the same again, and sorted by time: equally due messages keep their order."""
+        return f"{time.time_ns() // 1000:015x}{next(self._ids) & 0xFFFFFF:06x}{self._id_suffix}"
+
+    def _publish_scored(self, queue: str, messages: Sequence[Outgoing]) -> None:
+        now = time.time()
+        for batch in _batches(messages, lambda message: len(message.body)):
+            arguments: list[Any] = []
+            for message in batch:
+                due = message.not_before
+                later = "" if due is None or due <= now else repr(due)
+                arguments += (later, min(9, max(0, message.priority)), self.new_id(), message.body)
+            self._links.run(PUBLISH, self.keys(queue), *arguments)
+
+
+def _check_name(queue: str) -> None:
+    if not queue or "{" in queue or "}" in queue or queue.startswith("fb:"):
+        raise UsageError(
+            f"{queue!r} cannot be the name of a queue on Redis: not empty, no braces, not beginning with 'fb:', please."
+        )
+
+
+def _batches(items: Sequence[Any], size: Any = len) -> Iterator[Sequence[Any]]:
+    """Cut into pieces that neither block the server for long nor fill its buffers."""
+    start = total = 0
+    for i, item in enumerate(items):
+        total += size(item)
+        if total > BATCH_BYTES or i - start >= BATCH_MESSAGES:
+            if i > start:
+                yield items[start:i]
+            start, total = i, size(item)
+    if start < len(items):
+        yield items[start:]

@@ -1,0 +1,231 @@
+"""Raw connections to Redis: which server has a key, one round trip for many commands, and nothing ever sent twice.
+
+redis-py's own client costs as much per command as the server itself; here its connections and parser are used directly.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Sequence
+from typing import Any, Protocol, cast
+
+from fbcli.clients.loading import load_library
+from fbcli.clients.redis import connect
+
+from .scripts import Script
+from .waiting import readable
+
+Word = str | bytes | int | float
+
+
+class _Connection(Protocol):
+    """The part of redis-py's connection that is used here; the same in every version since 5."""
+
+    _sock: socket.socket | None
+
+    def connect(self) -> None: ...
+    def disconnect(self) -> None: ...
+    def pack_command(self, *words: Word) -> list[bytes]: ...
+    def send_packed_command(self, command: list[bytes], check_health: bool = True) -> None: ...
+    def read_response(self) -> Any: ...
+
+
+class Reach:
+    """The way to the servers behind a URL: which of them has a key, and new connections to it. Thread-safe."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._client: Any = None
+        self._lock = threading.Lock()
+        self.cluster = url.startswith("redis+cluster:")
+        self.errors: Any = None
+
+    def connect(self, key: str) -> _Connection:
+        """Return a new connection to the server that has `key`."""
+        client = self.client()
+        try:
+            pool = client.connection_pool if not self.cluster else self._node_pool(client, key)
+            connection = pool.connection_class(**pool.connection_kwargs)
+            connection.connect()
+        except (self.errors.ConnectionError, self.errors.TimeoutError):
+            self.look_again()
+            raise
+        return cast(_Connection, connection)
+
+    def where(self, key: str) -> str:
+        """Return the name of the server that has `key`; all keys of one name may share a connection."""
+        return str(self.client().get_node_from_key(key).name) if self.cluster else ""
+
+    def look_again(self) -> None:
+        """Ask a cluster anew which node has what, after one of them moved or died."""
+        if self.cluster:
+            self.client().nodes_manager.initialize()
+
+    def client(self) -> Any:
+        """redis-py's client, made at first use (a cluster's connects at once)."""
+        if self._client is None:
+            with self._lock:
+                if self._client is None:
+                    self.errors = load_library("redis.exceptions", extra="redis")
+                    self._client = connect(self._url)
+        return self._client
+
+    def close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    @staticmethod
+    def _node_pool(client: Any, key: str) -> Any:
+        return client.get_redis_connection(client.get_node_from_key(key)).connection_pool
+
+
+class RedisConnection:
+    """One connection to the server that has `key`, made anew when it broke. Used by one thread at a time."""
+
+    def __init__(self, reach: Reach, key: str, *, identify: bool = False) -> None:
+        self._reach, self._identify = reach, identify
+        self.key = key
+        self._connection: _Connection | None = None
+        self._pid = 0
+        self.client_id = 0
+        """What the server calls this connection, when asked to `identify`."""
+
+    @property
+    def alive(self) -> bool:
+        return self._connection is not None
+
+    def call(self, *commands: Sequence[Word]) -> list[Any]:
+        """Send commands together, return their replies. Raises redis-py's errors, an error reply only after the last.
+
+        Note: when the connection breaks in between, nobody knows which of them were carried out.
+        """
+        replies = self._exchange(commands)
+        if self._reach.cluster and any(
+            isinstance(reply, self._reach.errors.MovedError) for reply in replies
+        ):
+            self.close()
+            self._reach.look_again()
+            replies = self._exchange(commands)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                if isinstance(reply, self._reach.errors.ReadOnlyError):
+                    self.close()  # a primary no more: its name may lead to the new one by now
+                raise reply
+        return replies
+
+    def run(self, script: Script, keys: Sequence[str], *arguments: Word) -> Any:
+        """Run a script, loading it when the server does not know it (yet, or any more after a restart)."""
+        try:
+            return self.call(("EVALSHA", script.sha, len(keys), *keys, *arguments))[0]
+        except self._reach.errors.NoScriptError:
+            return self.call(("EVAL", script.text, len(keys), *keys, *arguments))[0]
+
+    def send(self, *words: Word) -> None:
+        """Send one command whose reply is fetched later, with `receive`."""
+        connection = self._ready_connection()
+        try:
+            connection.send_packed_command(connection.pack_command(*words), check_health=False)
+        except BaseException:
+            self.close()
+            raise
+
+    def receive(self) -> Any:
+        """Wait for the next reply and return it, error replies too."""
+        if self._connection is None:
+            raise self._reach.errors.ConnectionError("the connection was closed")
+        try:
+            return self._connection.read_response()
+        except self._reach.errors.ResponseError as reply:
+            return reply
+        except BaseException:
+            # Half a reply may be left in it: whoever used it next would read somebody else's answer.
+            self.close()
+            raise
+
+    def socket(self) -> socket.socket | None:
+        return self._connection._sock if self._connection is not None else None
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.disconnect()
+
+    def _exchange(self, commands: Sequence[Sequence[Word]]) -> list[Any]:
+        connection = self._ready_connection()
+        try:
+            packed = connection.pack_command(*commands[0])
+            for command in commands[1:]:
+                packed += connection.pack_command(*command)
+            connection.send_packed_command(packed, check_health=False)
+        except BaseException:
+            self.close()
+            raise
+        return [self.receive() for _ in commands]
+
+    def _ready_connection(self) -> _Connection:
+        """Return a connection that was alive a moment ago. With no reply outstanding, anything to read is its end:
+        so a server that was restarted meanwhile is noticed before anything is sent, and nothing is ever sent twice."""
+        connection = self._connection
+        if connection is not None:
+            sock = connection._sock
+            if sock is None or self._pid != os.getpid() or readable((sock,), 0):
+                self.close()
+                connection = None
+        if connection is None:
+            connection = self._connection = self._reach.connect(self.key)
+            self._pid = os.getpid()
+            if self._identify:
+                connection.send_packed_command(
+                    connection.pack_command("CLIENT", "ID"), check_health=False
+                )
+                self.client_id = self.receive()
+        return connection
+
+
+class RedisConnections:
+    """Connections to lend, one per call at a time. Thread-safe, and safe after a fork."""
+
+    def __init__(self, reach: Reach) -> None:
+        self._reach = reach
+        self._idle: dict[str, list[RedisConnection]] = {}
+        self._closed = False
+
+    def call(self, key: str, *commands: Sequence[Word]) -> list[Any]:
+        """As `RedisConnection.call`, on any idle connection to the server that has `key`."""
+        link, server = self._borrow(key)
+        try:
+            return link.call(*commands)
+        finally:
+            self._return(link, server)
+
+    def run(self, script: Script, keys: Sequence[str], *arguments: Word) -> Any:
+        """As `RedisConnection.run`; the first key says where."""
+        link, server = self._borrow(keys[0])
+        try:
+            return link.run(script, keys, *arguments)
+        finally:
+            self._return(link, server)
+
+    def close(self) -> None:
+        self._closed = True
+        for idle in self._idle.values():
+            while idle:
+                idle.pop().close()
+
+    def _borrow(self, key: str) -> tuple[RedisConnection, str]:
+        server = self._reach.where(key)
+        try:
+            link = self._idle.setdefault(server, []).pop()
+        except IndexError:
+            return RedisConnection(self._reach, key), server
+        link.key = key
+        return link, server
+
+    def _return(self, link: RedisConnection, server: str) -> None:
+        if self._closed or (self._reach.cluster and self._reach.where(link.key) != server):
+            link.close()  # in a cluster, its key has moved, and the connection with it
+        elif link.alive:
+            self._idle[server].append(link)

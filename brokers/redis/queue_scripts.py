@@ -1,0 +1,62 @@
+"""What publishers do, and those who look into a queue, inside the server. `redis_scripts` has the keys."""
+
+from __future__ import annotations
+
+from .scripts import Script
+
+LOOK_THROUGH = 1000
+"""Of so many messages with the same priority, the last that came, one is found again that was published a moment ago."""
+
+PUBLISH = Script("""
+-- due ('' is now), priority, id, body; four for each, in order.
+local soonest = redis.call('ZRANGE', delayed, 0, 0)[1]
+for i = 1, #ARGV, 4 do
+  if ARGV[i] ~= '' then
+    redis.call('ZADD', delayed, ARGV[i], ARGV[i + 2] .. ':' .. ARGV[i + 1] .. ':0:0:' .. ARGV[i + 3])
+  else
+    put_last(tonumber(ARGV[i + 1]), ARGV[i + 3])
+  end
+end
+ring_if_urgent()
+if redis.call('ZRANGE', delayed, 0, 0)[1] ~= soonest then ring() end
+""")
+
+WITHDRAW = Script(f"""
+-- priority, body; two for each: of the messages like it, the last that came is removed.
+for i = 1, #ARGV, 2 do
+  local priority, body = tonumber(ARGV[i]), ARGV[i + 1]
+  if priority == 0 then
+    redis.call('LREM', ready, 1, body)
+  else
+    local low = (9 - priority) * LEVEL
+    for _, member in ipairs(redis.call('ZREVRANGEBYSCORE', urgent, low + LEVEL - 1, low, 'LIMIT', 0, {LOOK_THROUGH})) do
+      local _, _, found = open_held('+', member)
+      if found == body then
+        redis.call('ZREM', urgent, member)
+        break
+      end
+    end
+  end
+end
+""")
+
+SIZE = Script("""
+-- prefix of held keys, prefix of handed keys
+local waiting, in_flight = redis.call('LLEN', ready), 0
+if redis.call('LINDEX', ready, -1) == BELL then waiting = waiting - 1 end
+for _, owner in ipairs(redis.call('ZRANGE', owners, 0, -1)) do
+  in_flight = in_flight + math.max(0, redis.call('HLEN', ARGV[1] .. owner) - 1)
+  for _, body in ipairs(redis.call('LRANGE', ARGV[2] .. owner, 0, -1)) do
+    if body ~= BELL then in_flight = in_flight + 1 end
+  end
+end
+local due = redis.call('ZCOUNT', delayed, '-inf', now())
+return {waiting + redis.call('ZCARD', urgent) + due, in_flight, redis.call('ZCARD', delayed) - due}
+""")
+
+PURGE = Script("""
+local removed = redis.call('LLEN', ready) + redis.call('ZCARD', urgent) + redis.call('ZCARD', delayed)
+if redis.call('LINDEX', ready, -1) == BELL then removed = removed - 1 end
+redis.call('UNLINK', ready, urgent, delayed)
+return removed
+""")

@@ -1,0 +1,309 @@
+"""In a child process of a pool: the connection to the parent, what makes the child like it, and how a call is made.
+
+How calls follow each other is the matter of `hand_alone` (one after the other) and `hand_greenlets` (side by side).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import importlib
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import msgspec
+
+from fbcli import errors
+from fbcli.address.address import Address, load
+from fbcli.arguments.signature import Signature
+from fbcli.engine.callables import plain_call
+from fbcli.engine.children.wire import ChildSetup, RaisedError, RemoteCall
+from fbcli.engine.current import RemoteTask, running
+from fbcli.engine.trace import in_utf8, user_trace
+from fbcli.errors import FbError
+from fbcli.message import decode
+from fbcli.platform.memory import MemoryLimit
+from fbcli.pools.children.wire import Answer, End, Frames, Order, Refusal, read_ticket
+
+Say = Callable[[Answer], None]
+
+_encode = msgspec.json.Encoder().encode
+_plain = msgspec.json.Encoder(enc_hook=repr).encode
+_call = msgspec.json.Decoder(RemoteCall).decode
+_order = msgspec.json.Decoder(Order).decode
+
+_PIECE = 256 * 1024
+"""Bytes read at once."""
+_PR_SET_PDEATHSIG = 1
+
+MEANT = ("Retry", "Requeue", "DeadLetter", "TaskTimeout", "TaskCancelled")
+"""The errors of `fbcli.errors` that mean something to the engine."""
+
+
+class ParentLink:
+    """The connection to the parent, which was this process's standard input. One thread reads it."""
+
+    def __init__(self, tickets: int, read: Callable[[int, int], bytes] = os.read) -> None:
+        """`read`: what reads a file without ever waiting, if it is set so."""
+        self.socket = socket.socket(fileno=os.dup(0))
+        self._kept = os.dup(0)
+        """Open until the process is gone, whatever Python closes at its end: to the parent, the end of this one means that."""
+        with open(os.devnull, "rb") as nothing:
+            os.dup2(nothing.fileno(), 0)
+        self._tickets = os.dup(
+            tickets
+        )  # unlike what was passed on to this process, not passed on to others
+        os.close(tickets)
+        self.forked = False
+        """Whether this is a process that a function has forked."""
+        self._frames = Frames()
+        self._read = read
+        self._bodies: list[bytes] = []
+        """Of messages that have come and were not looked at."""
+        self._requests: dict[int, msgspec.Raw] = {}
+        os.register_at_fork(after_in_child=self._part)
+
+    def first(self) -> ChildSetup:
+        """Wait for the first message."""
+        while not self._bodies:
+            self._bodies += self._frames.feed(self.read())
+        return msgspec.json.decode(self._bodies.pop(0), type=ChildSetup)
+
+    def read(self) -> bytes:
+        """Return what has come, as soon as something does. Ends the process when the parent is gone."""
+        data = self.socket.recv(_PIECE)
+        if not data:
+            os._exit(1)
+        return data
+
+    def orders(self) -> list[Order]:
+        """Wait for orders and return them, the calls in them kept for `request`."""
+        while not self._bodies:
+            self._bodies += self._frames.feed(self.read())
+        orders = list(map(_order, self._bodies))
+        self._bodies.clear()
+        for order in orders:
+            self._requests.update(order.calls)
+            for number in order.forget:
+                self._requests.pop(number, None)
+        return orders
+
+    def ticket(self) -> int | None:
+        """Return a ticket; None: there will be no more. Raises `BlockingIOError` while there is none."""
+        return read_ticket(self._tickets, self._read)
+
+    def take(self) -> int | None:
+        """Wait for a ticket; None: there will be no more."""
+        while True:
+            try:
+                return self.ticket()
+            except BlockingIOError:
+                select.select([self._tickets], [], [])
+
+    def request(self, number: int) -> RemoteCall | None:
+        """Return what to do for a ticket; None: that has not come yet."""
+        request = self._requests.pop(number, None)
+        return None if request is None else _call(request)
+
+    def _part(self) -> None:
+        """In a process that a function has forked: be none that the pool speaks with."""
+        self.forked = True
+        for file in (self.socket.detach(), self._kept, self._tickets):
+            os.close(file)
+
+
+def settle_in(setting: ChildSetup) -> None:
+    """Make this process like its parent, bound to its life, and deaf for signals that are meant for it.
+
+    Note: handlers that do nothing, rather than signals ignored, since programs that a function starts would go on ignoring them. Of
+    processes that it forks the signals are blocked until they heed them again: one may come right away.
+    """
+    usual = {number: signal.signal(number, _nothing) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def block() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, usual)
+
+    def unblock() -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, usual)
+
+    def heed() -> None:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
+        unblock()
+
+    os.register_at_fork(before=block, after_in_parent=unblock, after_in_child=heed)
+    faulthandler.enable()
+    faulthandler.register(signal.SIGUSR1)  # as it does of the parent, it shows what runs
+    sys.path[:] = setting.path
+    sys.argv[:] = setting.argv
+
+
+def die_with_parent(setting: ChildSetup) -> bool:
+    """Have the system kill this process when its parent ends, in whatever way; False: it cannot (Linux can: prctl(2))."""
+    if not sys.platform.startswith("linux"):
+        return False
+    if ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
+        return False
+    if os.getppid() != setting.parent:
+        os._exit(1)
+    return True
+
+
+def _nothing(number: int, frame: Any) -> None:
+    """The parent decides."""
+
+
+class Caller:
+    """Makes calls."""
+
+    def __init__(self, setting: ChildSetup, say: Say) -> None:
+        self._say = say
+        self._root = Path(setting.root)
+        self._known: dict[str, tuple[Callable[..., Any], Signature]] = {}
+        self._limit = None if setting.max_memory is None else MemoryLimit(setting.max_memory)
+        self.told: dict[int, RemoteTask] = {}
+        """What functions that run now may ask about their tasks."""
+        self.struck: dict[int, BaseException] = {}
+        """What calls are interrupted with."""
+
+    def prepare(self, setting: ChildSetup) -> bool:
+        """Load the functions; False: that failed, and the parent knows."""
+        try:
+            if setting.output is not None:
+                module, _, name = setting.output.hook.partition(":")
+                getattr(importlib.import_module(module), name)(self.tell, setting.output.wishes)
+            for address in setting.addresses:
+                self._learn(address)
+        except FbError as error:
+            self._say(Answer(refusal=Refusal(type(error).__name__, in_utf8(str(error)))))
+            return False
+        self._say(Answer(ready=True))
+        return True
+
+    def tell(self, message: dict[str, Any]) -> None:
+        """Send something to the parent. From any thread."""
+        self._say(Answer(say=message))
+
+    def _learn(self, text: str) -> tuple[Callable[..., Any], Signature]:
+        found = load(Address.parse(text, self._root), self._root)
+        booster = sys.modules.get("fbcli.booster")
+        if booster is not None and isinstance(found, booster.Booster):
+            found = found.function
+        signature = Signature.of(found)
+        self._known[text] = plain_call(found, signature), signature
+        return self._known[text]
+
+    def make(self, number: int, call: RemoteCall) -> End:
+        """Make a call."""
+        begun = perf_counter()
+        raised: BaseException | None = None
+        value = token = None
+        try:
+            function, signature = self._known.get(call.address) or self._learn(call.address)
+            arguments, extra = _arguments_of(call, signature)
+            told = self._told(call, arguments, extra)
+            token = running.set(told)
+            self.told[number] = told
+            if number in self.struck:
+                raise self.struck[number]
+            value = function(**arguments)
+        except BaseException as error:  # noqa: BLE001  whatever a call raises is its outcome
+            raised = error
+        # Once it is not in there any more, nothing is thrown into it.
+        self.told.pop(number, None)
+        seconds = perf_counter() - begun
+        if token is not None:
+            running.reset(token)
+        if raised is not None:
+            report = msgspec.Raw(_encode(report_of(raised)))
+            return End(
+                number, seconds, report, failed=True, struck=self.struck.get(number) is raised
+            )
+        return (
+            End(number, seconds, msgspec.Raw(value_of(value)))
+            if call.keeps
+            else End(number, seconds)
+        )
+
+    def _told(
+        self, call: RemoteCall, arguments: dict[str, Any], extra: dict[str, Any]
+    ) -> RemoteTask:
+        return _ChildTask(
+            task_id=call.task_id,
+            queue=call.queue,
+            options=None,
+            address=call.address,
+            attempt=call.attempt,
+            arguments=arguments,
+            extra=extra,
+            deadline=call.deadline,
+            deliveries=call.deliveries,
+            ask=None if call.deadline is None else partial(self._ask, call),
+            given=call.options,
+        )
+
+    def _ask(self, call: RemoteCall, seconds: float) -> bool:
+        """Ask for a later deadline; whoever asks in time is granted it."""
+        if call.deadline is None or time.time() >= call.deadline:
+            return False
+        call.deadline += seconds
+        self.tell({"extend": [call.task_id, seconds]})
+        return True
+
+    def full(self) -> bool:
+        """Whether this process holds too much memory; then the parent is told."""
+        held = None if self._limit is None else self._limit.exceeded()
+        if held is None:
+            return False
+        self._say(Answer(full=held))
+        return True
+
+
+class _ChildTask(RemoteTask):
+    """One whose options are read when they are asked for: few functions do, and pydantic takes its time to be imported.
+
+    Note: mypy takes a Struct for a dataclass, of which a property could not take the place of a field.
+    """
+
+    given: msgspec.Raw = msgspec.Raw(b"{}")
+
+    @property  # type: ignore[misc]
+    def options(self) -> Any:
+        return importlib.import_module("fbcli.options").Options(**msgspec.json.decode(self.given))
+
+
+def _arguments_of(call: RemoteCall, signature: Signature) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the arguments of a call, and what travelled beside them."""
+    if call.rows:
+        messages = [decode(bytes(body)) for body in call.bodies]
+        return {call.rows: [arguments for arguments, _ in messages]}, messages[0][1]
+    arguments, extra = decode(bytes(call.bodies[0]))
+    return signature.convert(arguments) if signature.converts else arguments, extra
+
+
+def value_of(value: Any) -> bytes:
+    """Return a value as JSON; what has no JSON form becomes its `repr`, so that a result is never lost for its type."""
+    try:
+        return _plain(value)
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        return _encode(in_utf8(repr(value)))
+
+
+def report_of(error: BaseException) -> RaisedError:
+    """Return an error as the parent is told of it."""
+    text = str(error)
+    lineage = tuple(f"{each.__module__}.{each.__qualname__}" for each in type(error).__mro__)
+    meant = next((name for name in MEANT if isinstance(error, getattr(errors, name))), "")
+    after = getattr(error, "after", None) if meant else None
+    return RaisedError(
+        type(error).__qualname__, in_utf8(text), user_trace(error, text), lineage, meant, after
+    )

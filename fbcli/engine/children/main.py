@@ -1,0 +1,43 @@
+"""The child process of a pool: what it does before it can be asked for anything.
+
+With greenlets that is to patch the standard library before anything else is imported. So this module imports nothing but what every
+Python process has imported anyway, and finds the rest by its name.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import warnings
+
+BOOT = "import sys; sys.path[:] = [*filter(None, sys.path), sys.argv.pop(1)]; from fbcli.engine.children.main import main; main()"
+"""For `python -c`, followed by the folder of fbcli, a mode, the queue (for who reads `ps`), and a file descriptor. Not `python -m`: that
+puts the working folder first on the path, where a user's `queue.py` would take the place of Python's."""
+
+_LOOPS = {
+    "process": "fbcli.engine.children.sequential",
+    "gevent": "fbcli.engine.children.greenlets",
+    "eventlet": "fbcli.engine.children.greenlets",
+}
+
+
+_in_child = False
+
+
+def in_child() -> bool:
+    """Whether this process is such a child: consumers have no place in it."""
+    return _in_child
+
+
+def main() -> None:
+    """Work until the parent says that there will be no more, or is gone."""
+    global _in_child
+    _in_child = True
+    mode, tickets = sys.argv[1], int(sys.argv[3])
+    if mode == "gevent":
+        importlib.import_module("gevent.monkey").patch_all()
+    elif mode == "eventlet":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # its authors advise against it, in every process again
+            importlib.import_module("eventlet").monkey_patch()
+    importlib.import_module(_LOOPS[mode]).work(mode, tickets)

@@ -1,0 +1,51 @@
+"""A child process that makes one call after the other, in its main thread: the pool of mode `process`."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import threading
+
+from fbcli.engine.children.calls import Caller, ParentLink, die_with_parent, settle_in
+from fbcli.pools.children.wire import Answer, framed
+
+
+def work(mode: str, tickets: int) -> None:
+    """Make calls until there are no more."""
+    link = ParentLink(tickets)
+    setting = link.first()
+    if not die_with_parent(setting):
+        threading.Thread(target=_follow_parent, args=(link,), name="fb-parent", daemon=True).start()
+    settle_in(setting)
+    lock = threading.Lock()
+
+    def say(answer: Answer) -> None:
+        """Say it at once, so that whatever this process dies of, what has ended before is known to have ended."""
+        if link.forked:
+            return
+        frame = framed(answer)
+        try:
+            with lock:
+                link.socket.sendall(frame)
+        except OSError:  # there is nobody to work for any more
+            os._exit(1)
+
+    caller = Caller(setting, say)
+    if not caller.prepare(setting):
+        return
+    while (number := link.take()) is not None:
+        while (call := link.request(number)) is None:
+            link.orders()
+        say(Answer(end=caller.make(number, call)))
+        if caller.full():
+            return
+
+
+def _follow_parent(link: ParentLink) -> None:
+    """End with the parent, where the system does not see to that: with all processes that functions have started."""
+    poll = select.poll()
+    poll.register(link.socket, select.POLLHUP)
+    while not any(event & select.POLLHUP for _, event in poll.poll()):
+        pass
+    os.killpg(0, signal.SIGKILL)

@@ -1,0 +1,105 @@
+"""What governs a consumer while it runs: its options, and over them the limits that `fb limit` sets in the store."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from fbcli.clock import Clock
+from fbcli.controls.base import Gate
+from fbcli.controls.concurrency import AutoConcurrency
+from fbcli.controls.fleet_rate import FleetRate
+from fbcli.controls.rate import Rate
+from fbcli.engine.gates import Gates
+from fbcli.options import Options
+from fbcli.stores.base import Limits, Store
+
+log = logging.getLogger("fbcli.consumer")
+
+MOST = 1000
+"""Most calls at once when the level is found automatically."""
+
+Resize = Callable[[int, AutoConcurrency | None], None]
+
+
+class LimitsInForce(NamedTuple):
+    """What is in force now."""
+
+    qps: float | None
+    qps_scope: str
+    concurrency: int | str
+
+    def __str__(self) -> str:
+        rate = "no rate limit" if self.qps is None else f"{self.qps:g} a second"
+        scope = (
+            " over all processes" if self.qps is not None and self.qps_scope == "cluster" else ""
+        )
+        return f"{rate}{scope}, concurrency {self.concurrency}"
+
+
+class LiveLimits:
+    """Sets a consumer's gates and the size of its pool. Called by one thread at a time."""
+
+    def __init__(
+        self,
+        queue: str,
+        options: Options,
+        *,
+        slots: int,
+        always: Sequence[Gate],
+        gates: Gates,
+        resize: Resize,
+        wake: Callable[[], None],
+        store: Store,
+        clock: Clock,
+    ) -> None:
+        """`slots`: concurrency where the options name no number; `always`: the gates that hold whatever the limits say."""
+        self._queue = queue
+        self._options = options
+        self._slots = slots
+        self._always = tuple(always)
+        self._gates = gates
+        self._resize = resize
+        self._wake = wake
+        self._store = store
+        self._clock = clock
+        self.in_force: LimitsInForce | None = None
+
+    def apply(self, limits: Limits | None) -> None:
+        """Go by these limits from now on (None: by the options alone)."""
+        in_force, before = self._under(limits or Limits()), self.in_force
+        if in_force == before:
+            return
+        self.in_force = in_force
+        if before is None or before[:2] != in_force[:2]:
+            rate = self._rate(in_force)
+            self._gates.replace([*self._always, rate] if rate else self._always)
+        if before is None or before.concurrency != in_force.concurrency:
+            if isinstance(in_force.concurrency, int):
+                self._resize(in_force.concurrency, None)
+            else:
+                self._resize(self._slots, AutoConcurrency(start=self._slots, most=MOST))
+        if before is not None or limits is not None:
+            log.warning("%s: from now on %s", self._queue, in_force)
+        self._wake()
+
+    def _under(self, limits: Limits) -> LimitsInForce:
+        options = self._options
+        qps = options.qps if limits.qps is None else limits.qps
+        scope: Any = limits.qps_scope or ("cluster" if options.qps_group else options.qps_scope)
+        concurrency = (
+            1
+            if options.mode == "solo"
+            else limits.concurrency or options.concurrency or self._slots
+        )
+        return LimitsInForce(qps or None, scope, concurrency)
+
+    def _rate(self, in_force: LimitsInForce) -> Gate | None:
+        if in_force.qps is None:
+            return None
+        if in_force.qps_scope == "process":
+            return Rate(in_force.qps)
+        group = self._options.qps_group
+        key = f"group:{group}" if group else f"queue:{self._queue}"
+        return FleetRate(key, in_force.qps, self._store, self._wake, self._clock)

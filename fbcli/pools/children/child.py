@@ -1,0 +1,224 @@
+"""One child process as its pool sees it: how it is started, spoken to, listened to, and ended."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Sequence
+
+import msgspec
+
+from fbcli.pools.children.steps import Call
+from fbcli.pools.children.wire import (
+    MOST_TICKETS,
+    Answer,
+    Frames,
+    Order,
+    count_tickets,
+    drain_tickets,
+    framed,
+    write_tickets,
+)
+
+_PIECE = 256 * 1024
+"""Bytes read at once."""
+_MOST_PIECES = 64
+"""Read one after the other: far more than a socket holds, but a child that never stops talking must not be listened to for ever."""
+
+_decode = msgspec.json.Decoder(Answer).decode
+
+
+class Child:
+    """Used by one thread at a time: whoever holds the pool's lock."""
+
+    def __init__(
+        self, command: Sequence[str], folder: str, spec: object, slots: int, now: float
+    ) -> None:
+        """Start `command`, with a socket as its standard input and the number of its end of the ticket pipe as last argument.
+
+        Raises `OSError` when the system has no room for another process.
+        """
+        self.slots = slots
+        """How many calls it makes at once."""
+        self.calls: dict[int, Call] = {}
+        """What it has been handed and has not answered, in that order: first what runs, then what waits for a slot of it."""
+        self.sent = 0
+        """How many calls it has been handed, those that were taken back not counted."""
+        self.ready = False
+        self.leaving = False
+        """Whether it gets no more calls, and ends when it has made those it has."""
+        self.silent = False
+        """Whether it will say nothing any more: it has ended, or is about to."""
+        self.slow = False
+        """Whether a call has kept others waiting; it gets none to wait until it has answered."""
+        self.deaf = False
+        """Whether nobody listens to it any more."""
+        self.watched = False
+        """Whether the selector tells when more can be sent to it."""
+        self.refused = False
+        """Whether it has said that it cannot work."""
+        self.killed = False
+        self.heard_at = now
+        """When it last answered, or was handed a call while it had none (monotonic seconds)."""
+        self.ending_since = 0.0
+        """When it was told to end, or had its last call afterwards."""
+        self._next = 0
+        self._frames = Frames()
+        self._out = bytearray()
+        ours, theirs = socket.socketpair()
+        self._tickets, self._issue = os.pipe()
+        os.set_blocking(self._tickets, False)
+        os.set_blocking(self._issue, False)
+        ours.setblocking(False)
+        self.socket = ours
+        with theirs:
+            try:
+                self.process = subprocess.Popen(
+                    [*command, str(self._tickets)],
+                    stdin=theirs.fileno(),
+                    pass_fds=(self._tickets,),
+                    cwd=folder,
+                    start_new_session=True,  # what a terminal sends to its group is for the parent to decide
+                )
+            except OSError:
+                self.close()
+                raise
+        self.send(spec)
+
+    # speaking
+
+    def send(self, message: object) -> None:
+        """Send it as soon as the socket takes it."""
+        self._out += framed(message)
+        self.flush()
+
+    def flush(self) -> None:
+        try:
+            while self._out:
+                del self._out[: self.socket.send(self._out)]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.silent = True
+
+    @property
+    def clogged(self) -> bool:
+        """Whether there is something left to send."""
+        return bool(self._out) and not self.silent
+
+    def hand_over(self, calls: Sequence[tuple[Call, bytes]], now: float) -> int:
+        """Have it make these calls, each with its request; return how many it has taken."""
+        numbers = range(self._next, self._next + min(len(calls), MOST_TICKETS))
+        taken = write_tickets(self._issue, numbers)
+        if not taken:
+            return 0
+        if not self.calls:
+            self.heard_at = now
+        requests = []
+        for number, (call, request) in zip(numbers[:taken], calls, strict=False):
+            call.began = now
+            self.calls[number] = call
+            requests.append((number, msgspec.Raw(request)))
+        self._next += taken
+        self.sent += taken
+        self.send(Order(calls=requests))
+        return taken
+
+    def recall(self) -> list[Call]:
+        """Take back the calls that it has not begun, in their order. They will not be made by it."""
+        numbers = drain_tickets(self._tickets)
+        if numbers:
+            self.sent -= len(numbers)
+            self.send(Order(forget=numbers))
+        return [self.calls.pop(number) for number in numbers]
+
+    def interrupt(self, call: Call) -> None:
+        """Have what a call is struck with raised in it; the others that it makes go on."""
+        number = next(number for number, each in self.calls.items() if each is call)
+        if call.struck is not None:
+            self.send(
+                Order(interrupt=(number, f"{call.struck.__module__}:{call.struck.__qualname__}"))
+            )
+
+    # listening
+
+    def hear(self) -> list[Answer]:
+        """Return all that it has said."""
+        answers: list[Answer] = []
+        for _ in range(_MOST_PIECES):
+            if self.silent:
+                break
+            try:
+                data = self.socket.recv(_PIECE)
+                answers += map(_decode, self._frames.feed(data))
+            except BlockingIOError:
+                break
+            except (
+                OSError,
+                msgspec.DecodeError,
+            ):  # the latter: its code has written into a file that is not its own
+                data = b""
+            if not data:
+                self.silent = True
+        return answers
+
+    def running(self) -> list[Call]:
+        """Return the calls that it has begun."""
+        return list(itertools.islice(self.calls.values(), len(self.calls) - self.unbegun()))
+
+    def unbegun(self) -> int:
+        """Count those that it has not begun."""
+        return count_tickets(self._tickets) if self.calls else 0
+
+    def taken(self) -> int:
+        """Count its slots that are taken, or just about to be."""
+        return min(len(self.calls), self.slots)
+
+    def waiting(self) -> int:
+        """Count the calls that wait for a slot of it."""
+        return max(0, len(self.calls) - self.slots)
+
+    # ending
+
+    def leave(self, now: float) -> None:
+        """Let it end in order when it has made the calls it has. Idempotent."""
+        if not self.leaving:
+            self.leaving = True
+            self.ending_since = now
+            self._issue = _closed(self._issue)
+
+    def kill(self) -> None:
+        """End it at once, with all that it has started. Idempotent."""
+        if not self.killed:
+            self.killed = True
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+
+    def fate(self) -> str:
+        """Return how it ended; empty while it lives."""
+        code = self.process.poll()
+        if code is None:
+            return ""
+        if code >= 0:
+            return f"ended with exit code {code}"
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:
+            name = f"signal {-code}"
+        return f"was killed by {name}"
+
+    def close(self) -> None:
+        """Give back what it took of this process. Idempotent."""
+        self.socket.close()
+        self._issue, self._tickets = _closed(self._issue), _closed(self._tickets)
+
+
+def _closed(file: int) -> int:
+    """Close a file descriptor; return what stands for none."""
+    if file >= 0:
+        os.close(file)
+    return -1

@@ -1,0 +1,59 @@
+"""How tasks stand: from the results in the store, and from what the live workers report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from fbcli.results.poller import results_of
+from fbcli.stores.base import Result, ResultState, Store, Worker
+
+State = Literal["queued", "running"] | ResultState
+
+
+class Run(NamedTuple):
+    """Where a task runs now."""
+
+    queue: str
+    worker: Worker
+
+
+class TaskStatus(NamedTuple):
+    """What is known of one task."""
+
+    task_id: str
+    result: Result | None = None
+    run: Run | None = None
+
+    @property
+    def state(self) -> State:
+        """How it ended; else "running" where a live worker says so; else "queued", of which nobody can be sure: it may be
+        unknown, run for less than a second, or have ended without its result having been saved."""
+        if self.result is not None:
+            return self.result.state
+        return "running" if self.run is not None else "queued"
+
+    @property
+    def known(self) -> bool:
+        """Whether anything at all is known of it."""
+        return self.result is not None or self.run is not None
+
+
+def statuses(store: Store, task_ids: Sequence[str]) -> list[TaskStatus]:
+    """Return how these tasks stand, in the order given. Raises `Unavailable`."""
+    ended = {result.task_id: result for result in results_of(store, task_ids)}
+    runs = runs_of(store.workers()) if len(ended) < len(set(task_ids)) else {}
+    unsure = [task_id for task_id in task_ids if task_id not in ended and task_id not in runs]
+    if unsure:  # one that was running at the first look may have ended before the second
+        ended |= {result.task_id: result for result in results_of(store, unsure)}
+    return [TaskStatus(task_id, ended.get(task_id), runs.get(task_id)) for task_id in task_ids]
+
+
+def runs_of(workers: Sequence[Worker]) -> dict[str, Run]:
+    """Return what runs now, by task id: up to some hundreds of each consumer, as of its last report (a second ago)."""
+    return {
+        task_id: Run(queue, worker)
+        for worker in workers
+        for queue, report in worker.queues.items()
+        for task_id in report.get("running", ())
+    }

@@ -1,0 +1,83 @@
+"""Hearing of writes to a file: where the system tells, at once; else nobody pretends."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from fbcli.brokers.waiting import Alarm
+from fbcli.platform.file_watch import FileWatch
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux tells of writes by inotify"
+)
+
+LONG = 20.0
+"""Seconds that no wait of these tests may take."""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "log"
+    path.write_bytes(b"")
+    return path
+
+
+def listening(file: Path) -> FileWatch:
+    watch = FileWatch.open(file)
+    assert watch is not None
+    return watch
+
+
+def append(file: Path) -> None:
+    with file.open("ab") as log:
+        log.write(b"x")
+
+
+def test_a_write_ends_the_wait(file: Path) -> None:
+    alarm, watch = Alarm(), listening(file)
+    begun = time.monotonic()
+    writer = threading.Timer(0.05, append, (file,))
+    writer.start()
+    assert alarm.listen(watch, LONG) == "write"
+    assert time.monotonic() - begun < LONG / 2
+    assert alarm.listen(watch, 0.01) == "nothing"
+    writer.join()
+
+
+def test_a_write_before_the_wait_is_not_missed(file: Path) -> None:
+    alarm, watch = Alarm(), listening(file)
+    append(file)
+    append(file)
+    assert alarm.listen(watch, LONG) == "write"
+    assert alarm.listen(watch, 0.01) == "nothing", "those that were heard together are one"
+
+
+def test_the_bell_ends_the_wait_also_when_it_rang_before(file: Path) -> None:
+    alarm, watch = Alarm(), listening(file)
+    alarm.wake()
+    assert alarm.listen(watch, LONG) == "bell"
+    assert alarm.was_woken()
+    ringer = threading.Timer(0.05, alarm.tell)
+    ringer.start()
+    assert alarm.listen(watch, LONG) == "bell"
+    assert alarm.has_news()
+    ringer.join()
+    assert alarm.listen(watch, 0.01) == "nothing"
+
+
+def test_another_file_of_the_same_name_is_noticed(file: Path) -> None:
+    watch = listening(file)
+    assert not watch.is_stale()
+    file.rename(file.with_suffix(".old"))
+    assert watch.is_stale()
+    file.write_bytes(b"")
+    assert watch.is_stale()
+
+
+def test_there_is_none_at_a_file_that_is_not_there(tmp_path: Path) -> None:
+    assert FileWatch.open(tmp_path / "none") is None
