@@ -1,4 +1,5 @@
-"""`python -m benchmarks [--only NAME…] [--rounds N] [--quick] [--json FILE] [--list]`. Exit code 1: a target was missed."""
+"""`python -m benchmarks [--only NAME…] [--rounds N] [--quick] [--json FILE] [--list]`. Exit code 1:
+a target was missed."""
 
 from __future__ import annotations
 
@@ -14,12 +15,12 @@ from benchmarks import (
     fleet,
     idle,
     latency,
+    live_limits,
     naps,
     pacing,
     push_redis,
     push_sqlite,
     startup,
-    steering,
 )
 from benchmarks.figures import Benchmark
 from benchmarks.machine import facts, load
@@ -40,7 +41,7 @@ SUBJECTS = (
     pacing,
     fleet,
     delays,
-    steering,
+    live_limits,
     idle,
     startup,
     peers,
@@ -74,7 +75,8 @@ def main() -> int:
         known = facts(place.folder, peers.PYTHON)
         results = [measure(benchmark, place, options.rounds, _tell) for benchmark in chosen]
     known["load"] += (
-        f", {load():.2f} after; on a busy machine processor time and best/best say more than medians"
+        f", {load():.2f} after; on a busy machine processor time and best/best say more than"
+        " medians"
     )
     show(known, results)
     if options.json:

@@ -2,7 +2,8 @@
 
     python -m benchmarks.child OUT module:function '{"argument": 1}'
 
-The function's first argument is `go`: it calls it when it is ready to be measured; that returns when all its siblings are, too.
+The function's first argument is `go`: it calls it when it is ready to be measured; that returns
+when all its siblings are, too.
 """
 
 from __future__ import annotations

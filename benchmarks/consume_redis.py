@@ -20,12 +20,14 @@ from benchmarks.tasks import trivial
 QUEUE = queue_of(TRIVIAL)
 COUNT = 200_000
 LONGER = 3
-"""A floor gets so many times the messages, to be disturbed by others on the machine for as long as ours is."""
+"""A floor gets so many times the messages, to be disturbed by others on the machine for as long as
+ours is."""
 DECODERS = {"msgspec": decode_message, "json": json.loads}
 
 
 def bare(go: Go, url: str, decoder: str) -> dict[str, float]:
-    """The floor: what a message costs when nothing is safe. `decoder`: msgspec, or the slower json of the standard library."""
+    """The floor: what a message costs when nothing is safe. `decoder`: msgspec, or the slower json
+    of the standard library."""
     client, loads = redis.Redis.from_url(url), DECODERS[decoder]
     client.ping()
     go()

@@ -20,7 +20,8 @@ BATCH = 100
 
 SCHEMA = "CREATE TABLE message(id INTEGER PRIMARY KEY, owner TEXT, body BLOB NOT NULL)"
 INDEX = "CREATE INDEX ready ON message(id) WHERE owner IS NULL"
-CLAIM = """UPDATE message SET owner = 'me' WHERE id IN (SELECT id FROM message WHERE owner IS NULL ORDER BY id LIMIT ?)
+CLAIM = """UPDATE message SET owner = 'me'
+    WHERE id IN (SELECT id FROM message WHERE owner IS NULL ORDER BY id LIMIT ?)
     RETURNING id, body"""
 
 
@@ -96,9 +97,9 @@ def command(place: Place) -> Mapping[str, float]:
 BENCHMARKS = [
     Benchmark(
         "consume.sqlite",
-        f"{COUNT:,} messages of 110 bytes, filled before. floor: claim {BATCH} + delete {BATCH}, a transaction each, WAL, "
-        "synchronous=FULL. Our publishes are FULL, our claims and acknowledgements NORMAL: see `brokers/sqlite.py`; "
-        "'floor, NORMAL' has that durability.",
+        f"{COUNT:,} messages of 110 bytes, filled before. floor: claim {BATCH} + delete {BATCH}, a"
+        " transaction each, WAL, synchronous=FULL. Our publishes are FULL, our claims and"
+        " acknowledgements NORMAL: see `brokers/sqlite.py`; 'floor, NORMAL' has that durability.",
         {
             FLOOR: lambda place: floor(place, "FULL"),
             "floor, NORMAL": lambda place: floor(place, "NORMAL"),

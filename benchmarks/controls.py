@@ -1,4 +1,5 @@
-"""What each control costs when it is switched on, and each pool, by emptying a queue of trivial calls: the harshest measure there is."""
+"""What each control costs when it is switched on, and each pool, by emptying a queue of trivial
+calls: the harshest measure there is."""
 
 from __future__ import annotations
 
@@ -68,8 +69,9 @@ BENCHMARKS = [
     *(
         Benchmark(
             f"controls.{kind}",
-            f"{COUNT:,} trivial calls, filled before; first side: nothing switched on. Controls with values at which they never act. "
-            "dedupe and max per key claim each message in the store before its call, results saves each after it.",
+            f"{COUNT:,} trivial calls, filled before; first side: nothing switched on. Controls"
+            " with values at which they never act. dedupe and max per key claim each message in"
+            " the store before its call, results saves each after it.",
             _sides(kind, CONTROLS),
             (
                 Figure(
@@ -86,8 +88,8 @@ BENCHMARKS = [
     ),
     Benchmark(
         "pools.redis",
-        f"{COUNT:,} trivial calls, filled before; first side: threads. In process, gevent and eventlet the processor time is that of "
-        "the engine's own process.",
+        f"{COUNT:,} trivial calls, filled before; first side: threads. In process, gevent and"
+        " eventlet the processor time is that of the engine's own process.",
         _sides("redis", POOLS),
         (
             Figure("rate", "throughput", "tasks/s"),

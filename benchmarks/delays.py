@@ -24,7 +24,8 @@ LEAD = 3.0
 
 
 def lateness(go: Go, url: str, count: int, spread: float) -> dict[str, float]:
-    """Publish `count` messages due over `spread` seconds, consume them, and return how late they started (milliseconds)."""
+    """Publish `count` messages due over `spread` seconds, consume them, and return how late they
+    started (milliseconds)."""
     settings = load(env={}, broker=url, store=url)
     booster = find_booster(ADDRESS, settings)
     go()
@@ -56,8 +57,8 @@ def measured(place: Place, kind: str, spread: float) -> Mapping[str, float]:
 BENCHMARKS = [
     Benchmark(
         f"delay.{kind}",
-        f"{COUNT:,} messages published {LEAD:g} s before the first is due, {queue_of(ADDRESS)}; lateness by the wall clock in the "
-        "function. 'at once': all due at the same moment.",
+        f"{COUNT:,} messages published {LEAD:g} s before the first is due, {queue_of(ADDRESS)};"
+        " lateness by the wall clock in the function. 'at once': all due at the same moment.",
         {
             OURS: partial(measured, kind=kind, spread=10.0),
             "fb, at once": partial(measured, kind=kind, spread=0.0),

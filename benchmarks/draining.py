@@ -1,4 +1,5 @@
-"""Measuring processes that empty a queue filled before: the consumer as users have it, and an inbox without any engine."""
+"""Measuring processes that empty a queue filled before: the consumer as users have it, and an inbox
+without any engine."""
 
 from __future__ import annotations
 
@@ -40,7 +41,8 @@ def spent(begun: float, cpu_begun: float, count: int) -> dict[str, float]:
 
 
 def consumer(go: Go, url: str, address: str, options: Mapping[str, Any]) -> dict[str, float]:
-    """Consume until the queue is empty, all defaults but `options`: from before it opens until all is closed."""
+    """Consume until the queue is empty, all defaults but `options`: from before it opens until all
+    is closed."""
     settings = load(Path.cwd(), env=os.environ, broker=url, store=url)
     ours = Consumer(find_booster(address, settings, options).work(), burst=True)
     go()
@@ -52,7 +54,8 @@ def consumer(go: Go, url: str, address: str, options: Mapping[str, Any]) -> dict
 
 
 def inbox(go: Go, url: str, queue: str, batch: int) -> dict[str, float]:
-    """The broker alone, without engine: fetch, decode, call, acknowledge. The engine is the rest."""
+    """The broker alone, without engine: fetch, decode, call, acknowledge. The engine is the
+    rest."""
     broker = open_broker(url)
     mouth = broker.open(queue, consumer_id="bench", prefetch=batch, lease=10.0)
     go()
@@ -71,7 +74,8 @@ def inbox(go: Go, url: str, queue: str, batch: int) -> dict[str, float]:
 
 
 def rate(place: Place, target: str, count: int, *each: Mapping[str, Any]) -> dict[str, float]:
-    """Run `target` in one process for each set of arguments; return tasks a second, and microseconds of processor a task.
+    """Run `target` in one process for each set of arguments; return tasks a second, and
+    microseconds of processor a task.
 
     Raises when not exactly `count` tasks were carried out.
     """
@@ -92,7 +96,8 @@ def by_consumer(
 
 
 def by_command(place: Place, url: str, count: int) -> dict[str, float]:
-    """Tasks a second of `fb consume --burst`, less what it takes on an empty queue (interpreter, imports, exit)."""
+    """Tasks a second of `fb consume --burst`, less what it takes on an empty queue (interpreter,
+    imports, exit)."""
     words = ("consume", TRIVIAL, "--burst", "--broker", url, "--store", url)
     loaded = place.fb(*words).seconds
     broker = open_broker(url)

@@ -1,4 +1,5 @@
-"""What is measured: a benchmark has sides (a floor, ours, others) that run in turn, and figures that every side returns."""
+"""What is measured: a benchmark has sides (a floor, ours, others) that run in turn, and figures
+that every side returns."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ class Missing(Exception):
 
 @dataclass(frozen=True)
 class Target:
-    """Bounds of the median: of the figure itself, or, when `relative`, of its ratio to the first side's."""
+    """Bounds of the median: of the figure itself, or, when `relative`, of its ratio to the first
+    side's."""
 
     low: float = -math.inf
     high: float = math.inf

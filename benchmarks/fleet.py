@@ -1,4 +1,5 @@
-"""One rate for a fleet: how exact `--qps-scope cluster` is over four processes, also while one joins and one is killed."""
+"""One rate for a fleet: how exact `--qps-scope cluster` is over four processes, also while one
+joins and one is killed."""
 
 from __future__ import annotations
 
@@ -18,8 +19,8 @@ SECONDS = 20.0
 
 
 def paced(place: Place, kind: str, *, turmoil: bool) -> Mapping[str, float]:
-    """Return the rate over all, and the busiest second in units of the rate. `turmoil`: a fifth process joins after a third of
-    the time, and one is killed (kill -9) after another third."""
+    """Return the rate over all, and the busiest second in units of the rate. `turmoil`: a fifth
+    process joins after a third of the time, and one is killed (kill -9) after another third."""
     url, seconds = place.fresh(kind), place.scaled(int(SECONDS), 5)
     fill(url, queue_of(ADDRESS), int(QPS * (seconds + 10)), {"path": str(place.folder / "marks")})
     noted = marks.fresh(place.folder / "marks")
@@ -70,8 +71,9 @@ def _busiest(times: list[float]) -> int:
 BENCHMARKS = [
     Benchmark(
         f"fleet.{kind}",
-        f"--qps {QPS} --qps-scope cluster in four processes of `fb consume` for {SECONDS:g} s; starts noted in the function. "
-        "'join and kill': a fifth joins, one is killed with kill -9.",
+        f"--qps {QPS} --qps-scope cluster in four processes of `fb consume` for {SECONDS:g} s;"
+        " starts noted in the function. 'join and kill': a fifth joins, one is killed with"
+        " kill -9.",
         {
             OURS: partial(paced, kind=kind, turmoil=False),
             "fb, join and kill": partial(paced, kind=kind, turmoil=True),

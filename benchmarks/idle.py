@@ -1,4 +1,5 @@
-"""What a consumer costs that has nothing to do: memory and processor of `fb consume`, read from /proc (Linux)."""
+"""What a consumer costs that has nothing to do: memory and processor of `fb consume`, read from
+/proc (Linux)."""
 
 from __future__ import annotations
 
@@ -43,7 +44,8 @@ def watched(place: Place, process: subprocess.Popen[bytes]) -> Mapping[str, floa
 
 
 def _ticks(proc: Path) -> int:
-    """User and system time, of all its threads (proc(5): fields 14 and 15; the name before them may hold blanks)."""
+    """User and system time, of all its threads (proc(5): fields 14 and 15; the name before them may
+    hold blanks)."""
     fields = (proc / "stat").read_text().rpartition(")")[2].split()
     return int(fields[11]) + int(fields[12])
 
@@ -69,8 +71,8 @@ def interpreter(place: Place, imports: str) -> Mapping[str, float]:
 BENCHMARKS = [
     Benchmark(
         f"idle.{kind}",
-        f"`fb consume`, no terminal, empty queue, watched for {SECONDS:g} s, {SETTLE:g} s after its start. "
-        f"floor: an interpreter that has imported {imports} and sleeps.",
+        f"`fb consume`, no terminal, empty queue, watched for {SECONDS:g} s, {SETTLE:g} s after its"
+        f" start. floor: an interpreter that has imported {imports} and sleeps.",
         {
             FLOOR: partial(interpreter, imports=f"import {imports}"),
             OURS: partial(consumer, kind=kind),

@@ -1,4 +1,5 @@
-"""From push to start: an idle consumer in another process, pushes with pauses, on the host's one monotonic clock."""
+"""From push to start: an idle consumer in another process, pushes with pauses, on the host's one
+monotonic clock."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ COUNT = 400
 WARM = 50
 """The first ones, which do not count: the consumer's start, connections, caches."""
 PAUSE = 0.02
-"""Mean seconds between two pushes; each pause is half to one and a half of it, so that no poll can fall into step."""
+"""Mean seconds between two pushes; each pause is half to one and a half of it, so that no poll can
+fall into step."""
 
 
 def echo(url: str) -> None:
@@ -55,7 +57,8 @@ def push_ours(go: Go, url: str, count: int, out: str) -> dict[str, float]:
 def _push(
     go: Go, push: Callable[[dict[str, Any]], object], count: int, out: str
 ) -> dict[str, float]:
-    """Push `count` messages, the last of which makes the consumer write down all delays; return those (milliseconds)."""
+    """Push `count` messages, the last of which makes the consumer write down all delays; return
+    those (milliseconds)."""
     go()
     push({"sent": monotonic()})
     time.sleep(1.5)  # the consumer comes up
@@ -115,8 +118,8 @@ P99, MOST = Figure("p99", "99 % within", "ms", best=min), Figure("max", "slowest
 BENCHMARKS = [
     Benchmark(
         "latency.redis",
-        f"{COUNT} pushes, {PAUSE * 1000:g} ms apart, to an idle `fb consume`: from before the push until the function starts. "
-        "floor: LPUSH to a process that waits in BLPOP.",
+        f"{COUNT} pushes, {PAUSE * 1000:g} ms apart, to an idle `fb consume`: from before the push"
+        " until the function starts. floor: LPUSH to a process that waits in BLPOP.",
         {FLOOR: floor, OURS: partial(ours, kind="redis")},
         (Figure("p50", "half within", "ms", {OURS: at_most(1.5)}, min), P99, MOST),
     ),

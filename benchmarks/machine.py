@@ -1,4 +1,5 @@
-"""The facts without which no figure may be quoted: machine, versions, settings, and how busy it was."""
+"""The facts without which no figure may be quoted: machine, versions, settings, and how busy it
+was."""
 
 from __future__ import annotations
 
@@ -17,20 +18,26 @@ PEERS = ("celery", "dramatiq", "rq", "taskiq", "taskiq-redis", "funboost", "redi
 
 
 def facts(folder: Path, peers: str) -> dict[str, str]:
-    """Return what describes this machine and run. `folder`: where the SQLite files will lie; `peers`: their interpreter."""
+    """Return what describes this machine and run. `folder`: where the SQLite files will lie;
+    `peers`: their interpreter."""
     return {
         "machine": f"{_processor()}, {os.cpu_count()} cores, {_memory()}",
         "system": f"{platform.system()} {platform.release()}",
         "load": f"{load():.2f} before",
-        "Python": f"{platform.python_implementation()} {platform.python_version()}, {sys.executable}",
+        "Python": (
+            f"{platform.python_implementation()} {platform.python_version()}, {sys.executable}"
+        ),
         "libraries": ", ".join(
             f"{name} {found}" for name in LIBRARIES if (found := _version(name))
         ),
         "peers": f"{peers}: {_versions_in(peers) or 'none installed'}",
         "servers": f"{_redis()}; SQLite {sqlite3.sqlite_version}",
         "disk": f"{folder}: fdatasync of 4 KiB takes {_fsync(folder):.2f} ms (median)",
-        "settings": "Redis: loopback TCP, no persistence. SQLite: WAL; floors synchronous=FULL, ours as `sqlite.py` sets it. "
-        "fb: all defaults (heartbeat 5 s, lease, store watch, 3 retries, dead letters), acknowledged after the call",
+        "settings": (
+            "Redis: loopback TCP, no persistence. SQLite: WAL; floors synchronous=FULL, ours as"
+            " `sqlite.py` sets it. fb: all defaults (heartbeat 5 s, lease, store watch, 3 retries,"
+            " dead letters), acknowledged after the call"
+        ),
     }
 
 
@@ -62,7 +69,10 @@ def _version(name: str) -> str:
 
 def _versions_in(python: str) -> str:
     """Ask another interpreter what it has installed."""
-    listing = "import importlib.metadata as m; print(*(f'{d.name}=={d.version}' for d in m.distributions()))"
+    listing = (
+        "import importlib.metadata as m; print(*(f'{d.name}=={d.version}' for d in"
+        " m.distributions()))"
+    )
     said = subprocess.run(
         [python, "-c", listing], capture_output=True, text=True, check=False
     ).stdout
@@ -82,7 +92,8 @@ def _redis() -> str:
 
 
 def _fsync(folder: Path) -> float:
-    """Milliseconds for one small write to be on the disk; far below 1 means that the disk, or its host, only says so."""
+    """Milliseconds for one small write to be on the disk; far below 1 means that the disk, or its
+    host, only says so."""
     probe = folder / "fsync-probe"
     times = []
     with probe.open("wb", buffering=0) as file:

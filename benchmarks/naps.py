@@ -1,4 +1,5 @@
-"""Concurrency: 2,000 calls that wait 50 ms each, 100 at once. 1.0 s is perfect; the rest is what the engine loses."""
+"""Concurrency: 2,000 calls that wait 50 ms each, 100 at once. 1.0 s is perfect; the rest is what
+the engine loses."""
 
 from __future__ import annotations
 
@@ -41,8 +42,9 @@ UNDER = {OURS: Target(high=1.1)}
 BENCHMARKS = [
     Benchmark(
         f"naps.{kind}.{mode}",
-        f"{COUNT:,} calls of {SECONDS * 1000:g} ms, {CONCURRENCY} at once, queue filled before; "
-        "'whole' is from before the consumer connects until it has settled, said good-bye and closed.",
+        f"{COUNT:,} calls of {SECONDS * 1000:g} ms, {CONCURRENCY} at once, queue filled before;"
+        " 'whole' is from before the consumer connects until it has settled, said good-bye and"
+        " closed.",
         {OURS: partial(ours, kind=kind, address=address, mode=mode)},
         (
             Figure("calls", "first start to last end", "s", UNDER),

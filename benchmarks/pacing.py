@@ -1,4 +1,5 @@
-"""Rate: how exact `--qps` is, in the mean and from one start to the next, by the function's own clock."""
+"""Rate: how exact `--qps` is, in the mean and from one start to the next, by the function's own
+clock."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ ADDRESS = "benchmarks.tasks:tick"
 
 
 def ticks(go: Go, url: str, qps: float) -> dict[str, float]:
-    """Consume all at `qps`; return the rate of starts, and how much their gaps vary (milliseconds)."""
+    """Consume all at `qps`; return the rate of starts, and how much their gaps vary
+    (milliseconds)."""
     measured = draining.consumer(go, url, ADDRESS, {"qps": qps})
     starts = sorted(tasks.starts)
     gaps = [(later - earlier) * 1000 for earlier, later in itertools.pairwise(starts)]
@@ -53,7 +55,8 @@ def _benchmark(
     steady = {} if deviation is None else {OURS: Target(high=deviation)}
     return Benchmark(
         f"pacing.{kind}.{qps:g}",
-        f"--qps {qps:g} for {seconds:g} s, messages waiting; starts noted by time.monotonic in the function.",
+        f"--qps {qps:g} for {seconds:g} s, messages waiting; starts noted by time.monotonic in the"
+        " function.",
         {OURS: partial(paced, kind=kind, qps=qps, seconds=seconds)},
         (
             Figure("qps", "mean rate of starts", "/s", targets),

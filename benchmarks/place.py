@@ -1,4 +1,5 @@
-"""Where benchmarks run: a private redis-server, a temporary folder for SQLite files, and clean processes of their own."""
+"""Where benchmarks run: a private redis-server, a temporary folder for SQLite files, and clean
+processes of their own."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ class Took(NamedTuple):
 
     seconds: float
     cpu: float
-    """Seconds of processor, its children included: what it takes on a machine that has nothing else to do, or nearly."""
+    """Seconds of processor, its children included: what it takes on a machine that has nothing else
+    to do, or nearly."""
 
 
 class Place:
@@ -71,7 +73,8 @@ class Place:
     def run_together(
         self, target: str, each: Sequence[Mapping[str, Any]]
     ) -> list[dict[str, float]]:
-        """Call `target` in as many processes at once as there are sets of arguments; none begins before all are ready."""
+        """Call `target` in as many processes at once as there are sets of arguments; none begins
+        before all are ready."""
         outs = [self.folder / f"out{next(self._numbers)}.json" for _ in each]
         log = self.folder / "child.log"
         with log.open("wb") as errors:
@@ -111,7 +114,8 @@ class Place:
         stderr: int | IO[bytes] = subprocess.DEVNULL,
         env: Mapping[str, str] | None = None,
     ) -> subprocess.Popen[bytes]:
-        """Start a process in the temporary folder, without any FB_… variable or settings file of the user."""
+        """Start a process in the temporary folder, without any FB_… variable or settings file of
+        the user."""
         return subprocess.Popen(
             [str(word) for word in command],
             stdin=stdin,
@@ -127,7 +131,8 @@ class Place:
         return self.timed(fb_command(), *words, stdin=stdin)
 
     def timed(self, *command: str | Path, stdin: bytes = b"") -> Took:
-        """Run a command to its end, from before its start until after its exit. Raises `RuntimeError` when it fails."""
+        """Run a command to its end, from before its start until after its exit. Raises
+        `RuntimeError` when it fails."""
         source = self.folder / "stdin"
         source.write_bytes(stdin)
         log = self.folder / "command.log"

@@ -63,7 +63,8 @@ def _side(target: str, full: int) -> Any:
 BENCHMARKS = [
     Benchmark(
         "push.redis.one",
-        f"{SINGLES:,} pushes, each confirmed before the next. floor: redis-py client.lpush(queue, json.dumps(…)).",
+        f"{SINGLES:,} pushes, each confirmed before the next. floor: redis-py client.lpush(queue,"
+        " json.dumps(…)).",
         {
             FLOOR: _side("benchmarks.push_redis:lpush", SINGLES),
             OURS: _side("benchmarks.pushing:push", SINGLES),
@@ -72,7 +73,8 @@ BENCHMARKS = [
     ),
     Benchmark(
         "push.redis.many",
-        f"{MANY:,} messages, {AT_ONCE} a round trip. floor: redis-py pipeline of RPUSH; variadic: one RPUSH of {AT_ONCE}.",
+        f"{MANY:,} messages, {AT_ONCE} a round trip. floor: redis-py pipeline of RPUSH; variadic:"
+        f" one RPUSH of {AT_ONCE}.",
         {
             FLOOR: _side("benchmarks.push_redis:pipelined", MANY),
             "variadic": _side("benchmarks.push_redis:variadic", MANY),

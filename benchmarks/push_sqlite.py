@@ -19,7 +19,8 @@ INSERT = "INSERT INTO message(body) VALUES (?)"
 
 
 def _queue(url: str) -> sqlite3.Connection:
-    """Make the table and index that the floor of consuming needs: a queue that could be consumed."""
+    """Make the table and index that the floor of consuming needs: a queue that could be
+    consumed."""
     connection = connect(url.removeprefix("sqlite:///"), "FULL")
     connection.execute(SCHEMA)
     connection.execute(INDEX)
@@ -58,7 +59,8 @@ def _side(target: str, full: int) -> Any:
 BENCHMARKS = [
     Benchmark(
         "push.sqlite.one",
-        f"{SINGLES:,} pushes, each on the disk before the next. floor: BEGIN, INSERT, COMMIT; WAL, synchronous=FULL, one index.",
+        f"{SINGLES:,} pushes, each on the disk before the next. floor: BEGIN, INSERT, COMMIT; WAL,"
+        " synchronous=FULL, one index.",
         {
             FLOOR: _side("benchmarks.push_sqlite:insert", SINGLES),
             OURS: _side("benchmarks.pushing:push", SINGLES),
@@ -67,7 +69,8 @@ BENCHMARKS = [
     ),
     Benchmark(
         "push.sqlite.many",
-        f"{MANY:,} messages, {AT_ONCE} a transaction. floor: executemany; WAL, synchronous=FULL, one index.",
+        f"{MANY:,} messages, {AT_ONCE} a transaction. floor: executemany; WAL, synchronous=FULL,"
+        " one index.",
         {
             FLOOR: _side("benchmarks.push_sqlite:executemany", MANY),
             OURS: _side("benchmarks.pushing:push_many", MANY),

@@ -66,7 +66,8 @@ def measured(place: Place, kind: str, target: str, full: int) -> Mapping[str, fl
 
 
 def by_command(place: Place, kind: str, full: int) -> Mapping[str, float]:
-    """Messages a second of `fb push ADDRESS -`, less what the same command takes for a single one."""
+    """Messages a second of `fb push ADDRESS -`, less what the same command takes for a single
+    one."""
     count, url = place.scaled(full), place.fresh(kind)
     words = ("push", TRIVIAL, "-", "--broker", url, "--store", url)
     one = place.fb(*words, stdin=b'{"x": 0}\n').seconds

@@ -1,4 +1,5 @@
-"""Runs the sides of a benchmark in turn, so that whatever else the machine does hits all of them alike."""
+"""Runs the sides of a benchmark in turn, so that whatever else the machine does hits all of them
+alike."""
 
 from __future__ import annotations
 
@@ -43,7 +44,8 @@ class Measured:
         return statistics.median(ratios) if ratios else None
 
     def best_ratio(self, side: str, figure: Figure) -> float | None:
-        """The best round of a side through the best of the first one: what others on the machine disturb least."""
+        """The best round of a side through the best of the first one: what others on the machine
+        disturb least."""
         base = next(iter(self.benchmark.sides))
         if not self.ratios(side, figure.key):
             return None

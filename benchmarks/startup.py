@@ -46,7 +46,8 @@ def _under(milliseconds: float) -> tuple[Figure, ...]:
 BENCHMARKS = [
     Benchmark(
         "start.help",
-        f"`fb --help`, {RUNS} times. floor: an interpreter that imports nothing; typer: one that imports typer and rich.",
+        f"`fb --help`, {RUNS} times. floor: an interpreter that imports nothing; typer: one that"
+        " imports typer and rich.",
         {
             FLOOR: partial(bare, program="pass"),
             "typer": partial(bare, program="import typer, rich.table, rich.panel"),
@@ -57,7 +58,8 @@ BENCHMARKS = [
     ),
     Benchmark(
         "start.push.sqlite",
-        f"`fb push {LIGHT} x=1`, on the disk when it returns. floor: an interpreter that imports typer, pydantic, sqlite3.",
+        f"`fb push {LIGHT} x=1`, on the disk when it returns. floor: an interpreter that imports"
+        " typer, pydantic, sqlite3.",
         {
             FLOOR: partial(bare, program="import typer, pydantic, sqlite3"),
             OURS: partial(pushed, urls={}, kind="sqlite"),

@@ -1,4 +1,5 @@
-"""The functions that the benchmarks push and consume. Nothing of fbcli in here: it is a user's module."""
+"""The functions that the benchmarks push and consume. Nothing of fbcli in here: it is a user's
+module."""
 
 from __future__ import annotations
 
@@ -66,7 +67,8 @@ def rest(path: str) -> None:
 
 
 def stamp(sent: float, out: str | None = None) -> None:
-    """Note how long after `sent` it started (monotonic seconds, the same for all processes of a host); write all to `out`."""
+    """Note how long after `sent` it started (monotonic seconds, the same for all processes of a
+    host); write all to `out`."""
     delays.append(monotonic() - sent)
     if out is not None:
         Path(out + ".part").write_text(json.dumps(delays))

@@ -1,4 +1,5 @@
-"""The brokers: URL scheme -> "module:class". Imports none of them; each is imported when its URL is used."""
+"""The brokers: URL scheme -> "module:class". Imports none of them; each is imported when its URL is
+used."""
 
 SCHEMES = {
     "memory": "fbcli.brokers.memory:MemoryBroker",

@@ -1,4 +1,5 @@
-"""Queues inside one process: for tests, and for a pipeline that may die with its process. The plainest form of the contract."""
+"""Queues inside one process: for tests, and for a pipeline that may die with its process. The
+plainest form of the contract."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ from .waiting import Alarm
 @dataclass(eq=False)
 class _Message:
     number: int
-    """The order of arrival. A message that comes back keeps it, and so is ahead of all that came later."""
+    """The order of arrival. A message that comes back keeps it, and so is ahead of all that came
+    later."""
     body: bytes
     priority: int
     due: float | None = None
@@ -48,7 +50,8 @@ class _Handle:
 
 @dataclass
 class _MemoryQueue:
-    """One queue: what is ready, what waits for its time, and who is to be told. Used holding the broker's lock."""
+    """One queue: what is ready, what waits for its time, and who is to be told. Used holding the
+    broker's lock."""
 
     ready: list[tuple[int, int, _Message]] = field(default_factory=list)
     """A heap by priority, then arrival."""
@@ -84,7 +87,8 @@ class _MemoryQueue:
 
 
 class MemoryBroker(Broker):
-    """`memory://`, or `memory://name` for another one. The same URL in one process is the same broker (`Settings.open_broker`)."""
+    """`memory://`, or `memory://name` for another one. The same URL in one process is the same
+    broker (`Settings.open_broker`)."""
 
     capabilities = Capabilities(
         durable=False,
@@ -174,7 +178,8 @@ class MemoryBroker(Broker):
         """Nothing is open."""
 
     def _look(self, queue: str) -> _MemoryQueue:
-        """Return the queue with what is due made ready; an empty one, known to nobody, when there is none."""
+        """Return the queue with what is due made ready; an empty one, known to nobody, when there
+        is none."""
         line = self.lines.get(queue) or _MemoryQueue()
         line.ripen(time.time())
         return line

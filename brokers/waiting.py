@@ -1,4 +1,5 @@
-"""How a fetch waits where no server tells it: until it is woken, until there is news in this process, or for a while."""
+"""How a fetch waits where no server tells it: until it is woken, until there is news in this
+process, or for a while."""
 
 from __future__ import annotations
 
@@ -13,14 +14,16 @@ Heard = Literal["bell", "write", "nothing"]
 class Alarm:
     """Two reasons to stop waiting. Any thread may give one; one thread waits.
 
-    A reason is noted before the bell rings, and the bell is silenced before the reasons are looked at: none is missed.
+    A reason is noted before the bell rings, and the bell is silenced before the reasons are looked
+    at: none is missed.
     """
 
     __slots__ = ("__weakref__", "_bell", "_file_watch", "_news", "_woken")
 
     def __init__(self) -> None:
         self._bell = threading.Lock()
-        """Held while it is silent. Waiting so costs half of what an `Event` does, and a consumer that polls waits often."""
+        """Held while it is silent. Waiting so costs half of what an `Event` does, and a consumer
+        that polls waits often."""
         self._bell.acquire()
         self._file_watch: FileWatch | None = None
         """With which somebody waits now."""
@@ -47,7 +50,8 @@ class Alarm:
             watch.ring()
 
     def wait(self, seconds: float) -> bool:
-        """Wait for either, at most so long; return whether there was one. Accurate to a tenth of a millisecond or so."""
+        """Wait for either, at most so long; return whether there was one. Accurate to a tenth of a
+        millisecond or so."""
         return self._bell.acquire(timeout=min(max(0.0, seconds), 3600.0))
 
     def listen(self, watch: FileWatch, seconds: float) -> Heard:

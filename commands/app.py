@@ -1,4 +1,5 @@
-"""The `fb` command itself: mounts the subcommands lazily, and turns errors into one sentence and an exit code."""
+"""The `fb` command itself: mounts the subcommands lazily, and turns errors into one sentence and an
+exit code."""
 
 from __future__ import annotations
 
@@ -60,7 +61,8 @@ COMMANDS = {
     "completion": CommandEntry("Set-up", "Print the completion script of your shell."),
     "version": CommandEntry("Set-up", "Print the version of fbcli and of Python."),
 }
-"""`fb --help` is shown from this table and imports no subcommand; `fb NAME` imports `commands/NAME.py` alone."""
+"""`fb --help` is shown from this table and imports no subcommand; `fb NAME` imports
+`commands/NAME.py` alone."""
 
 CALLING = ("push", "call", "run")
 """Subcommands that take a function's arguments."""
@@ -69,8 +71,8 @@ COMPLETE = "__complete"
 """What the shells' completion scripts ask; not a command for people."""
 
 EPILOG = (
-    "Exit codes: 0 ok · 1 failed · 2 usage · 3 not found · 4 unreachable · 5 unsupported · 6 refused · 7 timed out · "
-    "8 partly done · 130/143 signal. Every option has an FB_… variable."
+    "Exit codes: 0 ok · 1 failed · 2 usage · 3 not found · 4 unreachable · 5 unsupported · 6"
+    " refused · 7 timed out · 8 partly done · 130/143 signal. Every option has an FB_… variable."
 )
 
 
@@ -147,7 +149,8 @@ def fb(
 
 
 ClickUsageError: Any = typer.BadParameter.__mro__[1]
-"""Base of what typer raises for a bad command line; typer has carried its own click since 0.26 and used click's before."""
+"""Base of what typer raises for a bad command line; typer has carried its own click since 0.26 and
+used click's before."""
 
 
 def main() -> None:
@@ -178,7 +181,8 @@ def run() -> int:
         )
     except typer.Abort:
         return ExitCode.INTERRUPTED
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  whatever it is, it is told in a sentence
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001
+        # Whatever it is, it is told in a sentence.
         return int(_failure().report(error))
 
 

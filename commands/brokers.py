@@ -55,11 +55,13 @@ def brokers(json: JsonFlag = False) -> None:
     out.text(aligned(rows, [False] * len(rows[0]), gap=1))
     for entry in entries:
         out.text(
-            f"\n{'  '.join(f'{scheme}://' for scheme in entry.schemes)}\n    {entry.summary or entry.problem}"
+            f"\n{'  '.join(f'{scheme}://' for scheme in entry.schemes)}\n   "
+            f" {entry.summary or entry.problem}"
         )
         if entry.capabilities:
             out.text(
-                f"    Shared within a {entry.capabilities.reach}. Client library: {_library(entry)}."
+                f"    Shared within a {entry.capabilities.reach}. Client library:"
+                f" {_library(entry)}."
             )
     out.text("")
     out.text(aligned([*LEGEND.items()], (False, False)))

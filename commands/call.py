@@ -44,7 +44,9 @@ def call(
             "-w",
             envvar="FB_CALL_WAIT",
             metavar="DURATION",
-            help="Wait so long for the result: 5, 10m; forever. Exit code 7 then; the task goes on.",
+            help=(
+                "Wait so long for the result: 5, 10m; forever. Exit code 7 then; the task goes on."
+            ),
         ),
     ] = "60s",
     priority: PriorityFlag = None,

@@ -52,9 +52,9 @@ def cancel(
       fb cancel 0198c0de-…
       fb peek mymod:task -n 1000 --json | jq -r .extra.task_id | fb cancel -
 
-    Consumers hear of it within about a second, on all machines; a message that comes up later, say a delayed one, is dropped
-    then, for 30 days. A running call gets the exception TaskCancelled and is not tried again. Exit code 8: some had ended
-    before; 1: all had.
+    Consumers hear of it within about a second, on all machines; a message that comes up later, say
+    a delayed one, is dropped then, for 30 days. A running call gets the exception TaskCancelled and
+    is not tried again. Exit code 8: some had ended before; 1: all had.
     """
     out = Output(json=json)
     ids = _ids(out, task_ids)
@@ -84,7 +84,8 @@ def _said(outcome: Outcome) -> str:
 
 
 def _ids(out: Output, words: Sequence[str]) -> list[str]:
-    """Return the ids named, those of stdin in the place of `-`. Raises `UsageError` when there is none."""
+    """Return the ids named, those of stdin in the place of `-`. Raises `UsageError` when there is
+    none."""
     ids: list[str] = []
     for word in words:
         ids += (line.strip() for line in out.stdin) if word == "-" else [word]

@@ -164,14 +164,16 @@ def chaos(
       fb chaos redis://10.0.0.5/0 --restart-command 'ssh 10.0.0.5 systemctl restart redis' -y
       fb chaos --json | jq .lost
 
-    On a queue of its own, producers push numbered tasks and consumers run them, while both are killed (kill -9) at random and
-    replaced. Then it counts: tasks lost, done more than once, and how soon what was running at a kill began again.
-    It touches nothing else, and removes its queue at the end. Exit code 1: something was lost, or is where it does not belong.
+    On a queue of its own, producers push numbered tasks and consumers run them, while both are
+    killed (kill -9) at random and replaced. Then it counts: tasks lost, done more than once, and
+    how soon what was running at a kill began again. It touches nothing else, and removes its queue
+    at the end. Exit code 1: something was lost, or is where it does not belong.
     """
     out = Output(json=json)
     if mode not in get_args(Mode):
         raise UsageError(
-            f"There is no mode {mode!r}.{did_you_mean(mode, get_args(Mode))} Modes are {', '.join(get_args(Mode))}."
+            f"There is no mode {mode!r}.{did_you_mean(mode, get_args(Mode))} Modes are"
+            f" {', '.join(get_args(Mode))}."
         )
     plan = TrialPlan(
         seed=random.SystemRandom().randrange(2**31) if seed is None else seed,
@@ -227,7 +229,8 @@ def chaos(
 
 
 def _range(text: str) -> tuple[float, float]:
-    """Return the shortest and the longest time that `5ms..50ms` or `20ms` allows. Raises `UsageError`."""
+    """Return the shortest and the longest time that `5ms..50ms` or `20ms` allows. Raises
+    `UsageError`."""
     least, _, most = text.partition("..")
     times = (seconds_of(least, "--task-time"), seconds_of(most or least, "--task-time"))
     if times[0] > times[1]:

@@ -1,5 +1,6 @@
-"""What the completion scripts of the shells ask: `fb __complete --current=WORD WORDS…` prints a candidate a line, with its
-description after a tab, or `:files`. Looks at commands by the few attributes that all versions of typer and click share."""
+"""What the completion scripts of the shells ask: `fb __complete --current=WORD WORDS…` prints a
+candidate a line, with its description after a tab, or `:files`. Looks at commands by the few
+attributes that all versions of typer and click share."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ HELP = Candidate("--help", "Show help and exit.")
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Answer a shell. Never fails: what goes wrong must not disturb the line that is being typed (`FB_DEBUG=1` shows it)."""
+    """Answer a shell. Never fails: what goes wrong must not disturb the line that is being typed
+    (`FB_DEBUG=1` shows it)."""
     try:
         current, *words = arguments
         out = Output()
@@ -143,7 +145,8 @@ def _kind(option: Any) -> str:
 
 
 def _placeholders(command: Any) -> Iterator[str]:
-    """Yield what stands for each word of the arguments, in order; for ever, where there may be any number of the last."""
+    """Yield what stands for each word of the arguments, in order; for ever, where there may be any
+    number of the last."""
     kinds: list[str] = []
     for argument in _given_by(command, "argument"):
         kinds = re.sub(r"[][…]", "", str(argument.metavar or argument.name.upper())).split()

@@ -29,11 +29,12 @@ def completion(
       fb completion fish > ~/.config/fish/completions/fb.fish
       fb completion powershell | Out-String | Invoke-Expression    in $PROFILE
 
-    It completes commands, options, addresses and the parameters of their functions, queues, task ids of dead letters, contexts
-    and broker URLs; without importing your code.
+    It completes commands, options, addresses and the parameters of their functions, queues, task
+    ids of dead letters, contexts and broker URLs; without importing your code.
     """
     if shell not in SCRIPTS:
         raise UsageError(
-            f"There is no script for {shell!r}.{did_you_mean(shell, SCRIPTS)} Shells: {', '.join(SCRIPTS)}."
+            f"There is no script for {shell!r}.{did_you_mean(shell, SCRIPTS)} Shells:"
+            f" {', '.join(SCRIPTS)}."
         )
     Output().text(SCRIPTS[shell].rstrip("\n"))

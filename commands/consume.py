@@ -100,9 +100,10 @@ def consume(
       fb consume a:f b:g --processes 2 --concurrency 50
       fb consume mymod:task --burst --json | jq .
 
-    Ctrl-C (or TERM) stops: it fetches no more and finishes what runs, for up to --drain seconds; the rest goes back to the queue.
-    A second one stops now. Exit code: 0 all that ran was finished; 130 or 143 something was given back unfinished; with --burst or
-    --max-tasks 8 when some calls failed for good, 1 when all did.
+    Ctrl-C (or TERM) stops: it fetches no more and finishes what runs, for up to --drain seconds;
+    the rest goes back to the queue. A second one stops now. Exit code: 0 all that ran was finished;
+    130 or 143 something was given back unfinished; with --burst or --max-tasks 8 when some calls
+    failed for good, 1 when all did.
     """
     spec = GroupSpec(
         addresses=addresses,

@@ -30,8 +30,7 @@ from ._flags.place import (
     settings_of,
 )
 
-app = new_app(
-    """List, show, edit, replay and clear dead letters: messages that failed for good.
+app = new_app("""List, show, edit, replay and clear dead letters: messages that failed for good.
 
     \b
       fb dead ls mymod:task
@@ -39,10 +38,9 @@ app = new_app(
       fb dead edit mymod:task 0198c0de-… x=2 --replay
       fb dead replay mymod:task --all
 
-    They are kept in the queue NAME.dead of the same broker until they are replayed or cleared. Exit code 3: there is none of
-    these tasks; 8: of some only.
-    """
-)
+    They are kept in the queue NAME.dead of the same broker until they are replayed or cleared. Exit
+    code 3: there is none of these tasks; 8: of some only.
+    """)
 
 TaskArgument = Annotated[str, typer.Argument(metavar="TASK_ID", help="As `fb dead ls` shows it.")]
 TasksArgument = Annotated[
@@ -102,7 +100,8 @@ def list_(
         out.say(f"{len(found):,} of {amount(total, 'dead letter')}; -n shows more.")
     if held:
         out.say(
-            f"{amount(held, 'more dead letter')} held by another `fb dead`, or by one that was killed: try again soon."
+            f"{amount(held, 'more dead letter')} held by another `fb dead`, or by one that was"
+            " killed: try again soon."
         )
 
 
@@ -203,7 +202,8 @@ def replay(
       fb dead replay mymod:task --all
       fb dead replay mymod:task --limit 100 -y
 
-    Nothing is lost when it is interrupted: what was moved stays moved, the rest is still a dead letter.
+    Nothing is lost when it is interrupted: what was moved stays moved, the rest is still a dead
+    letter.
     """
     out = Output(json=json)
     if bool(task_ids) == (all or limit is not None):
@@ -276,7 +276,8 @@ def _letters(queue: str, context: str | None, broker: str | None, store: str | N
 
 
 def _edited_by_hand(out: Output, letter: Letter) -> bytes:
-    """Return the body as a person has changed it. Raises `UsageError` when it was left as it was, or is no message now."""
+    """Return the body as a person has changed it. Raises `UsageError` when it was left as it was,
+    or is no message now."""
     before = editable(letter)
     text, file = edit(
         out,

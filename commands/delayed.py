@@ -28,17 +28,16 @@ from ._flags.place import (
     settings_of,
 )
 
-app = new_app(
-    """List and cancel messages that wait for their time.
+app = new_app("""List and cancel messages that wait for their time.
 
     \b
       fb push mymod:task x=1 --delay 10m
       fb delayed ls mymod:task
       fb delayed cancel mymod:task 0198c0de-…
 
-    Tasks that wait for a later retry are among them. Exit code 3: none of these tasks waits; 8: some only.
-    """
-)
+    Tasks that wait for a later retry are among them. Exit code 3: none of these tasks waits; 8:
+    some only.
+    """)
 
 
 @app.command("ls")

@@ -59,5 +59,6 @@ def init(
         (found for found in find_addresses(folder) if not found.endswith((":", "/"))), "mymod:task"
     )
     out.say(
-        f"Next:\n  fb push {address} NAME=VALUE   publish a call\n  fb consume {address}           run what comes"
+        f"Next:\n  fb push {address} NAME=VALUE   publish a call\n  fb consume {address}          "
+        " run what comes"
     )

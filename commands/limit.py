@@ -81,8 +81,8 @@ def limit(
       fb limit mymod:task
       fb limit mymod:task --reset
 
-    Live consumers take it up within 2 seconds, on all machines; those that start later, too. Only what is given changes;
-    what was set before stays.
+    Live consumers take it up within 2 seconds, on all machines; those that start later, too. Only
+    what is given changes; what was set before stays.
     """
     out = Output(json=json)
     changes = _changes(qps=qps, qps_scope=qps_scope, concurrency=concurrency)
@@ -122,7 +122,8 @@ def _set(out: Output, queues: Sequence[Queue], changes: dict[str, Any]) -> None:
             else "It has no consumer now; it holds for those that start"
         )
         out.say(
-            f"{queue.name}: {described(limits)}. {when}; `fb limit {queue.name} --reset` ends that.{unknown(queue)}"
+            f"{queue.name}: {described(limits)}. {when}; `fb limit {queue.name} --reset` ends"
+            f" that.{unknown(queue)}"
         )
 
 

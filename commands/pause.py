@@ -47,7 +47,8 @@ def pause(
       fb pause mymod:task
       fb pause mymod:task other.queue --for 10m
 
-    Consumers learn of it within about a second, on all machines. Messages wait in the queue; `fb resume` ends the pause.
+    Consumers learn of it within about a second, on all machines. Messages wait in the queue; `fb
+    resume` ends the pause.
     """
     out = Output(json=json)
     seconds = None if duration is None else seconds_of(duration, "--for")

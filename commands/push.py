@@ -62,7 +62,9 @@ def push(
             "--format",
             envvar="FB_PUSH_FORMAT",
             metavar="|".join(FORMATS),
-            help="Format of the records; by default told by the file's name or its first character.",
+            help=(
+                "Format of the records; by default told by the file's name or its first character."
+            ),
             rich_help_panel=MANY,
         ),
     ] = None,
@@ -83,7 +85,10 @@ def push(
             envvar="FB_PUSH_COUNT",
             metavar="N",
             min=1,
-            help="So many messages; values may hold {{Count}} {{Index}} {{ID}} {{TimeStamp}} {{Unix}} {{Random 1 6}}.",
+            help=(
+                "So many messages; values may hold {{Count}} {{Index}} {{ID}} {{TimeStamp}}"
+                " {{Unix}} {{Random 1 6}}."
+            ),
             rich_help_panel=MANY,
         ),
     ] = None,
@@ -144,7 +149,9 @@ def push(
             "--dedupe-key",
             envvar="FB_PUSH_DEDUPE_KEY",
             metavar="TEXT",
-            help="What counts as the same call, for --unique and --dedupe, instead of the arguments.",
+            help=(
+                "What counts as the same call, for --unique and --dedupe, instead of the arguments."
+            ),
             rich_help_panel="Message",
         ),
     ] = None,
@@ -193,7 +200,8 @@ def push(
         raise UsageError("Give --count or records, not both.")
     if format and format not in FORMATS:
         raise UsageError(
-            f"There is no format {format!r}.{did_you_mean(format, FORMATS)} Formats are {', '.join(FORMATS)}."
+            f"There is no format {format!r}.{did_you_mean(format, FORMATS)} Formats are"
+            f" {', '.join(FORMATS)}."
         )
     if piped or source:
         common = parse_pairs(tokens, goal.signature)
@@ -222,10 +230,11 @@ def _series(template: Template, count: int) -> Iterator[Record]:
 
 
 def _stdin(feed: Feed) -> Pipe:
-    """Return stdin, of which nothing is kept back while it is slow. Raises `UsageError` when a person would have to type it."""
+    """Return stdin, of which nothing is kept back while it is slow. Raises `UsageError` when a
+    person would have to type it."""
     if sys.stdin is None or sys.stdin.isatty():
         raise UsageError(
-            "- reads records from stdin, and stdin is a terminal. Pipe them: cat calls.ndjson | fb push ADDRESS -; "
-            "or name a file: fb push ADDRESS --from calls.ndjson"
+            "- reads records from stdin, and stdin is a terminal. Pipe them: cat calls.ndjson | fb"
+            " push ADDRESS -; or name a file: fb push ADDRESS --from calls.ndjson"
         )
     return Pipe(sys.stdin.fileno(), feed.flush)

@@ -51,7 +51,8 @@ def queues(
       fb queues mymod:task other.queue
       fb queues --json | jq -r 'select(.dead > 0) | .queue'
 
-    A queue is listed while it holds something, is paused, or has a consumer; its dead letters count in its own row.
+    A queue is listed while it holds something, is paused, or has a consumer; its dead letters count
+    in its own row.
     """
     out = Output(json=json)
     rows = overview(settings_of(context, broker, store), names or (), configured=all)

@@ -55,8 +55,8 @@ def results(
       fb results mymod:task --failed
       fb results mymod:task -n 1000 --json | jq -r 'select(.state == "failed") | .task_id'
 
-    A result is saved where somebody asked for it: --results of a consumer, --result of a push, `fb call`; for a day, unless
-    --result-ttl says otherwise. `fb show TASK_ID` shows one in full.
+    A result is saved where somebody asked for it: --results of a consumer, --result of a push, `fb
+    call`; for a day, unless --result-ttl says otherwise. `fb show TASK_ID` shows one in full.
     """
     out = Output(json=json)
     settings = settings_of(context, broker, store)
@@ -70,7 +70,10 @@ def results(
         return
     name = "There are no results" if found is None else f"{found.name} has no results"
     empty = (
-        f"{name}{' of tasks that failed' if failed else ''}.{'' if found is None else nearby(found)}",
+        (
+            f"{name}{' of tasks that failed' if failed else ''}."
+            f"{'' if found is None else nearby(found)}"
+        ),
         f"fb consume {queue or 'mymod:task'} --results",
         f"fb push {queue or 'mymod:task'} x=1 --result",
     )

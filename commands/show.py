@@ -38,8 +38,9 @@ def show(
       fb show $(fb push mymod:task x=1 --result)
       fb show 0198c0de-… --json | jq .value
 
-    Known are results that were saved (--results of a consumer, --result of a push) and what live consumers run; a task that
-    still waits in its queue is not. Exit code 3: nothing is known of it; 8: of some only.
+    Known are results that were saved (--results of a consumer, --result of a push) and what live
+    consumers run; a task that still waits in its queue is not. Exit code 3: nothing is known of it;
+    8: of some only.
     """
     out = Output(json=json)
     shared = settings_of(context, broker, store).open_store()
@@ -64,6 +65,6 @@ def show(
 def _nothing_known(store: Store, task_id: str) -> str:
     hint = did_you_mean(task_id, [result.task_id for result in store.results(limit=RECENT)])
     return visible(
-        f"Nothing is known of task {task_id}: it waits in its queue, or its result was not saved (--results, --result), or that "
-        f"was longer ago than results are kept.{hint}"
+        f"Nothing is known of task {task_id}: it waits in its queue, or its result was not saved"
+        f" (--results, --result), or that was longer ago than results are kept.{hint}"
     )

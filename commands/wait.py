@@ -62,7 +62,8 @@ def wait(
       fb wait mymod:task other.queue --timeout 5m
       fb wait mymod:task --delayed && echo done
 
-    It runs nothing itself: consumers do, elsewhere. Failed tasks are done, too; `fb dead ls` shows them. Exit code 7: timed out.
+    It runs nothing itself: consumers do, elsewhere. Failed tasks are done, too; `fb dead ls` shows
+    them. Exit code 7: timed out.
     """
     out = Output(json=json)
     limit = None if timeout is None else seconds_of(timeout, "--timeout")

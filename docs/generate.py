@@ -1,4 +1,5 @@
-"""Writes docs/commands.md from the commands themselves: what `fb … --help` says, as Markdown, the same on every machine.
+"""Writes docs/commands.md from the commands themselves: what `fb … --help` says, as Markdown, the
+same on every machine.
 
 python docs/generate.py            # writes docs/commands.md
 python docs/generate.py --print    # prints it instead
@@ -23,9 +24,11 @@ TARGET = Path(__file__).with_name("commands.md")
 HEAD = """\
 # Commands
 
-Made from the help of the commands by `make docs`; do not edit. `fb --help` lists them, `fb COMMAND --help` shows one.
+Made from the help of the commands by `make docs`; do not edit. `fb --help` lists them, \
+`fb COMMAND --help` shows one.
 
-Every option can also be given by the variable that is named beside it. An option without a value is switched
+Every option can also be given by the variable that is named beside it. An option without a value \
+is switched
 on by `1`, `true` or `yes`.
 
 """
@@ -86,7 +89,8 @@ def _section(path: str, command: Any) -> Iterator[str]:
 
 
 def _prose(help: str) -> Iterator[str]:
-    """Yield the paragraphs of a help text; those that begin with a backspace are examples, kept as they are."""
+    """Yield the paragraphs of a help text; those that begin with a backspace are examples, kept as
+    they are."""
     for paragraph in help.replace("\\[", "[").split("\n\n"):
         if paragraph.startswith("\b"):
             lines = [line.removeprefix("  ").rstrip() for line in paragraph.splitlines()[1:]]

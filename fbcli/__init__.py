@@ -1,6 +1,7 @@
 """fbcli: turn any Python function into a distributed, rate-controlled, never-lost task.
 
-Importing it writes, patches, prints and configures nothing. The names below are imported when they are first used.
+Importing it writes, patches, prints and configures nothing. The names below are imported when they
+are first used.
 """
 
 from __future__ import annotations
@@ -101,7 +102,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name at first use (PEP 562): a command that needs no pydantic does not wait for it."""
+    """Import a public name at first use (PEP 562): a command that needs no pydantic does not wait
+    for it."""
     module = _MODULE_OF.get(name)
     if module is None:
         raise AttributeError(f"module 'fbcli' has no attribute {name!r}")

@@ -1,4 +1,5 @@
-"""The Python API: `@boost` on a function, or `Booster(function)` around one that shall stay as it is.
+"""The Python API: `@boost` on a function, or `Booster(function)` around one that shall stay as it
+is.
 
 @boost(qps=5, retries=5)
 def task(x: int, y: int = 2) -> int: ...
@@ -46,7 +47,8 @@ _now = SYSTEM.now
 
 
 class Booster(Generic[P, R]):
-    """A function that can be pushed and consumed. Calling it calls the function. Making one connects to nothing."""
+    """A function that can be pushed and consumed. Calling it calls the function. Making one
+    connects to nothing."""
 
     def __init__(
         self,
@@ -57,7 +59,8 @@ class Booster(Generic[P, R]):
         flags: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> None:
-        """`options` are those of `fbcli.Options`, as `@boost` takes them; `flags` win over all other sources."""
+        """`options` are those of `fbcli.Options`, as `@boost` takes them; `flags` win over all
+        other sources."""
         unknown = options.keys() - Options.model_fields.keys()
         if unknown:
             Options.make({name: options[name] for name in unknown}, source=lambda name: "@boost")
@@ -73,7 +76,8 @@ class Booster(Generic[P, R]):
         return self.function(*args, **kwargs)
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
-        """A boosted plain method stays a method when it is called on an object; pushing needs a function without `self`."""
+        """A boosted plain method stays a method when it is called on an object; pushing needs a
+        function without `self`."""
         return self if instance is None else self.function.__get__(instance, owner)
 
     def __repr__(self) -> str:
@@ -97,7 +101,8 @@ class Booster(Generic[P, R]):
 
     @functools.cached_property
     def settings(self) -> Settings:
-        """The settings in force; by default those of the working directory and environment at first use."""
+        """The settings in force; by default those of the working directory and environment at first
+        use."""
         return self._settings or load()
 
     @functools.cached_property
@@ -112,14 +117,15 @@ class Booster(Generic[P, R]):
 
     @functools.cached_property
     def signature(self) -> Signature:
-        """What its messages may carry: its parameters; with batches anything. Raises `UsageError` for one named `extra`, which is
-        reserved."""
+        """What its messages may carry: its parameters; with batches anything. Raises `UsageError`
+        for one named `extra`, which is reserved."""
         own = Signature.of(self.function)
         return own.open if self.options.batch else own
 
     @functools.cached_property
     def rows(self) -> str:
-        """With batches: the parameter that takes the list of messages; else an empty text. Raises `UsageError`."""
+        """With batches: the parameter that takes the list of messages; else an empty text. Raises
+        `UsageError`."""
         return Signature.of(self.function).rows if self.options.batch else ""
 
     @functools.cached_property
@@ -133,7 +139,8 @@ class Booster(Generic[P, R]):
     def push(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult:
         """Publish a call with these arguments; returns once the broker has it.
 
-        Raises `BadArguments` when the function does not accept them, `BadMessage` when they cannot travel, `Unavailable`.
+        Raises `BadArguments` when the function does not accept them, `BadMessage` when they cannot
+        travel, `Unavailable`.
         """
         task_id = new_task_id()
         body = encode(
@@ -143,7 +150,8 @@ class Booster(Generic[P, R]):
         return AsyncResult(task_id, self.settings.open_store)
 
     def push_many(self, calls: Iterable[Mapping[str, Any] | tuple[Any, ...]]) -> int:
-        """Publish many calls in batches, each a mapping of arguments or a tuple of positional ones; return how many.
+        """Publish many calls in batches, each a mapping of arguments or a tuple of positional ones;
+        return how many.
 
         `calls` may be endless or lazy. When one is bad, those before it are published.
         """
@@ -185,9 +193,10 @@ class Booster(Generic[P, R]):
     ) -> AsyncResult:
         """Publish a call by a mapping of its arguments, with options of its own.
 
-        `delay`: seconds (or "10m") from now; `at`: Unix time (or "18:00", ISO 8601). `options`, or its fields as keywords
-        (`retries=0, timeout=5, expires=60, priority=9, result=True`), hold for this message alone. `arguments` may have a key
-        `extra` with the same, as it travels. It is not changed. `unique`: raises `Refused` when the same call is queued or running.
+        `delay`: seconds (or "10m") from now; `at`: Unix time (or "18:00", ISO 8601). `options`, or
+        its fields as keywords (`retries=0, timeout=5, expires=60, priority=9, result=True`), hold
+        for this message alone. `arguments` may have a key `extra` with the same, as it travels. It
+        is not changed. `unique`: raises `Refused` when the same call is queued or running.
         """
         message = self.message(
             arguments, task_id=task_id, delay=delay, at=at, unique=unique, options=options, **single
@@ -255,9 +264,11 @@ class Booster(Generic[P, R]):
         )
 
     def consume(self, **options: Any) -> Consumer:
-        """Consume in a thread of this process and return at once; `.stop()` and `.join()` the consumer.
+        """Consume in a thread of this process and return at once; `.stop()` and `.join()` the
+        consumer.
 
-        `options` win over those of the decorator. For several processes use `fb consume --processes N`.
+        `options` win over those of the decorator. For several processes use `fb consume --processes
+        N`.
         """
         from fbcli.engine.consumer import Consumer  # noqa: PLC0415  publishers need no engine
 
@@ -268,7 +279,8 @@ class Booster(Generic[P, R]):
         )
         if booster.options.processes > 1:
             raise BadSetting(
-                "consume() consumes in this process; start several with `fb consume ADDRESS --processes N`."
+                "consume() consumes in this process; start several with `fb consume ADDRESS"
+                " --processes N`."
             )
         if booster.options.max_memory is not None and booster.options.mode not in (
             "process",
@@ -276,7 +288,8 @@ class Booster(Generic[P, R]):
             "eventlet",
         ):
             raise BadSetting(
-                "max_memory replaces a process: `fb consume ADDRESS --max-memory SIZE` does that, consume() cannot."
+                "max_memory replaces a process: `fb consume ADDRESS --max-memory SIZE` does that,"
+                " consume() cannot."
             )
         return Consumer(booster.work()).start()
 
@@ -301,7 +314,8 @@ class Booster(Generic[P, R]):
 def find_booster(
     text: str, settings: Settings, flags: Mapping[str, Any] | None = None
 ) -> Booster[Any, Any]:
-    """Return the booster at an address: the one that `@boost` made there, or a new one around a plain function.
+    """Return the booster at an address: the one that `@boost` made there, or a new one around a
+    plain function.
 
     Raises `UsageError` for a text that is no address, `AddressNotFound` when nothing fit is there.
     """
@@ -315,7 +329,8 @@ def find_booster(
 def named_booster(
     queue: str, settings: Settings, flags: Mapping[str, Any] | None = None
 ) -> Booster[Any, Any]:
-    """Return a booster that publishes to a queue by its name; its function is not known here, so any arguments are taken."""
+    """Return a booster that publishes to a queue by its name; its function is not known here, so
+    any arguments are taken."""
     return Booster(
         _unknown,
         address=Address(queue, "", ""),
@@ -340,9 +355,11 @@ def compose(
     priority: int = 0,
     unique: str | None = None,
 ) -> Outgoing:
-    """Return a message with options of its own. `given`: the `extra` that came with the arguments; what is set here wins.
+    """Return a message with options of its own. `given`: the `extra` that came with the arguments;
+    what is set here wins.
 
-    `unique`: what tells a message of which there is to be only one; its own `dedupe_key` goes before.
+    `unique`: what tells a message of which there is to be only one; its own `dedupe_key` goes
+    before.
     """
     if given is not None and not isinstance(given, Mapping):
         raise BadArguments(
@@ -371,7 +388,8 @@ def compose(
 def repeated(queue: Queue) -> Refused:
     """Return the error of a unique message whose like is there."""
     return Refused(
-        f"The same call is already queued or running in {queue.name}, and unique was asked for: nothing was pushed."
+        f"The same call is already queued or running in {queue.name}, and unique was asked for:"
+        " nothing was pushed."
     )
 
 
@@ -384,7 +402,8 @@ def _checked(options: TaskOptions | None, single: Mapping[str, Any]) -> dict[str
 
 
 def moment(delay: float | str | None, at: float | str | None) -> float | None:
-    """Return the Unix time that `delay` (from now) or `at` stands for; raises `UsageError` for both or for nonsense."""
+    """Return the Unix time that `delay` (from now) or `at` stands for; raises `UsageError` for both
+    or for nonsense."""
     try:
         if delay is not None and at is not None:
             raise ValueError("give a delay or a time, not both")
@@ -407,7 +426,8 @@ def boost(function: Callable[P, R], /) -> Booster[P, R]: ...
 @overload
 def boost(**options: Any) -> Callable[[Callable[P, R]], Booster[P, R]]: ...
 def boost(function: Callable[P, R] | None = None, /, **options: Any) -> Any:
-    """Make a function pushable: `@boost` or `@boost(queue="orders", qps=5, …)`. All options: `fbcli.Options`."""
+    """Make a function pushable: `@boost` or `@boost(queue="orders", qps=5, …)`. All options:
+    `fbcli.Options`."""
     if function is None:
         return lambda decorated: Booster(decorated, **options)
     return Booster(function, **options)

@@ -1,7 +1,8 @@
 """The contract of brokers, and how one is found by its URL.
 
-A broker moves bytes between publishers and consumers. It knows nothing of functions, options, results or the store.
-`docs/architecture.md` walks this contract through pull servers, push servers, logs, visibility timeouts and tables.
+A broker moves bytes between publishers and consumers. It knows nothing of functions, options,
+results or the store. `docs/architecture.md` walks this contract through pull servers, push servers,
+logs, visibility timeouts and tables.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class Delivery(msgspec.Struct, gc=False):
     handle: Any
     """What the inbox needs to settle it. Opaque to everyone else."""
     deliveries: int = 1
-    """1 + how often it was handed over before and lost with its consumer. A release does not count."""
+    """1 + how often it was handed over before and lost with its consumer. A release does not count.
+    """
     priority: int = 0
 
 
@@ -60,7 +62,8 @@ class Settlement(msgspec.Struct, gc=False):
     delay: float = 0.0
     """Seconds; with RELEASE only, and only where `Capabilities.delay`."""
     body: bytes | None = None
-    """Replaces the message's body; with RELEASE and BURY only, and only where `Capabilities.rewrite`."""
+    """Replaces the message's body; with RELEASE and BURY only, and only where
+    `Capabilities.rewrite`."""
 
 
 class Delayed(msgspec.Struct):
@@ -81,7 +84,8 @@ class Size(msgspec.Struct):
 
 
 class Capabilities(msgspec.Struct, frozen=True):
-    """What a broker can do by itself. What it cannot is emulated above it, once, with the store, or refused (exit 5)."""
+    """What a broker can do by itself. What it cannot is emulated above it, once, with the store, or
+    refused (exit 5)."""
 
     confirm: bool = True
     """`publish` returns once the broker has the message."""
@@ -118,33 +122,35 @@ def dead_queue(queue: str) -> str:
 class Inbox(ABC):
     """One consumer's open mouth on one queue. Used by one thread, `wake` and `keep_alive` apart.
 
-    Every method raises `Unavailable` when the broker cannot be reached; the next call tries again by itself, and what was
-    fetched stays owned as long as the lease holds.
+    Every method raises `Unavailable` when the broker cannot be reached; the next call tries again
+    by itself, and what was fetched stays owned as long as the lease holds.
     """
 
     @abstractmethod
     def fetch(self, limit: int, wait: float) -> list[Delivery]:
         """Hand over up to `limit` messages: at once when there are any, else as soon as one comes.
 
-        Returns an empty list after `wait` seconds, or at once when woken. With `limit` 0 it only waits (and does what the
-        broker needs done meanwhile, such as making due messages ready). `wait` 0 never blocks.
+        Returns an empty list after `wait` seconds, or at once when woken. With `limit` 0 it only
+        waits (and does what the broker needs done meanwhile, such as making due messages ready).
+        `wait` 0 never blocks.
         """
 
     @abstractmethod
     def settle(self, settlements: Sequence[Settlement]) -> Sequence[Settlement]:
-        """Settle a batch, confirmed by the broker. Return those that came too late: the lease was lost, and the
-        messages belong to somebody else now."""
+        """Settle a batch, confirmed by the broker. Return those that came too late: the lease was
+        lost, and the messages belong to somebody else now."""
 
     @abstractmethod
     def wake(self) -> None:
-        """Make a waiting `fetch`, or else the next one, return at once. From any thread; cheap when repeated."""
+        """Make a waiting `fetch`, or else the next one, return at once. From any thread; cheap when
+        repeated."""
 
     @abstractmethod
     def keep_alive(self) -> int:
         """Extend the lease, and give back to the queue what consumers left whose lease has run out.
 
-        Called from the heartbeat's thread several times within a lease; uses a connection of its own.
-        Returns how many messages of dead consumers it gave back.
+        Called from the heartbeat's thread several times within a lease; uses a connection of its
+        own. Returns how many messages of dead consumers it gave back.
         """
 
     @abstractmethod
@@ -159,18 +165,21 @@ class Broker(ABC):
     summary: str
     """One line for `fb brokers`: what it is, and what it does not promise."""
     library: tuple[str, str] | None = None
-    """Module of the client library that it imports when its URL is used, and the extra of fbcli that installs it."""
+    """Module of the client library that it imports when its URL is used, and the extra of fbcli
+    that installs it."""
 
     def __init__(self, url: str) -> None:
         self.url = url
 
     @abstractmethod
     def publish(self, queue: str, messages: Sequence[Outgoing]) -> None:
-        """Publish a batch, in order. Returns once the broker has confirmed all; raises `Unavailable` else."""
+        """Publish a batch, in order. Returns once the broker has confirmed all; raises
+        `Unavailable` else."""
 
     @abstractmethod
     def open(self, queue: str, *, consumer_id: str, prefetch: int, lease: float) -> Inbox:
-        """Begin consuming. `lease` is how many seconds after its last `keep_alive` a consumer counts as dead."""
+        """Begin consuming. `lease` is how many seconds after its last `keep_alive` a consumer
+        counts as dead."""
 
     @abstractmethod
     def size(self, queue: str) -> Size | None:
@@ -178,7 +187,8 @@ class Broker(ABC):
 
     @abstractmethod
     def purge(self, queue: str) -> int:
-        """Remove all that is ready or delayed; return how many. What consumers hold stays theirs."""
+        """Remove all that is ready or delayed; return how many. What consumers hold stays
+        theirs."""
 
     @abstractmethod
     def peek(self, queue: str, n: int) -> list[bytes]:
@@ -186,10 +196,12 @@ class Broker(ABC):
 
     @abstractmethod
     def queues(self) -> list[str]:
-        """Return the names of the queues known to the broker, sorted; dead-letter queues among them."""
+        """Return the names of the queues known to the broker, sorted; dead-letter queues among
+        them."""
 
     def delayed(self, queue: str, n: int) -> list[Delayed]:
-        """Return up to `n` messages that wait for their time, soonest first. Only where `Capabilities.delay`."""
+        """Return up to `n` messages that wait for their time, soonest first. Only where
+        `Capabilities.delay`."""
         raise NotImplementedError
 
     def undelay(self, queue: str, handles: Sequence[Any]) -> int:
@@ -202,7 +214,8 @@ class Broker(ABC):
 
 
 def register_broker(scheme: str, broker: type[Broker]) -> None:
-    """Make `scheme://…` URLs reach `broker` in this process. Packages use the entry point group `fbcli.brokers` instead."""
+    """Make `scheme://…` URLs reach `broker` in this process. Packages use the entry point group
+    `fbcli.brokers` instead."""
     _registered[scheme] = broker
 
 
@@ -217,7 +230,8 @@ def schemes() -> list[str]:
 def find_broker(scheme: str) -> type[Broker]:
     """Return the broker class of a URL scheme, importing its module and client library.
 
-    Raises `UsageError` for an unknown scheme (with a did-you-mean), `MissingLibrary` when its client is not installed.
+    Raises `UsageError` for an unknown scheme (with a did-you-mean), `MissingLibrary` when its
+    client is not installed.
     """
     if scheme in _registered:
         return _registered[scheme]
@@ -229,22 +243,26 @@ def find_broker(scheme: str) -> type[Broker]:
         loaded: type[Broker] = entry.load()
         return loaded
     raise UsageError(
-        f"No broker answers to {scheme + '://'!r}.{did_you_mean(scheme, schemes())} `fb brokers` lists those that do."
+        f"No broker answers to {scheme + '://'!r}.{did_you_mean(scheme, schemes())} `fb brokers`"
+        " lists those that do."
     )
 
 
 def open_broker(url: str) -> Broker:
-    """Return a new broker for `url`. Raises as `find_broker` does, and `UsageError` for a URL that makes no sense to it."""
+    """Return a new broker for `url`. Raises as `find_broker` does, and `UsageError` for a URL that
+    makes no sense to it."""
     scheme, separator, _ = url.partition("://")
     if not separator:
         raise UsageError(
-            f"{url!r} is not a broker URL; write it like sqlite:///queue.db or redis://127.0.0.1:6379/0"
+            f"{url!r} is not a broker URL; write it like sqlite:///queue.db or"
+            " redis://127.0.0.1:6379/0"
         )
     return find_broker(scheme)(url)
 
 
 def _entry_points(name: str | None = None) -> EntryPoints:
-    from importlib.metadata import entry_points  # noqa: PLC0415  30 ms that a built-in broker does not need
+    # 30 ms that a built-in broker does not need
+    from importlib.metadata import entry_points  # noqa: PLC0415
 
     found = entry_points(group="fbcli.brokers")
     return found if name is None else found.select(name=name)

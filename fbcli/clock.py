@@ -1,4 +1,5 @@
-"""Time, in one place, so that tests can put their own in: nothing else in fbcli calls `time.time`."""
+"""Time, in one place, so that tests can put their own in: nothing else in fbcli calls
+`time.time`."""
 
 from __future__ import annotations
 

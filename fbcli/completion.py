@@ -1,8 +1,8 @@
-"""What can stand for a kind of thing on the command line: a queue, an address, a task id. Fast, silent, and without importing
-the user's code or writing anything: it runs while a person types.
+"""What can stand for a kind of thing on the command line: a queue, an address, a task id. Fast,
+silent, and without importing the user's code or writing anything: it runs while a person types.
 
-A kind is the placeholder that `--help` shows (`QUEUE`, `ADDRESS`, `NAME=VALUE`), so that whoever writes a command with the usual
-placeholders has it completed. Knows nothing of commands.
+A kind is the placeholder that `--help` shows (`QUEUE`, `ADDRESS`, `NAME=VALUE`), so that whoever
+writes a command with the usual placeholders has it completed. Knows nothing of commands.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ MOST = 200
 """Most candidates that are read from a broker."""
 
 _SAFE = re.compile(r"[\w.:/=@%+,~-]+")
-"""What can be typed at a shell without quotes. Queues and tasks are named by others: nothing else is offered."""
+"""What can be typed at a shell without quotes. Queues and tasks are named by others: nothing else
+is offered."""
 
 
 class Candidate(NamedTuple):
@@ -186,7 +187,8 @@ SOURCES: Mapping[str, Callable[[Asked], Iterable[Candidate]]] = {
 
 
 def _reachable(settings: Settings) -> Settings:
-    """Return the settings; raises `FbError` when looking into their broker would make a new file."""
+    """Return the settings; raises `FbError` when looking into their broker would make a new
+    file."""
     if settings.broker_url.startswith("sqlite:") and not path_of(settings.broker_url).exists():
         raise FbError("There is no queue yet.")
     return settings

@@ -11,7 +11,8 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What `fb` leaves behind for the shell. `fb check` alone uses 0 to 3 as monitoring plugins do."""
+    """What `fb` leaves behind for the shell. `fb check` alone uses 0 to 3 as monitoring plugins
+    do."""
 
     OK = 0
     FAILED = 1
@@ -27,7 +28,8 @@ class ExitCode(IntEnum):
 
 
 class FbError(Exception):
-    """Base of all errors that fbcli raises on purpose. `str(error)` is one sentence for a person."""
+    """Base of all errors that fbcli raises on purpose. `str(error)` is one sentence for a
+    person."""
 
     exit_code = ExitCode.FAILED
 
@@ -47,7 +49,8 @@ class BadMessage(UsageError):
 
 
 class BadSetting(UsageError):
-    """A setting in `fb.toml`, `[tool.fb]`, an `FB_…` variable or a decorator that cannot be used."""
+    """A setting in `fb.toml`, `[tool.fb]`, an `FB_…` variable or a decorator that cannot be
+    used."""
 
 
 class AddressNotFound(FbError):
@@ -69,7 +72,8 @@ class PartlyDone(FbError):
 
 
 class Unavailable(FbError):
-    """A broker or store cannot be reached, or refuses to work (full disk, read-only file, out of memory).
+    """A broker or store cannot be reached, or refuses to work (full disk, read-only file, out of
+    memory).
 
     Consumers retry on it for ever, with backoff; publishers fail at once.
     """
@@ -100,7 +104,8 @@ class MissingLibrary(Unsupported):
 
 
 class TaskFailed(FbError):
-    """A task ended in failure, or was dropped or cancelled. `error_type`, `error` and `traceback` are the remote error's own."""
+    """A task ended in failure, or was dropped or cancelled. `error_type`, `error` and `traceback`
+    are the remote error's own."""
 
     def __init__(
         self,
@@ -122,18 +127,21 @@ class TaskFailed(FbError):
 
 
 class RemoteTraceback(Exception):
-    """The cause of a `TaskFailed`: so that Python shows the traceback of where the task ran above that of who waited for it."""
+    """The cause of a `TaskFailed`: so that Python shows the traceback of where the task ran above
+    that of who waited for it."""
 
     def __str__(self) -> str:
         return f"\n{super().__str__()}"
 
 
 class WorkerLost(Exception):
-    """The attempt's child process has ended in the middle of the call: killed, crashed, or by its own exit. It counts as an attempt."""
+    """The attempt's child process has ended in the middle of the call: killed, crashed, or by its
+    own exit. It counts as an attempt."""
 
 
 class RemoteError(Exception):
-    """What a function has raised in a child process, as the child tells of it; the error itself stays there."""
+    """What a function has raised in a child process, as the child tells of it; the error itself
+    stays there."""
 
     def __init__(
         self, text: str, *, error_type: str, lineage: tuple[str, ...] = (), traceback: str = ""
@@ -148,11 +156,13 @@ class RemoteError(Exception):
 
 
 class TaskTimeout(Exception):
-    """Raised inside a task that ran longer than its `timeout`. Not an `FbError`: the task's own code sees it."""
+    """Raised inside a task that ran longer than its `timeout`. Not an `FbError`: the task's own
+    code sees it."""
 
 
 class TaskCancelled(Exception):
-    """Raised inside a running task that somebody has cancelled (`fb cancel`, `AsyncResult.cancel`). It is not tried again.
+    """Raised inside a running task that somebody has cancelled (`fb cancel`, `AsyncResult.cancel`).
+    It is not tried again.
 
     Not an `FbError`: the task's own code sees it, may tidy up, and lets it pass.
     """
@@ -170,7 +180,8 @@ class Retry(Exception):
 
 
 class Requeue(Exception):
-    """Raise it in a function to put the message back into its queue. It does not count as an attempt.
+    """Raise it in a function to put the message back into its queue. It does not count as an
+    attempt.
 
     `after` is the wait in seconds before it may be delivered again.
     """

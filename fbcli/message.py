@@ -1,9 +1,10 @@
-"""The wire format: a UTF-8 JSON object of the function's arguments by name, plus the reserved key `extra`.
+"""The wire format: a UTF-8 JSON object of the function's arguments by name, plus the reserved key
+`extra`.
 
     {"x": 1, "y": 2, "extra": {"task_id": "0198…", "publish_time": 1701687443.3596}}
 
-Everything in `extra` is optional, and so is `extra`: a program in any language that writes `{"x": 1}` is a publisher.
-Nothing of Python travels, never pickle: a message can name no code.
+Everything in `extra` is optional, and so is `extra`: a program in any language that writes `{"x":
+1}` is a publisher. Nothing of Python travels, never pickle: a message can name no code.
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ from fbcli.errors import BadMessage
 EXTRA = "extra"
 
 MAX_BYTES = 4 * 1024 * 1024
-"""Largest body accepted at push. Larger data belongs into a file or an object store, its path into the message."""
+"""Largest body accepted at push. Larger data belongs into a file or an object store, its path into
+the message."""
 
 ROOM_FOR_EXTRA = 256 * 1024
-"""Bytes a body may have beyond `MAX_BYTES` at consume: a dead letter's reason and traceback are added to a full one."""
+"""Bytes a body may have beyond `MAX_BYTES` at consume: a dead letter's reason and traceback are
+added to a full one."""
 
 MAX_DEPTH = 64
 """Deepest nesting of lists and objects accepted, the message itself counted."""
@@ -40,7 +43,8 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def new_task_id() -> str:
-    """Return a UUIDv7 (RFC 9562): sorts by the time it was made, in milliseconds; 74 random bits."""
+    """Return a UUIDv7 (RFC 9562): sorts by the time it was made, in milliseconds; 74 random
+    bits."""
     random = int.from_bytes(os.urandom(10), "big")
     number = (time.time_ns() // 1_000_000) << 80 | random
     number = number & ~(0xF000 << 64) | 0x7000 << 64
@@ -52,9 +56,10 @@ def new_task_id() -> str:
 def encode(arguments: Mapping[str, Any], extra: Mapping[str, Any]) -> bytes:
     """Return the body of a message.
 
-    Beside JSON's own types, whatever has one obvious JSON form is accepted (datetime, date, Decimal, UUID, Enum, set,
-    tuple, bytes, dataclass, pydantic model, path, subclasses of JSON's types).
-    Raises `BadMessage` when a value has none (NaN and infinity too), and when the body is too large or too deep.
+    Beside JSON's own types, whatever has one obvious JSON form is accepted (datetime, date,
+    Decimal, UUID, Enum, set, tuple, bytes, dataclass, pydantic model, path, subclasses of JSON's
+    types). Raises `BadMessage` when a value has none (NaN and infinity too), and when the body is
+    too large or too deep.
     """
     try:
         body = _encoder.encode({**arguments, EXTRA: extra})
@@ -78,7 +83,8 @@ def _encode_slowly(arguments: Mapping[str, Any], extra: Mapping[str, Any]) -> by
             raise BadMessage(f"{owner} is nested more than {MAX_DEPTH} levels deep.") from None
         except (TypeError, ValueError, OverflowError) as error:
             raise BadMessage(
-                f"{owner} cannot be written as JSON ({error}). Pass plain data: text, numbers, lists, dicts."
+                f"{owner} cannot be written as JSON ({error}). Pass plain data: text, numbers,"
+                " lists, dicts."
             ) from None
     return encode({**arguments, EXTRA: extra})
 
@@ -111,7 +117,8 @@ def _refuse_nan(arguments: Mapping[str, Any]) -> None:
             if isinstance(value, float):
                 if not isfinite(value):
                     raise BadMessage(
-                        f"Argument {name!r} holds {value}, which JSON cannot hold. Pass None or text."
+                        f"Argument {name!r} holds {value}, which JSON cannot hold. Pass None or"
+                        " text."
                     )
             elif isinstance(value, dict):
                 rest.extend(value.values())
@@ -120,7 +127,8 @@ def _refuse_nan(arguments: Mapping[str, Any]) -> None:
 
 
 def decode(body: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the arguments and the `extra` of a message; raises `BadMessage` for anything that is not one."""
+    """Return the arguments and the `extra` of a message; raises `BadMessage` for anything that is
+    not one."""
     size = len(body)
     if size > MAX_BYTES:
         _check_size(body, MAX_BYTES + ROOM_FOR_EXTRA)
@@ -141,8 +149,9 @@ def decode(body: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
 def replace_extra(body: bytes, changes: Mapping[str, Any]) -> bytes:
     """Return `body` with `changes` made in its `extra` (None removes a key).
 
-    A body that is no message is returned wrapped: `{"raw": text, "extra": {…}}`, so that it can be kept and shown as a
-    dead letter; bytes that are not UTF-8 are escaped in the text, and a text that would not fit into a message is cut.
+    A body that is no message is returned wrapped: `{"raw": text, "extra": {…}}`, so that it can be
+    kept and shown as a dead letter; bytes that are not UTF-8 are escaped in the text, and a text
+    that would not fit into a message is cut.
     """
     try:
         arguments, extra = decode(body)
@@ -172,7 +181,8 @@ def _as_text(body: bytes) -> str:
 
 
 def check_limits(body: bytes) -> None:
-    """Raise `BadMessage` when `body`, valid JSON, is too large to be pushed or nested too deeply."""
+    """Raise `BadMessage` when `body`, valid JSON, is too large to be pushed or nested too
+    deeply."""
     _check_size(body, MAX_BYTES)
     _check_depth(body)
 
@@ -186,7 +196,8 @@ def _check_size(body: bytes, limit: int) -> None:
 
 
 def _check_depth(body: bytes) -> None:
-    """Count brackets first, which settles it for nearly all; then peel the innermost pairs off, one level a round."""
+    """Count brackets first, which settles it for nearly all; then peel the innermost pairs off, one
+    level a round."""
     if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
         return
     brackets = _JSON_TEXT.sub(b"", body).translate(_PARENTHESES, _NOT_BRACKETS)

@@ -1,7 +1,8 @@
 """All that can be set for one function, and the little that can be set for one message.
 
-Each field is a flag of `fb consume` (`max_deliveries` -> `--max-deliveries`), a variable (`FB_MAX_DELIVERIES`), an argument of
-`@boost(…)`, and a key of `fb.toml`: one name for one thing. Durations are seconds, or text like "1.5s", "10m", "2h", "7d".
+Each field is a flag of `fb consume` (`max_deliveries` -> `--max-deliveries`), a variable
+(`FB_MAX_DELIVERIES`), an argument of `@boost(…)`, and a key of `fb.toml`: one name for one thing.
+Durations are seconds, or text like "1.5s", "10m", "2h", "7d".
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ _CLOCK_TIME = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
 
 
 def parse_duration(value: object) -> object:
-    """Return seconds for "90", "1.5s", "1h30m", "7d"; what is no text passes through. Raises `ValueError`."""
+    """Return seconds for "90", "1.5s", "1h30m", "7d"; what is no text passes through. Raises
+    `ValueError`."""
     if not isinstance(value, str):
         return value
     text = value.strip().lower()
@@ -36,7 +38,8 @@ def parse_duration(value: object) -> object:
 
 
 def parse_moment(text: str, *, now: float) -> float:
-    """Return the Unix time of "18:00" (the next one, local time), "2026-12-24 18:00", ISO 8601 with a zone, or Unix seconds.
+    """Return the Unix time of "18:00" (the next one, local time), "2026-12-24 18:00", ISO 8601 with
+    a zone, or Unix seconds.
 
     `now` is Unix seconds. Raises `ValueError`.
     """
@@ -80,7 +83,8 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?i?b?)")
 
 
 def parse_size(value: object) -> object:
-    """Return bytes for "500MB", "1.5GiB", "800000"; what is no text passes through. Raises `ValueError`."""
+    """Return bytes for "500MB", "1.5GiB", "800000"; what is no text passes through. Raises
+    `ValueError`."""
     if not isinstance(value, str):
         return value
     match = _SIZE.fullmatch(value.strip().lower())
@@ -173,7 +177,8 @@ def _option(default: Any, panel: str, help: str, **constraints: Any) -> Any:
 
 
 class Options(BaseModel):
-    """All that can be set for one function. Frozen; `fb config show ADDRESS` prints each value and where it came from."""
+    """All that can be set for one function. Frozen; `fb config show ADDRESS` prints each value and
+    where it came from."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -195,8 +200,8 @@ class Options(BaseModel):
     concurrency: Concurrency | None = _option(
         None,
         "Running",
-        "Most calls at once in a process; by default 16 threads, 100 coroutines, a child process for each core; "
-        "auto: it finds its own level.",
+        "Most calls at once in a process; by default 16 threads, 100 coroutines, a child process"
+        " for each core; auto: it finds its own level.",
     )
     share_pool: bool = _option(
         False,
@@ -229,7 +234,8 @@ class Options(BaseModel):
     max_memory: Bytes | None = _option(
         None,
         "Running",
-        "A process that holds more than this (500MB) drains and is replaced; with modes process, gevent and eventlet: the child.",
+        "A process that holds more than this (500MB) drains and is replaced; with modes process,"
+        " gevent and eventlet: the child.",
     )
     tasks_per_child: int | None = _option(
         None, "Running", "With mode process: a child is replaced after so many calls.", ge=1
@@ -237,7 +243,8 @@ class Options(BaseModel):
     watchdog: Seconds = _option(
         60.0,
         "Running",
-        "Exit when nothing can be fetched for so long though the queue is not empty (seconds); 0: never.",
+        "Exit when nothing can be fetched for so long though the queue is not empty (seconds); 0:"
+        " never.",
     )
     batch: int | None = _option(
         None,
@@ -280,7 +287,8 @@ class Options(BaseModel):
     window: Windows | None = _option(
         None,
         "Time",
-        "Run only within: 22:00-06:00, 'mon-fri 9:00-17:00', or cron '* 9-17 * * 1-5'; several separated by ';'.",
+        "Run only within: 22:00-06:00, 'mon-fri 9:00-17:00', or cron '* 9-17 * * 1-5'; several"
+        " separated by ';'.",
     )
     not_between: Windows | None = _option(None, "Time", "Do not run within; written like --window.")
     tz: Zone | None = _option(
@@ -311,7 +319,8 @@ class Options(BaseModel):
     retry_on: Names | None = _option(
         None,
         "Failure",
-        "Retry these exceptions (and their subclasses) only: ConnectionError,requests.Timeout; Timeout: a call that ran too long.",
+        "Retry these exceptions (and their subclasses) only: ConnectionError,requests.Timeout;"
+        " Timeout: a call that ran too long.",
     )
     timeout: Seconds | None = _option(
         None, "Failure", "Seconds after which a call is interrupted and has failed.", gt=0
@@ -333,7 +342,8 @@ class Options(BaseModel):
     result_ttl: Seconds = _option(86400.0, "Results", "How long a result is kept (seconds).", gt=0)
 
     def without_effect(self) -> list[str]:
-        """Return a sentence for each option that was set and changes nothing while a consumer runs, since another one is not set."""
+        """Return a sentence for each option that was set and changes nothing while a consumer runs,
+        since another one is not set."""
         pairs = (
             ("qps_group", self.qps_group, "qps", self.qps),
             ("dedupe_key", self.dedupe_key, "dedupe", self.dedupe),
@@ -348,7 +358,8 @@ class Options(BaseModel):
 
     @classmethod
     def make(cls, values: dict[str, Any], *, source: Callable[[str], str]) -> Options:
-        """Return options from loose values; raises `BadSetting` that says what is wrong, and by `source(name)` where it is."""
+        """Return options from loose values; raises `BadSetting` that says what is wrong, and by
+        `source(name)` where it is."""
         try:
             return cls(**values)
         except ValidationError as error:
@@ -356,7 +367,8 @@ class Options(BaseModel):
 
 
 class TaskOptions(BaseModel):
-    """What one message may set for itself, beside its arguments. Travels in `extra`, only where set."""
+    """What one message may set for itself, beside its arguments. Travels in `extra`, only where
+    set."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -380,7 +392,10 @@ def explain(error: ValidationError, model: type[BaseModel], source: Callable[[st
     first = error.errors()[0]
     name = str(first["loc"][0]) if first["loc"] else "value"
     if first["type"] == "extra_forbidden":
-        return f"{source(name)} sets {name!r}, which is not an option.{did_you_mean(name, model.model_fields)}"
+        return (
+            f"{source(name)} sets {name!r}, which is not an"
+            f" option.{did_you_mean(name, model.model_fields)}"
+        )
     text = first["msg"].removeprefix("Value error, ")
     return (
         f"{source(name)}: {name} = {first['input']!r} cannot be used: {text[:1].lower()}{text[1:]}."

@@ -1,5 +1,5 @@
-"""Where settings come from: flags, `FB_…` variables, `@boost(…)`, `fb.toml` (or `[tool.fb]` of `pyproject.toml`), the user's own
-file; in this order. And the connections that follow from them.
+"""Where settings come from: flags, `FB_…` variables, `@boost(…)`, `fb.toml` (or `[tool.fb]` of
+`pyproject.toml`), the user's own file; in this order. And the connections that follow from them.
 
     broker = "redis://:${REDIS_PASSWORD}@10.0.0.5/0"     # ${NAME} is taken from the environment
     context = "dev"
@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
 FILE = "fb.toml"
 FOLDER = ".fb"
-"""Folder of the embedded default below the project's root; it holds the queues, and ignores itself in git."""
+"""Folder of the embedded default below the project's root; it holds the queues, and ignores itself
+in git."""
 
 TOP_KEYS = ("broker", "store", "context", "defaults", "tasks", "contexts")
 CONTEXT_KEYS = ("broker", "store", "defaults")
@@ -56,7 +57,8 @@ class Settings:
     """All settings of a process, resolved once."""
 
     root: Path
-    """The project's folder: the nearest one upward with a settings file, else the working directory."""
+    """The project's folder: the nearest one upward with a settings file, else the working
+    directory."""
     file: Path | None
     context: str | None
     context_source: str
@@ -83,7 +85,8 @@ class Settings:
         decorated: Mapping[str, Any] | None = None,
         flags: Mapping[str, Any] | None = None,
     ) -> dict[str, Origin]:
-        """Return every option for one function, with where its value came from. Values are as written, not yet checked."""
+        """Return every option for one function, with where its value came from. Values are as
+        written, not yet checked."""
         from_env = {
             name: self.env[variable]
             for name in _option_names()
@@ -111,7 +114,8 @@ class Settings:
         decorated: Mapping[str, Any] | None = None,
         flags: Mapping[str, Any] | None = None,
     ) -> Options:
-        """Return the checked options of one function; raises `BadSetting` that says where the wrong value came from."""
+        """Return the checked options of one function; raises `BadSetting` that says where the wrong
+        value came from."""
         found = self.origins(address, decorated, flags)
         return _options_model().make(
             {name: origin.value for name, origin in found.items()},
@@ -167,7 +171,8 @@ def load(
         ]:
             if name not in _option_names():
                 raise BadSetting(
-                    f"{path} sets {name!r}, which is not an option.{did_you_mean(name, _option_names())}"
+                    f"{path} sets {name!r}, which is not an"
+                    f" option.{did_you_mean(name, _option_names())}"
                 )
     contexts = {**user.get("contexts", {}), **project.get("contexts", {})}
     context, context_source = next(
@@ -185,7 +190,8 @@ def load(
     )
     if context is not None and context not in contexts:
         raise BadSetting(
-            f"There is no context {context!r}.{did_you_mean(context, contexts)} Contexts are [contexts.NAME] in {FILE}."
+            f"There is no context {context!r}.{did_you_mean(context, contexts)} Contexts are"
+            f" [contexts.NAME] in {FILE}."
         )
     chosen = contexts.get(context or "", {})
     label = f"context {context}"
@@ -302,7 +308,8 @@ def _expand(text: str, env: Mapping[str, str], source: str) -> str:
 
 
 def _options_model() -> type[Options]:
-    from fbcli.options import Options  # noqa: PLC0415  pydantic: 40 ms that `--queue` and most commands do not need
+    # pydantic: 40 ms that `--queue` and most commands do not need
+    from fbcli.options import Options  # noqa: PLC0415
 
     return Options
 
@@ -316,7 +323,8 @@ def _option_names() -> list[str]:
 
 
 class Connections:
-    """The open brokers and stores of a process. Not shared with a forked child: it opens its own."""
+    """The open brokers and stores of a process. Not shared with a forked child: it opens its
+    own."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

@@ -49,7 +49,8 @@ class Failure(msgspec.Struct):
 
 
 class Task(msgspec.Struct, gc=False):
-    """The state of a task. Owned by the intake, but by the worker that runs it between `submit` and its outcome."""
+    """The state of a task. Owned by the intake, but by the worker that runs it between `submit` and
+    its outcome."""
 
     delivery: Delivery
     task_id: str
@@ -69,7 +70,8 @@ class Task(msgspec.Struct, gc=False):
     begun: float = inf
     """When the attempt that runs began (monotonic seconds); never, between attempts."""
     deadline: Any = None
-    """When that is interrupted, if somebody has asked or changed it (`controls.timeout.Deadline`)."""
+    """When that is interrupted, if somebody has asked or changed it (`controls.timeout.Deadline`).
+    """
     retried: int = 0
     """Attempts that failed and were followed by another one in the same slot."""
     interrupted: type[BaseException] | None = None

@@ -33,7 +33,8 @@ def redis_url(redis_server: RedisServer) -> str:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Note: what tests log may hold half characters, which cannot travel from a process that tests to the one that tells."""
+    """Note: what tests log may hold half characters, which cannot travel from a process that tests
+    to the one that tells."""
     report = yield
     report.sections = [
         (name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections

@@ -1,1 +1,2 @@
-"""What a user would pick instead: each peer one small file that pushes and consumes the same function from the same Redis."""
+"""What a user would pick instead: each peer one small file that pushes and consumes the same
+function from the same Redis."""

@@ -1,7 +1,9 @@
-"""Against what a user would pick instead: the same function, the same Redis, one process, acknowledged as each offers it.
+"""Against what a user would pick instead: the same function, the same Redis, one process,
+acknowledged as each offers it.
 
-`FB_BENCH_PEERS=/path/to/venv/bin/python` names the interpreter that has them (pip install 'celery[redis]' 'dramatiq[redis]' rq
-taskiq taskiq-redis funboost); by default it is this one. A peer that is not there is skipped with a sentence.
+`FB_BENCH_PEERS=/path/to/venv/bin/python` names the interpreter that has them (pip install
+'celery[redis]' 'dramatiq[redis]' rq taskiq taskiq-redis funboost); by default it is this one. A
+peer that is not there is skipped with a sentence.
 """
 
 from __future__ import annotations
@@ -43,7 +45,8 @@ def peer(place: Place, name: str) -> Mapping[str, float]:
         [PYTHON, "-c", probe], capture_output=True, cwd=_own_folder(place), check=False
     ).returncode:
         raise Missing(
-            f"{PYTHON} has no {name}; set FB_BENCH_PEERS to the python of a virtual environment that has it"
+            f"{PYTHON} has no {name}; set FB_BENCH_PEERS to the python of a virtual environment"
+            " that has it"
         )
     url, count = place.redis(), place.scaled(PEERS[name])
     module = [PYTHON, "-m", f"benchmarks.peers.{name}"]
@@ -53,7 +56,8 @@ def peer(place: Place, name: str) -> Mapping[str, float]:
 def _measured(
     place: Place, pusher: list[str], consume: list[str], url: str, count: int
 ) -> Mapping[str, float]:
-    """Push one by one, then start the consumer; its function tells when it was called first and last."""
+    """Push one by one, then start the consumer; its function tells when it was called first and
+    last."""
     folder = _own_folder(place)
     pushed, out = folder / "pushed.json", folder / "calls.json"
     env = {
@@ -125,8 +129,9 @@ def _end(worker: subprocess.Popen[bytes]) -> None:
 BENCHMARKS = [
     Benchmark(
         f"peers.{name}",
-        f"{count:,} messages ({OUR_COUNT:,} for fb), pushed one by one, then consumed by one process: from the first call to "
-        f"the last, acknowledged after the call. See benchmarks/peers/{name}.py.",
+        f"{count:,} messages ({OUR_COUNT:,} for fb), pushed one by one, then consumed by one"
+        " process: from the first call to the last, acknowledged after the call. See"
+        f" benchmarks/peers/{name}.py.",
         {name: partial(peer, name=name), OURS: ours},
         (Figure("consume", "consume", "tasks/s"), Figure("push", "push one by one", "messages/s")),
         rounds=3,

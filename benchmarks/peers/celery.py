@@ -1,4 +1,5 @@
-"""Celery: acknowledged after the call (`acks_late`), no results, the solo pool, its fastest for short tasks in one process."""
+"""Celery: acknowledged after the call (`acks_late`), no results, the solo pool, its fastest for
+short tasks in one process."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """funboost: its acknowledging Redis broker, 16 threads, no limit of rate.
 
-It reads its settings from a file in `sys.path[1]`, and writes others there: run it where that is a folder of its own.
+It reads its settings from a file in `sys.path[1]`, and writes others there: run it where that is a
+folder of its own.
 """
 
 from __future__ import annotations

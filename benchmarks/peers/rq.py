@@ -1,4 +1,5 @@
-"""RQ: the SimpleWorker, which runs jobs in its own process (the default one forks for every job, and is slower)."""
+"""RQ: the SimpleWorker, which runs jobs in its own process (the default one forks for every job,
+and is slower)."""
 
 from __future__ import annotations
 

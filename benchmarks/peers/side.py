@@ -1,4 +1,5 @@
-"""The command line of every peer's file: `python -m benchmarks.peers.NAME push URL COUNT`, `… consume URL`."""
+"""The command line of every peer's file: `python -m benchmarks.peers.NAME push URL COUNT`, `…
+consume URL`."""
 
 from __future__ import annotations
 
@@ -13,8 +14,8 @@ from time import monotonic
 def play(push: Callable[[str, int], None], consume: Callable[[str], None]) -> None:
     """Do what the command line says.
 
-    A push writes how long it took (seconds) into the file `BENCH_PUSHED`: some peers take over stdout. Consuming goes on
-    until it is ended from outside.
+    A push writes how long it took (seconds) into the file `BENCH_PUSHED`: some peers take over
+    stdout. Consuming goes on until it is ended from outside.
     """
     action, url, *rest = sys.argv[1:]
     if action == "consume":

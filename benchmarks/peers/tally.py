@@ -1,4 +1,5 @@
-"""The function that all peers run, and how it is measured: from the first call to the last, by the worker's own clock.
+"""The function that all peers run, and how it is measured: from the first call to the last, by the
+worker's own clock.
 
 Imports nothing but the standard library: it runs in the peers' interpreter too.
 """

@@ -9,11 +9,13 @@ from typing import Any
 from .connections import Reach, RedisConnection, Word
 
 BLOCK_GRACE = 5.0
-"""Seconds after which a blocking command that should have ended by itself counts as lost with its connection."""
+"""Seconds after which a blocking command that should have ended by itself counts as lost with its
+connection."""
 
 
 class BlockedPop:
-    """A blocking command on a connection of its own, whose reply may be fetched later, or never wanted any more."""
+    """A blocking command on a connection of its own, whose reply may be fetched later, or never
+    wanted any more."""
 
     def __init__(self, reach: Reach, key: str) -> None:
         self._reach = reach
@@ -32,7 +34,8 @@ class BlockedPop:
         return self._link.socket() if self.expires is not None else None
 
     def finish(self) -> Any:
-        """Return the reply; None: it timed out, or the connection broke, and then nobody knows what it was handed."""
+        """Return the reply; None: it timed out, or the connection broke, and then nobody knows what
+        it was handed."""
         self.expires = None
         errors = self._reach.errors
         try:
@@ -63,7 +66,8 @@ class BlockedPop:
         return self.finish()
 
     def lingers(self) -> bool:
-        """Whether the server may still hold one whose connection broke, and hand something to nobody."""
+        """Whether the server may still hold one whose connection broke, and hand something to
+        nobody."""
         return monotonic() < self._ended_by
 
     def drop(self) -> None:

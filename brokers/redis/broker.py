@@ -1,6 +1,8 @@
-"""The Redis broker: a plain list that any language can LPUSH to, with acknowledgement, priority, delay and leases around it.
+"""The Redis broker: a plain list that any language can LPUSH to, with acknowledgement, priority,
+delay and leases around it.
 
-This file publishes and shows; `redis_inbox` consumes; `redis_scripts` says how it lies in the server.
+This file publishes and shows; `redis_inbox` consumes; `redis_scripts` says how it lies in the
+server.
 """
 
 from __future__ import annotations
@@ -21,11 +23,13 @@ from .queue_scripts import PUBLISH, PURGE, SIZE, WITHDRAW
 from .scripts import BELL, MOVE_AT_ONCE
 
 NAMES = "fb:queues"
-"""The zset of known queue names, by when somebody last said that he uses them. So listing them needs no SCAN."""
+"""The zset of known queue names, by when somebody last said that he uses them. So listing them
+needs no SCAN."""
 
 ANNOUNCE_SECONDS = 60.0
 FORGET_SECONDS = 3600.0
-"""An empty queue that nobody announced for so long is forgotten. Much longer than the former: see `queues`."""
+"""An empty queue that nobody announced for so long is forgotten. Much longer than the former: see
+`queues`."""
 
 MOST_ANNOUNCED = 10_000
 
@@ -34,7 +38,8 @@ BATCH_BYTES = 1_000_000
 
 
 class RedisBroker(Broker):
-    """`redis://`, `rediss://`, `redis+sentinel://`, `redis+cluster://` (`fbcli.clients.redis.connect` has the forms)."""
+    """`redis://`, `rediss://`, `redis+sentinel://`, `redis+cluster://`
+    (`fbcli.clients.redis.connect` has the forms)."""
 
     capabilities = Capabilities(
         delay=True,
@@ -47,7 +52,10 @@ class RedisBroker(Broker):
         queues=True,
     )
     library = ("redis", "redis")
-    summary = "Redis 6.2+ or Valkey: fast, complete. As durable as its persistence: `appendfsync everysec` may lose a second."
+    summary = (
+        "Redis 6.2+ or Valkey: fast, complete. As durable as its persistence: `appendfsync"
+        " everysec` may lose a second."
+    )
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
@@ -106,7 +114,8 @@ class RedisBroker(Broker):
                 queue,
                 ("ZRANGE", urgent, 0, n - 1),
                 ("LRANGE", ready, -n - 1, -1),
-                # By priority, the last that is due may be the first; the next claim, too, looks through so many.
+                # By priority, the last that is due may be the first; the next claim, too, looks
+                # through so many.
                 ("ZRANGEBYSCORE", delayed, "-inf", time.time(), "LIMIT", 0, max(n, MOVE_AT_ONCE)),
             )
         # Sorted by what decides in the server: the priority first, then the place within it.
@@ -122,8 +131,9 @@ class RedisBroker(Broker):
     def queues(self) -> list[str]:
         """Those that hold anything or have consumers.
 
-        A name is forgotten only long after its last announcement: its publisher, who announces it every minute that he
-        publishes, would otherwise go on publishing to a queue that nobody sees.
+        A name is forgotten only long after its last announcement: its publisher, who announces it
+        every minute that he publishes, would otherwise go on publishing to a queue that nobody
+        sees.
         """
         with self._translating:
             names = [name.decode() for name in self._links.call(NAMES, ("ZRANGE", NAMES, 0, -1))[0]]
@@ -187,7 +197,8 @@ class RedisBroker(Broker):
             self._announced[queue] = now
 
     def new_id(self) -> str:
-        """Return hexadecimal digits, never the same again, and sorted by time: equally due messages keep their order."""
+        """Return hexadecimal digits, never the same again, and sorted by time: equally due messages
+        keep their order."""
         return f"{time.time_ns() // 1000:015x}{next(self._ids) & 0xFFFFFF:06x}{self._id_suffix}"
 
     def _publish_scored(self, queue: str, messages: Sequence[Outgoing]) -> None:
@@ -204,7 +215,8 @@ class RedisBroker(Broker):
 def _check_name(queue: str) -> None:
     if not queue or "{" in queue or "}" in queue or queue.startswith("fb:"):
         raise UsageError(
-            f"{queue!r} cannot be the name of a queue on Redis: not empty, no braces, not beginning with 'fb:', please."
+            f"{queue!r} cannot be the name of a queue on Redis: not empty, no braces, not beginning"
+            " with 'fb:', please."
         )
 
 

@@ -1,6 +1,8 @@
-"""Raw connections to Redis: which server has a key, one round trip for many commands, and nothing ever sent twice.
+"""Raw connections to Redis: which server has a key, one round trip for many commands, and nothing
+ever sent twice.
 
-redis-py's own client costs as much per command as the server itself; here its connections and parser are used directly.
+redis-py's own client costs as much per command as the server itself; here its connections and
+parser are used directly.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ class _Connection(Protocol):
 
 
 class Reach:
-    """The way to the servers behind a URL: which of them has a key, and new connections to it. Thread-safe."""
+    """The way to the servers behind a URL: which of them has a key, and new connections to it.
+    Thread-safe."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -55,7 +58,8 @@ class Reach:
         return cast(_Connection, connection)
 
     def where(self, key: str) -> str:
-        """Return the name of the server that has `key`; all keys of one name may share a connection."""
+        """Return the name of the server that has `key`; all keys of one name may share a
+        connection."""
         return str(self.client().get_node_from_key(key).name) if self.cluster else ""
 
     def look_again(self) -> None:
@@ -83,7 +87,8 @@ class Reach:
 
 
 class RedisConnection:
-    """One connection to the server that has `key`, made anew when it broke. Used by one thread at a time."""
+    """One connection to the server that has `key`, made anew when it broke. Used by one thread at a
+    time."""
 
     def __init__(self, reach: Reach, key: str, *, identify: bool = False) -> None:
         self._reach, self._identify = reach, identify
@@ -98,7 +103,8 @@ class RedisConnection:
         return self._connection is not None
 
     def call(self, *commands: Sequence[Word]) -> list[Any]:
-        """Send commands together, return their replies. Raises redis-py's errors, an error reply only after the last.
+        """Send commands together, return their replies. Raises redis-py's errors, an error reply
+        only after the last.
 
         Note: when the connection breaks in between, nobody knows which of them were carried out.
         """
@@ -117,7 +123,8 @@ class RedisConnection:
         return replies
 
     def run(self, script: Script, keys: Sequence[str], *arguments: Word) -> Any:
-        """Run a script, loading it when the server does not know it (yet, or any more after a restart)."""
+        """Run a script, loading it when the server does not know it (yet, or any more after a
+        restart)."""
         try:
             return self.call(("EVALSHA", script.sha, len(keys), *keys, *arguments))[0]
         except self._reach.errors.NoScriptError:
@@ -141,7 +148,8 @@ class RedisConnection:
         except self._reach.errors.ResponseError as reply:
             return reply
         except BaseException:
-            # Half a reply may be left in it: whoever used it next would read somebody else's answer.
+            # Half a reply may be left in it: whoever used it next would read somebody else's
+            # answer.
             self.close()
             raise
 
@@ -166,8 +174,9 @@ class RedisConnection:
         return [self.receive() for _ in commands]
 
     def _ready_connection(self) -> _Connection:
-        """Return a connection that was alive a moment ago. With no reply outstanding, anything to read is its end:
-        so a server that was restarted meanwhile is noticed before anything is sent, and nothing is ever sent twice."""
+        """Return a connection that was alive a moment ago. With no reply outstanding, anything to
+        read is its end: so a server that was restarted meanwhile is noticed before anything is
+        sent, and nothing is ever sent twice."""
         connection = self._connection
         if connection is not None:
             sock = connection._sock

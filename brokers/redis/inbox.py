@@ -1,7 +1,9 @@
-"""One consumer's mouth on one queue of the Redis broker. `redis_scripts` has the keys and what each step does in the server.
+"""One consumer's mouth on one queue of the Redis broker. `redis_scripts` has the keys and what each
+step does in the server.
 
-Every message a consumer has in flight is filed in the server under a token that this inbox never uses twice; settling removes
-the token. A consumer whose lease was lost finds its tokens gone: that is the whole fence.
+Every message a consumer has in flight is filed in the server under a token that this inbox never
+uses twice; settling removes the token. A consumer whose lease was lost finds its tokens gone: that
+is the whole fence.
 """
 
 from __future__ import annotations
@@ -23,11 +25,12 @@ from .waiting import Waker, readable
 _ACK = Action.ACK
 
 CLAIM_AT_ONCE = 2000
-"""Most messages one claim takes. Lua passes at most 8,000 values to one command (LUAI_MAXCSTACK), two for each message."""
+"""Most messages one claim takes. Lua passes at most 8,000 values to one command (LUAI_MAXCSTACK),
+two for each message."""
 
 BLOCK_SECONDS = 2.0
-"""How long one BLMOVE waits in the server, at most a third of the lease: one that outlives its consumer must have ended
-before the consumer's messages are taken back."""
+"""How long one BLMOVE waits in the server, at most a third of the lease: one that outlives its
+consumer must have ended before the consumer's messages are taken back."""
 
 
 class InboxOwner(Protocol):
@@ -69,11 +72,13 @@ class RedisInbox(Inbox):
         self._lost_before = 0
         """Deliveries with a smaller token are somebody else's."""
         self._generation = 1
-        """Counts the claims whose reply was lost; the server refuses one of an earlier generation that arrives late."""
+        """Counts the claims whose reply was lost; the server refuses one of an earlier generation
+        that arrives late."""
         self._doubt: int | None = None
         """A claim whose reply was lost may have filed messages under this token and later ones."""
         self._unfiled: Delivery | None = None
-        """Handed over by BLMOVE and delivered, not yet filed under its token (it lies in `handed`)."""
+        """Handed over by BLMOVE and delivered, not yet filed under its token (it lies in `handed`).
+        """
         self._recovered: list[Delivery] = []
         """Filed by a claim whose reply was lost; to be delivered before anything else."""
         self._look_at = 0.0
@@ -104,7 +109,8 @@ class RedisInbox(Inbox):
                     )
                 self._sleep(min(deadline, self._look_at) - now)
                 if self._waker.drain():
-                    # The BLMOVE stays outstanding: whoever woke us mostly has something to settle, and then comes back.
+                    # The BLMOVE stays outstanding: whoever woke us mostly has something to settle,
+                    # and then comes back.
                     return self._look(limit) if limit else []
 
     def settle(self, settlements: Sequence[Settlement]) -> Sequence[Settlement]:
@@ -173,7 +179,8 @@ class RedisInbox(Inbox):
             answered = readable((blocked,), 0)
             if limit and not answered and monotonic() < self._look_at:
                 return []
-            # With no room, somebody else must get the next message; what came in the last moment is put back by the claim.
+            # With no room, somebody else must get the next message; what came in the last moment is
+            # put back by the claim.
             found = self._handed_over(
                 self._blocked.finish() if answered else self._blocked.cancel(self._link), limit
             )
@@ -190,7 +197,8 @@ class RedisInbox(Inbox):
         )
 
     def _handed_over(self, body: bytes | None, limit: int) -> list[Delivery]:
-        """Deliver what BLMOVE brought at once; it is filed by the next claim, or settled where it lies."""
+        """Deliver what BLMOVE brought at once; it is filed by the next claim, or settled where it
+        lies."""
         if body is None or body == BELL or not limit:
             return []
         self._unfiled = Delivery(body, self._take_tokens(1)[0])
@@ -208,9 +216,11 @@ class RedisInbox(Inbox):
             self._blocked.drop()
 
     def _claim(self, limit: int) -> list[Delivery]:
-        """Move what is due, and take up to `limit` messages. The first claim registers, and so does one after a lost lease.
+        """Move what is due, and take up to `limit` messages. The first claim registers, and so does
+        one after a lost lease.
 
-        Note: never while a BLMOVE is outstanding. Whatever lies in `handed` and was not delivered goes back to the queue.
+        Note: never while a BLMOVE is outstanding. Whatever lies in `handed` and was not delivered
+        goes back to the queue.
         """
         unfiled = self._unfiled
         try:
@@ -219,7 +229,8 @@ class RedisInbox(Inbox):
                 self._keys,
                 limit,
                 self._token,
-                # Longer than hash-max-listpack-value: a hash of small fields would be searched field by field.
+                # Longer than hash-max-listpack-value: a hash of small fields would be searched
+                # field by field.
                 f"{self._generation:080d}",
                 self._owner,
                 self._lease,
@@ -227,7 +238,8 @@ class RedisInbox(Inbox):
                 *(("", "") if unfiled is None else (unfiled.handle, unfiled.body)),
             )
         except BaseException:
-            # It may have been carried out or not, or may be later: the next claim finds out. The same holds for a BLMOVE.
+            # It may have been carried out or not, or may be later: the next claim finds out. The
+            # same holds for a BLMOVE.
             self._blocked.drop()
             self._generation += 1
             self._doubt = self._token if self._doubt is None else self._doubt
@@ -292,7 +304,8 @@ class RedisInbox(Inbox):
         return self._late(settlements, [token.decode() for token in missing])
 
     def _bury_elsewhere(self, settlements: Sequence[Settlement], grave: str) -> list[Settlement]:
-        """Copy to the dead letters on another node, then remove: a crash in between leaves two copies, never none."""
+        """Copy to the dead letters on another node, then remove: a crash in between leaves two
+        copies, never none."""
         tokens = [s.delivery.handle for s in settlements]
         there = self._link.call(*(("HEXISTS", self._held, token) for token in tokens))
         held = [s for s, exists in zip(settlements, there, strict=True) if exists]
@@ -317,7 +330,8 @@ class RedisInbox(Inbox):
         return [s for s in settlements if s.delivery.handle in gone]
 
     def _registered(self) -> bool:
-        """A token that is gone while the lease holds was settled before, by a call whose reply was lost: not too late."""
+        """A token that is gone while the lease holds was settled before, by a call whose reply was
+        lost: not too late."""
         return bool(self._link.call(("HEXISTS", self._held, ""))[0])
 
 

@@ -1,7 +1,8 @@
-"""The plain Redis list: RPOP and BRPOP, nothing around them. The fastest way, for work that may be lost with its consumer.
+"""The plain Redis list: RPOP and BRPOP, nothing around them. The fastest way, for work that may be
+lost with its consumer.
 
-The list is the same as that of `redis://`; either may publish for the other. What is not plain (priority, delay) is refused
-above, by the capabilities.
+The list is the same as that of `redis://`; either may publish for the other. What is not plain
+(priority, delay) is refused above, by the capabilities.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ class RedisListBroker(RedisBroker):
     capabilities = Capabilities(
         ack=False, rewrite=True, peek=True, purge=True, size=True, queues=True
     )
-    summary = "A plain Redis list: the fastest. No acknowledgement: what a consumer holds is lost when it dies."
+    summary = (
+        "A plain Redis list: the fastest. No acknowledgement: what a consumer holds is lost when it"
+        " dies."
+    )
 
     def open(self, queue: str, *, consumer_id: str, prefetch: int, lease: float) -> Inbox:
         with self._translating:
@@ -37,7 +41,8 @@ class RedisListBroker(RedisBroker):
 
 
 class RedisListInbox(Inbox):
-    """What it has fetched is gone from the server; settling with anything but ACK pushes it back."""
+    """What it has fetched is gone from the server; settling with anything but ACK pushes it
+    back."""
 
     def __init__(self, broker: RedisListBroker, reach: Reach, queue: str) -> None:
         self._broker, self._queue = broker, queue

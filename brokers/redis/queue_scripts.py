@@ -1,18 +1,21 @@
-"""What publishers do, and those who look into a queue, inside the server. `redis_scripts` has the keys."""
+"""What publishers do, and those who look into a queue, inside the server. `redis_scripts` has the
+keys."""
 
 from __future__ import annotations
 
 from .scripts import Script
 
 LOOK_THROUGH = 1000
-"""Of so many messages with the same priority, the last that came, one is found again that was published a moment ago."""
+"""Of so many messages with the same priority, the last that came, one is found again that was
+published a moment ago."""
 
 PUBLISH = Script("""
 -- due ('' is now), priority, id, body; four for each, in order.
 local soonest = redis.call('ZRANGE', delayed, 0, 0)[1]
 for i = 1, #ARGV, 4 do
   if ARGV[i] ~= '' then
-    redis.call('ZADD', delayed, ARGV[i], ARGV[i + 2] .. ':' .. ARGV[i + 1] .. ':0:0:' .. ARGV[i + 3])
+    local member = ARGV[i + 2] .. ':' .. ARGV[i + 1] .. ':0:0:' .. ARGV[i + 3]
+    redis.call('ZADD', delayed, ARGV[i], member)
   else
     put_last(tonumber(ARGV[i + 1]), ARGV[i + 3])
   end
@@ -29,7 +32,9 @@ for i = 1, #ARGV, 2 do
     redis.call('LREM', ready, 1, body)
   else
     local low = (9 - priority) * LEVEL
-    for _, member in ipairs(redis.call('ZREVRANGEBYSCORE', urgent, low + LEVEL - 1, low, 'LIMIT', 0, {LOOK_THROUGH})) do
+    local high = low + LEVEL - 1
+    local last = redis.call('ZREVRANGEBYSCORE', urgent, high, low, 'LIMIT', 0, {LOOK_THROUGH})
+    for _, member in ipairs(last) do
       local _, _, found = open_held('+', member)
       if found == body then
         redis.call('ZREM', urgent, member)
@@ -55,7 +60,8 @@ return {waiting + redis.call('ZCARD', urgent) + due, in_flight, redis.call('ZCAR
 """)
 
 PURGE = Script("""
-local removed = redis.call('LLEN', ready) + redis.call('ZCARD', urgent) + redis.call('ZCARD', delayed)
+local removed = redis.call('LLEN', ready) + redis.call('ZCARD', urgent)
+  + redis.call('ZCARD', delayed)
 if redis.call('LINDEX', ready, -1) == BELL then removed = removed - 1 end
 redis.call('UNLINK', ready, urgent, delayed)
 return removed

@@ -1,19 +1,24 @@
-"""What a consumer of the Redis broker does inside the server, where each script is one indivisible step; those of everybody else
-are in `redis_queue_scripts`.
+"""What a consumer of the Redis broker does inside the server, where each script is one indivisible
+step; those of everybody else are in `redis_queue_scripts`.
 
 Keys of queue Q, all in one cluster slot (the braces are Redis's hash tag):
 
-    Q                     list    ready bodies, bare, so that any language can LPUSH; consumed from the right
-    fb:{Q}:urgent         zset    ready messages with a priority, or returned with a delivery count; all go before the list
+    Q                     list    ready bodies, bare, so that any language can LPUSH; consumed from
+                                  the right
+    fb:{Q}:urgent         zset    ready messages with a priority, or returned with a delivery count;
+                                  all go before the list
     fb:{Q}:delayed        zset    messages that wait, by due Unix time
     fb:{Q}:owners         zset    consumers, by the time their lease ends (the server's clock)
-    fb:{Q}:held:OWNER     hash    what a consumer has in flight: token -> body, "+token" -> urgent member, "" -> registration
-    fb:{Q}:handed:OWNER   list    what a blocked BLMOVE handed to it, until the next step files or returns it
+    fb:{Q}:held:OWNER     hash    what a consumer has in flight: token -> body, "+token" -> urgent
+                                  member, "" -> registration
+    fb:{Q}:handed:OWNER   list    what a blocked BLMOVE handed to it, until the next step files or
+                                  returns it
 
 An urgent member is `score:deliveries:body`, a delayed one `id:priority:deliveries:front:body`.
 
-Blocked consumers wait at Q only, so that a foreign LPUSH wakes them. Hence the doorbell: as long as `urgent` holds anything,
-Q is not empty; a bell lies in it when no message does. A bell is always the rightmost element and never delivered.
+Blocked consumers wait at Q only, so that a foreign LPUSH wakes them. Hence the doorbell: as long as
+`urgent` holds anything, Q is not empty; a bell lies in it when no message does. A bell is always
+the rightmost element and never delivered.
 """
 
 from __future__ import annotations
@@ -23,15 +28,15 @@ import hashlib
 BELL = b"\0fb:bell"
 
 LEVEL = 10**13
-"""Width of one priority's band of scores in `urgent`; new ones are placed from its middle on, to the front or the back.
-Ten bands stay below 2**53, up to which a score is an exact integer."""
+"""Width of one priority's band of scores in `urgent`; new ones are placed from its middle on, to
+the front or the back. Ten bands stay below 2**53, up to which a score is an exact integer."""
 
 MOVE_AT_ONCE = 1000
 """Due messages moved by one step, about a millisecond of the server's time."""
 
 GHOST_SECONDS = 10
-"""How long a dead consumer stays listed after its messages were taken back, in case a BLMOVE it left behind in the
-server was handed one more. Longer than `BLOCK_SECONDS` of the inbox."""
+"""How long a dead consumer stays listed after its messages were taken back, in case a BLMOVE it
+left behind in the server was handed one more. Longer than `BLOCK_SECONDS` of the inbox."""
 
 
 class Script:
@@ -43,7 +48,8 @@ class Script:
 
 
 _PRELUDE = f"""
-local ready, urgent, delayed, owners, held, handed = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local ready, urgent, delayed = KEYS[1], KEYS[2], KEYS[3]
+local owners, held, handed = KEYS[4], KEYS[5], KEYS[6]
 local BELL, LEVEL = '\\0fb:bell', {LEVEL}
 
 local function now()
@@ -119,14 +125,18 @@ end
 """
 
 CLAIM = Script(f"""
--- limit, first token, generation, owner, lease, recover from this token, token of what is to be filed, its body
+-- limit, first token, generation, owner, lease, recover from this token, token of what is to be
+-- filed, its body
 local limit, token = tonumber(ARGV[1]), tonumber(ARGV[2])
 local lost, wait, recovered = 0, -1, {{}}
 
 local registered = redis.call('HGET', held, '')
 if registered ~= ARGV[3] then
-  -- A request whose sender has given it up, delayed on the way: what it took would be missed by nobody.
-  if registered and registered > ARGV[3] then return redis.error_reply('ERR fb: a later request came first') end
+  -- A request whose sender has given it up, delayed on the way: what it took would be missed by
+  -- nobody.
+  if registered and registered > ARGV[3] then
+    return redis.error_reply('ERR fb: a later request came first')
+  end
   if not registered then
     lost = 1
     redis.call('ZADD', owners, now() + ARGV[5], ARGV[4])
@@ -143,7 +153,9 @@ if ARGV[6] ~= '' then
   end
 end
 
-if ARGV[7] ~= '' and redis.call('LREM', handed, 1, ARGV[8]) == 1 then redis.call('HSET', held, ARGV[7], ARGV[8]) end
+if ARGV[7] ~= '' and redis.call('LREM', handed, 1, ARGV[8]) == 1 then
+  redis.call('HSET', held, ARGV[7], ARGV[8])
+end
 local body = redis.call('LPOP', handed)
 while body do
   if body ~= BELL then put_front(0, 0, body) end
@@ -178,7 +190,8 @@ if limit > 0 then
   local popped = redis.call('ZPOPMIN', urgent, limit)
   for i = 1, #popped, 2 do
     n = n + 1
-    members[n], fields[2 * n - 1], fields[2 * n] = popped[i], '+' .. string.format('%.0f', token), popped[i]
+    members[n] = popped[i]
+    fields[2 * n - 1], fields[2 * n] = '+' .. string.format('%.0f', token), popped[i]
     token = token + 1
   end
 end
@@ -202,7 +215,8 @@ return {{lost, wait, bodies, members, recovered}}
 """)
 
 RELEASE = Script("""
--- token, delay, id, 1 if there is a new body, new body; five for each, last delivered first. Returns the tokens not held.
+-- token, delay, id, 1 if there is a new body, new body; five for each, last delivered first.
+-- Returns the tokens not held.
 local missing, time, soonest = {}, now(), redis.call('ZRANGE', delayed, 0, 0)[1]
 for i = 1, #ARGV, 5 do
   local value = redis.call('HGET', held, ARGV[i])
@@ -211,7 +225,8 @@ for i = 1, #ARGV, 5 do
     if ARGV[i + 3] == '1' then body = ARGV[i + 4] end
     local delay = tonumber(ARGV[i + 1])
     if delay > 0 then
-      redis.call('ZADD', delayed, time + delay, string.format('%s:%d:%d:1:', ARGV[i + 2], priority, deliveries) .. body)
+      local start = string.format('%s:%d:%d:1:', ARGV[i + 2], priority, deliveries)
+      redis.call('ZADD', delayed, time + delay, start .. body)
     else
       put_front(priority, deliveries, body)
     end
@@ -226,8 +241,8 @@ return missing
 """)
 
 BURY = Script("""
--- token, 1 if there is a new body, new body; three for each. KEYS 7 and 8 are the ready list and the urgent of the dead letters.
--- Returns the tokens not held.
+-- token, 1 if there is a new body, new body; three for each. KEYS 7 and 8 are the ready list and
+-- the urgent of the dead letters. Returns the tokens not held.
 local missing = {}
 ready, urgent = KEYS[7], KEYS[8]
 for i = 1, #ARGV, 3 do
@@ -246,7 +261,8 @@ return missing
 """)
 
 BEAT = Script(f"""
--- owner, lease, prefix of held keys, prefix of handed keys. Returns how many messages of dead consumers came back.
+-- owner, lease, prefix of held keys, prefix of handed keys. Returns how many messages of dead
+-- consumers came back.
 local time, given = now(), 0
 if redis.call('EXISTS', held) == 1 then redis.call('ZADD', owners, time + ARGV[2], ARGV[1]) end
 for _, owner in ipairs(redis.call('ZRANGEBYSCORE', owners, '-inf', time)) do

@@ -31,8 +31,8 @@ class Waker:
     def drain(self) -> bool:
         """As `take`, for one whose `socket` was seen readable.
 
-        Note: emptied first, cleared then. The other way round, a `set` in between would leave the flag up without a byte
-        behind it, and nobody could wake it any more.
+        Note: emptied first, cleared then. The other way round, a `set` in between would leave the
+        flag up without a byte behind it, and nobody could wake it any more.
         """
         try:
             found = bool(self.socket.recv(64))
@@ -47,7 +47,8 @@ class Waker:
 
 
 def readable(sockets: Sequence[socket.socket], timeout: float) -> bool:
-    """Wait up to `timeout` seconds (an hour at most) until one of them has something to read, or its end."""
+    """Wait up to `timeout` seconds (an hour at most) until one of them has something to read, or
+    its end."""
     timeout = min(max(0.0, timeout), 3600.0)
     if any(getattr(sock, "pending", int)() for sock in sockets):
         return True  # TLS: decrypted already, so the kernel has nothing to show

@@ -1,4 +1,5 @@
-"""What `fb push`, `fb call` and `fb run` share: a function and its arguments, and the options of one message."""
+"""What `fb push`, `fb call` and `fb run` share: a function and its arguments, and the options of
+one message."""
 
 from __future__ import annotations
 
@@ -19,7 +20,10 @@ WordsArgument = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="ADDRESS [NAME=VALUE…]",
-        help="A function, like mymod:task or jobs/crawl.py:fetch, and its arguments: x=1, x:=JSON, x=@FILE, x:=@FILE.json.",
+        help=(
+            "A function, like mymod:task or jobs/crawl.py:fetch, and its arguments: x=1, x:=JSON,"
+            " x=@FILE, x:=@FILE.json."
+        ),
         show_default=False,
     ),
 ]
@@ -100,7 +104,8 @@ class Target(NamedTuple):
 
 
 def target(words: Sequence[str] | None, queue: str | None, settings: Settings) -> Target:
-    """Return what `ADDRESS name=value…` calls; with `queue` and no address that queue, and nothing is imported."""
+    """Return what `ADDRESS name=value…` calls; with `queue` and no address that queue, and nothing
+    is imported."""
     words = list(words or ())
     if queue and (not words or _ARGUMENT.match(words[0])):
         return Target(named_booster(queue, settings), None, words)
@@ -113,7 +118,8 @@ def target(words: Sequence[str] | None, queue: str | None, settings: Settings) -
 def imported(
     address: str, settings: Settings, flags: Mapping[str, Any] | None = None
 ) -> Booster[Any, Any]:
-    """Return the booster at an address. What its module prints when it is imported goes to stderr: it is nobody's data."""
+    """Return the booster at an address. What its module prints when it is imported goes to stderr:
+    it is nobody's data."""
     with contextlib.redirect_stdout(sys.stderr):
         return find_booster(address, settings, flags)
 

@@ -1,4 +1,5 @@
-"""The flags of `fb consume` that stand for `Options`: made from the model, so that name, help and limits are written once."""
+"""The flags of `fb consume` that stand for `Options`: made from the model, so that name, help and
+limits are written once."""
 
 from __future__ import annotations
 
@@ -38,7 +39,8 @@ METAVARS: dict[Any, str] = {
 
 
 def with_option_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """Give `command(**flags)` a keyword parameter, hence a flag and an `FB_…` variable, for each option."""
+    """Give `command(**flags)` a keyword parameter, hence a flag and an `FB_…` variable, for each
+    option."""
     signature = inspect.signature(command, eval_str=True)
     own = [
         parameter
@@ -87,7 +89,8 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
 
 
 def _kind(field: FieldInfo) -> tuple[Any, str | None]:
-    """Return the type that the command line converts to, and what stands for the value in the help."""
+    """Return the type that the command line converts to, and what stands for the value in the
+    help."""
     if "(seconds)" in (field.description or "") or "Seconds" in (field.description or ""):
         return str, "SECONDS"
     annotation = field.annotation

@@ -70,7 +70,8 @@ MOST_SECONDS = 100 * 366 * 86400.0
 
 
 def new_app(help: str = "") -> typer.Typer:
-    """Return the typer app of one subcommand: a single command, or a group of some when it has a `help` of its own."""
+    """Return the typer app of one subcommand: a single command, or a group of some when it has a
+    `help` of its own."""
     app = typer.Typer(
         add_completion=False,
         rich_markup_mode="rich",
@@ -100,5 +101,6 @@ def settings_of(context: str | None, broker: str | None, store: str | None = Non
 
 
 def _flag(value: str | None, variable: str) -> str | None:
-    """Return None for what came from the variable: `load` reads it by itself, and tells where it came from."""
+    """Return None for what came from the variable: `load` reads it by itself, and tells where it
+    came from."""
     return None if value == os.environ.get(variable) else value

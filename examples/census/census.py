@@ -1,4 +1,5 @@
-"""A plain function: no decorator, no import of fbcli. What `make demo` runs for every file of Python's own standard library."""
+"""A plain function: no decorator, no import of fbcli. What `make demo` runs for every file of
+Python's own standard library."""
 
 import ast
 import hashlib
@@ -19,7 +20,8 @@ def census(path: str) -> dict[str, int | str]:
 
 
 def _functions(data: bytes) -> int:
-    """Count `def` and `async def`, nested ones included; a file that is not valid Python (the library has some, as test data) has none."""
+    """Count `def` and `async def`, nested ones included; a file that is not valid Python (the
+    library has some, as test data) has none."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

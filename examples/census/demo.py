@@ -1,4 +1,5 @@
-"""The main job, start to end: one message for each file of the standard library, consumed by two processes, results added up.
+"""The main job, start to end: one message for each file of the standard library, consumed by two
+processes, results added up.
 
 python examples/census/demo.py            # in a folder of its own below the temporary folder
 python examples/census/demo.py FOLDER     # queue and results stay in FOLDER

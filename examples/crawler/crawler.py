@@ -1,4 +1,5 @@
-"""A crawler: each task fetches one page, saves it, and pushes the links it finds. Standard library only.
+"""A crawler: each task fetches one page, saves it, and pushes the links it finds. Standard library
+only.
 
 fb push crawler:fetch url=http://127.0.0.1:8000/
 fb consume crawler:fetch --concurrency 200 --qps 50
@@ -19,7 +20,8 @@ LINK = re.compile(rb'<a href="([^"]+)"')
 
 @boost(retries=5, backoff=0.05, timeout=30)
 async def fetch(url: str) -> int:
-    """Fetch a page, save it, push its links; return how many. A page that is there already is not fetched again."""
+    """Fetch a page, save it, push its links; return how many. A page that is there already is not
+    fetched again."""
     if _file(url).exists():
         return 0
     body = await get(url)
@@ -34,7 +36,8 @@ async def fetch(url: str) -> int:
 
 
 async def get(url: str) -> bytes:
-    """Fetch by HTTP/1.0; raises `OSError` for every status but 200, so that the task is tried again."""
+    """Fetch by HTTP/1.0; raises `OSError` for every status but 200, so that the task is tried
+    again."""
     parts = urlsplit(url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port or 80)
     try:

@@ -1,4 +1,5 @@
-"""Crawl a small site that this script serves by itself; every seventh page fails the first time it is asked for.
+"""Crawl a small site that this script serves by itself; every seventh page fails the first time it
+is asked for.
 
 python demo.py            # in a folder of its own below the temporary folder
 python demo.py FOLDER     # queue and pages stay in FOLDER

@@ -9,7 +9,8 @@ from pathlib import Path
 def compress(path: str) -> int:
     """Write PATH.gz beside a file and remove the file; return how many bytes that saved.
 
-    It may run twice (at least once is the promise), so it does no harm the second time: the .gz appears whole or not at all.
+    It may run twice (at least once is the promise), so it does no harm the second time: the .gz
+    appears whole or not at all.
     """
     source, target = Path(path), Path(f"{path}.gz")
     if not source.exists() and target.exists():

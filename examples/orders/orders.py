@@ -1,4 +1,5 @@
-"""The Python API in one process: boost a function, push many calls, consume them, wait for a result.
+"""The Python API in one process: boost a function, push many calls, consume them, wait for a
+result.
 
 python orders.py            # prints a summary as JSON
 """

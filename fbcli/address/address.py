@@ -1,7 +1,7 @@
 """Address <-> callable: where a function lives, and how it is imported.
 
-Knows Python modules and files, nothing of options, messages or brokers. What can be said of an address without importing
-anything: `fbcli.address.outline`.
+Knows Python modules and files, nothing of options, messages or brokers. What can be said of an
+address without importing anything: `fbcli.address.outline`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ class Address:
     text: str
     """`module:name`, in its canonical form: a file below the root folder is relative to it."""
     module: str
-    """`pkg.mod`, or the path of a file with forward slashes, relative to the root folder when below it."""
+    """`pkg.mod`, or the path of a file with forward slashes, relative to the root folder when below
+    it."""
     name: str
     """`func` or `Class.static`."""
 
@@ -49,8 +50,8 @@ class Address:
     def parse(cls, text: str, root: Path | None = None) -> Address:
         """Return the address that `text` writes; nothing is imported.
 
-        A relative path is taken from the current folder, then from `root` (default: the current folder).
-        Raises `UsageError`, with the form that was probably meant.
+        A relative path is taken from the current folder, then from `root` (default: the current
+        folder). Raises `UsageError`, with the form that was probably meant.
         """
         module, colon, name = text.strip().rpartition(":")
         if not colon or not name or "/" in name or "\\" in name or name.endswith(".py"):
@@ -88,10 +89,11 @@ class Address:
 
     @property
     def queue(self) -> str:
-        """The default queue name: `module.name`, in characters that every broker takes (`A-Za-z0-9._-`).
+        """The default queue name: `module.name`, in characters that every broker takes
+        (`A-Za-z0-9._-`).
 
-        Note: other characters become `_`; where letters of another script are lost by that, a checksum keeps two
-        functions from sharing a queue.
+        Note: other characters become `_`; where letters of another script are lost by that, a
+        checksum keeps two functions from sharing a queue.
         """
         module = self.module
         if self.is_file:
@@ -108,11 +110,13 @@ class Address:
 
 
 def load(address: Address, root: Path) -> Any:
-    """Import the module and return what is there: a function, sync or async, static or class method, partial, Booster.
+    """Import the module and return what is there: a function, sync or async, static or class
+    method, partial, Booster.
 
-    `root` (and its `src` folder, where that is no package) stays on `sys.path`, since functions import later, too.
-    A file is imported by its module name where it has one, so that it exists once in the process and its functions can
-    be pickled. Raises `AddressNotFound`: no such module or function, the import failed, or it cannot be called.
+    `root` (and its `src` folder, where that is no package) stays on `sys.path`, since functions
+    import later, too. A file is imported by its module name where it has one, so that it exists
+    once in the process and its functions can be pickled. Raises `AddressNotFound`: no such module
+    or function, the import failed, or it cannot be called.
     """
     for base in reversed(bases_of(root)):
         _put_on_path(base, 0)
@@ -132,14 +136,16 @@ def load(address: Address, root: Path) -> Any:
 def address_of(function: Callable[..., Any], root: Path | None = None) -> Address:
     """Return the address of a function object.
 
-    A function of the script that is running (`__main__`) is addressed by its file: as a module below `root` (default:
-    the current folder) where it has a module name there, else by path. Raises `UsageError` for what has no address:
-    lambdas, functions inside functions, methods of objects, partials.
+    A function of the script that is running (`__main__`) is addressed by its file: as a module
+    below `root` (default: the current folder) where it has a module name there, else by path.
+    Raises `UsageError` for what has no address: lambdas, functions inside functions, methods of
+    objects, partials.
     """
     module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
     if not isinstance(module, str) or not isinstance(name, str):
         raise UsageError(
-            f"{function!r} has no address: write a function with `def` at the top level of a module."
+            f"{function!r} has no address: write a function with `def` at the top level of a"
+            " module."
         )
     if not _is_dotted_name(name):
         kind = "a lambda" if name.endswith("<lambda>") else "defined inside another function"
@@ -150,7 +156,8 @@ def address_of(function: Callable[..., Any], root: Path | None = None) -> Addres
     owner = getattr(function, "__self__", None)
     if owner is not None and not isinstance(owner, type | ModuleType):
         raise UsageError(
-            f"{module}.{name} has no address, since it belongs to an object: make it a @staticmethod."
+            f"{module}.{name} has no address, since it belongs to an object: make it a"
+            " @staticmethod."
         )
     if module in ("__main__", "__mp_main__"):
         module = _main_module(name, root or Path.cwd())
@@ -173,7 +180,8 @@ def _canonical(path: str, root: Path) -> str:
 
 
 def _below(path: Path, root: Path) -> PurePath | None:
-    """Return `path` relative to `root`, or None; symbolic links are followed only when it needs that."""
+    """Return `path` relative to `root`, or None; symbolic links are followed only when it needs
+    that."""
     for inner, outer in ((path, Path(os.path.abspath(root))), (path.resolve(), root.resolve())):
         if inner.is_relative_to(outer):
             return inner.relative_to(outer)
@@ -205,7 +213,8 @@ def _put_on_path(folder: Path, position: int) -> None:
 
 
 def _module_names(path: Path, bases: list[Path]) -> list[str]:
-    """Return the names under which `path` may be importable, counted from each of `bases` above it."""
+    """Return the names under which `path` may be importable, counted from each of `bases` above
+    it."""
     below = [
         path.relative_to(base).with_suffix("").parts for base in bases if path.is_relative_to(base)
     ]
@@ -227,7 +236,8 @@ def _import_file(address: Address, root: Path) -> ModuleType:
     base = path.parent
     while (base / "__init__.py").exists():
         base = base.parent
-    # Modules beside it are imported as in `python file.py`: from its own folder, or the one above its package.
+    # Modules beside it are imported as in `python file.py`: from its own folder, or the one above
+    # its package.
     _put_on_path(base, len(sys.path) if names else 0)
     names += _module_names(path, [base])
     for name in names:
@@ -249,7 +259,8 @@ def _import_file(address: Address, root: Path) -> ModuleType:
 
 
 def _leads_to(name: str, path: Path) -> bool:
-    """Return whether importing `name` gives `path`, and not a module of the same name elsewhere (`queue.py`, say)."""
+    """Return whether importing `name` gives `path`, and not a module of the same name elsewhere
+    (`queue.py`, say)."""
     if name in sys.modules:
         origin = getattr(sys.modules[name], "__file__", None)
     else:
@@ -271,7 +282,8 @@ def _main_module(name: str, root: Path) -> str:
     file = getattr(main, "__file__", None)
     if not file or not os.path.isfile(file):
         raise UsageError(
-            f"{name} has no address, since it was typed in, not read from a file: consumers cannot import it."
+            f"{name} has no address, since it was typed in, not read from a file: consumers cannot"
+            " import it."
         )
     path = Path(os.path.abspath(file))
     for module in _module_names(path, bases_of(root)):
@@ -292,14 +304,18 @@ def _why_not(error: BaseException, module: str, root: Path) -> str:
         return f"There is no module {error.name!r}, neither in {root} nor installed.{hint}"
     advice = ""
     if isinstance(error, SystemExit):
-        advice = ' A module must not exit when it is imported: guard that by `if __name__ == "__main__":`.'
+        advice = (
+            " A module must not exit when it is imported: guard that by `if __name__ =="
+            ' "__main__":`.'
+        )
     return (
         f"Importing {module!r} failed: {type(error).__name__}: {error}{_place_of(error)}.{advice}"
     )
 
 
 def _place_of(error: BaseException) -> str:
-    """Return ` (file:line)` of the last frame in the user's own code, as well as that can be told."""
+    """Return ` (file:line)` of the last frame in the user's own code, as well as that can be
+    told."""
     if isinstance(error, SyntaxError) and error.filename and os.path.exists(error.filename):
         return f" ({error.filename}:{error.lineno})"
     places = [
@@ -346,6 +362,7 @@ def _resolve(module: ModuleType, address: Address) -> Any:
         raise AddressNotFound(f"{address} is of type {type(target).__name__}, not a function.")
     if inspect.isclass(owner) and isinstance(inspect.getattr_static(owner, part), FunctionType):
         raise AddressNotFound(
-            f"{address} is a method that needs an object to be called on: make it a @staticmethod or @classmethod."
+            f"{address} is a method that needs an object to be called on: make it a @staticmethod"
+            " or @classmethod."
         )
     return target

@@ -1,4 +1,5 @@
-"""What can be said of addresses without importing anything: which there are, their parameters, what `@boost` says of them."""
+"""What can be said of addresses without importing anything: which there are, their parameters, what
+`@boost` says of them."""
 
 from __future__ import annotations
 
@@ -22,14 +23,17 @@ from fbcli.address.source import (
 from fbcli.errors import AddressNotFound
 
 READ_AT_MOST = 200_000
-"""Bytes of source that `find_addresses` parses for one answer; modules beyond are named without their functions."""
+"""Bytes of source that `find_addresses` parses for one answer; modules beyond are named without
+their functions."""
 
 
 def find_addresses(root: Path, prefix: str = "", *, limit: int | None = READ_AT_MOST) -> list[str]:
-    """Return the addresses below `root` that begin with `prefix`, nearest first; never raises on what it cannot read.
+    """Return the addresses below `root` that begin with `prefix`, nearest first; never raises on
+    what it cannot read.
 
-    A part of a path gives files (`jobs/cr` -> `jobs/crawl.py:fetch`), anything else modules. Folders to look into end
-    with `/`, and modules whose functions were not looked for, since `limit` bytes of source had been read, with `:`.
+    A part of a path gives files (`jobs/cr` -> `jobs/crawl.py:fetch`), anything else modules.
+    Folders to look into end with `/`, and modules whose functions were not looked for, since
+    `limit` bytes of source had been read, with `:`.
     """
     module, colon, name = prefix.rpartition(":")
     if colon:
@@ -53,10 +57,11 @@ def find_addresses(root: Path, prefix: str = "", *, limit: int | None = READ_AT_
 
 
 def parameter_names(root: Path, address_text: str) -> list[tuple[str, str, str | None]]:
-    """Return (name, annotation, default) of each parameter as the source writes them, importing nothing.
+    """Return (name, annotation, default) of each parameter as the source writes them, importing
+    nothing.
 
-    The annotation is `""` where there is none, the default None. `*args` and `**kwargs` are left out; what cannot be
-    found or read has no parameters.
+    The annotation is `""` where there is none, the default None. `*args` and `**kwargs` are left
+    out; what cannot be found or read has no parameters.
     """
     module, _, name = address_text.rpartition(":")
     node, is_method = definition_of(read_source(source_of(root, module)), name)
@@ -82,9 +87,11 @@ def has_source(root: Path, address: Address) -> bool:
 
 
 def bound_names(root: Path, address: Address) -> set[str]:
-    """Return the names that the source of the address's module defines, assigns or imports at its top level, importing nothing.
+    """Return the names that the source of the address's module defines, assigns or imports at its
+    top level, importing nothing.
 
-    `*` is among them where it imports all of another module. Raises `AddressNotFound` for source that is no Python.
+    `*` is among them where it imports all of another module. Raises `AddressNotFound` for source
+    that is no Python.
     """
     source = read_source(source_of(root, address.module))
     try:
@@ -109,8 +116,9 @@ def bound_names(root: Path, address: Address) -> set[str]:
 def written_options(root: Path, address: Address) -> dict[str, Any] | None:
     """Return the options that the source gives to `@boost(…)` in plain words, importing nothing.
 
-    Empty for a function that is not decorated, and where there is no such module at all. None: only importing it can tell
-    (an installed module, another decorator, a computed `queue` or `broker`, a name that is not defined in the module itself).
+    Empty for a function that is not decorated, and where there is no such module at all. None: only
+    importing it can tell (an installed module, another decorator, a computed `queue` or `broker`, a
+    name that is not defined in the module itself).
     """
     if not has_source(root, address):
         installed = (

@@ -1,4 +1,5 @@
-"""Python source below a folder, read by `ast` and never imported: modules, their functions, where one is defined.
+"""Python source below a folder, read by `ast` and never imported: modules, their functions, where
+one is defined.
 
 Never raises on what it cannot read: shell completion and hints build on it.
 """
@@ -36,14 +37,16 @@ def is_path(module: str) -> bool:
 
 
 def bases_of(root: Path) -> list[Path]:
-    """Return the folders that modules are named from: a `src` folder that is no package, and the root itself."""
+    """Return the folders that modules are named from: a `src` folder that is no package, and the
+    root itself."""
     root = Path(os.path.abspath(root))
     source = root / "src"
     return [source, root] if source.is_dir() and not (source / "__init__.py").exists() else [root]
 
 
 def modules_below(root: Path, prefix: str = "") -> Iterator[tuple[str, Path]]:
-    """Yield the modules whose names begin with `prefix`, looking only into folders that can hold them."""
+    """Yield the modules whose names begin with `prefix`, looking only into folders that can hold
+    them."""
     bases = bases_of(root)
     folders = deque((base, "") for base in reversed(bases))
     for _ in range(MAX_FOLDERS):
@@ -80,7 +83,8 @@ def modules_below(root: Path, prefix: str = "") -> Iterator[tuple[str, Path]]:
 
 
 def files_below(root: Path, prefix: str) -> Iterator[tuple[str, Path | None]]:
-    """Yield the Python files of one folder, whose paths begin with `prefix`, and its folders, with None."""
+    """Yield the Python files of one folder, whose paths begin with `prefix`, and its folders, with
+    None."""
     folder, slash, start = prefix.rpartition("/")
     for entry in _entries(root / (folder + slash)):
         if not entry.name.startswith(start) or entry.name.startswith((".", "__pycache__")):
@@ -149,7 +153,8 @@ def _is_static(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
 
 
 def functions_of(source: bytes) -> list[str]:
-    """Return the public functions of a module, and the static and class methods of its public classes."""
+    """Return the public functions of a module, and the static and class methods of its public
+    classes."""
     names = []
     for node in statements_of(source):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):

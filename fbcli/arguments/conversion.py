@@ -30,7 +30,8 @@ _BOOLEANS = {
 
 
 def guess(text: str) -> Any:
-    """Return what text means without an annotation: JSON if it is a number, true, false or null, else the text."""
+    """Return what text means without an annotation: JSON if it is a number, true, false or null,
+    else the text."""
     if (match := _NUMBER.fullmatch(text)) is None:
         return _CONSTANTS.get(text, text)
     if match[1] is match[2] is None:
@@ -50,7 +51,8 @@ def _finite(text: str) -> float:
 
 
 def _moment(kind: Any, text: str) -> Any:
-    """Return a date, time or datetime written in ISO 8601 as Python reads it, in RFC 3339, or in Unix seconds."""
+    """Return a date, time or datetime written in ISO 8601 as Python reads it, in RFC 3339, or in
+    Unix seconds."""
     text = text.strip()
     try:
         return kind.fromisoformat(f"{text[:-1]}+00:00" if text.endswith("Z") else text)
@@ -79,7 +81,8 @@ def _first_fitting(attempts: Sequence[Callable[[Any], Any]], value: Any) -> Any:
 
 
 def _from_json(kind: Any, value: Any) -> Any:
-    """Return a JSON value as `kind`; types of others are checked by themselves. Raises `msgspec.ValidationError`."""
+    """Return a JSON value as `kind`; types of others are checked by themselves. Raises
+    `msgspec.ValidationError`."""
     return msgspec.convert(value, kind, strict=False, dec_hook=_make)
 
 
@@ -107,7 +110,8 @@ _READERS: dict[Any, Callable[[str], Any]] = {
 
 
 def reader(kind: Any) -> Callable[[str], Any]:
-    """Return what reads text as the annotation says, and raises `ValueError`, `TypeError` or `LookupError` if it cannot."""
+    """Return what reads text as the annotation says, and raises `ValueError`, `TypeError` or
+    `LookupError` if it cannot."""
     kind = bare(kind)
     if isinstance(kind, Hashable) and kind in _READERS:
         return _READERS[kind]
@@ -132,7 +136,8 @@ def reader(kind: Any) -> Callable[[str], Any]:
 
 
 def converter(kind: Any) -> Callable[[Any], Any] | None:
-    """Return what turns a JSON value into the annotated type; None when there is nothing to do, or no way to do it."""
+    """Return what turns a JSON value into the annotated type; None when there is nothing to do, or
+    no way to do it."""
     needed = _needs_conversion(kind)
     if needed:
         return partial(_from_json, kind)
@@ -146,7 +151,8 @@ def converter(kind: Any) -> Callable[[Any], Any] | None:
 
 
 def _needs_conversion(kind: Any) -> bool | None:
-    """Return whether JSON has no values of this type; None for one that nothing here can make from JSON."""
+    """Return whether JSON has no values of this type; None for one that nothing here can make from
+    JSON."""
     if kind is NOT_ANNOTATED or kind is Any:
         return False
     try:
@@ -179,7 +185,8 @@ def _is_beyond_json(shape: shapes.Type) -> bool:
 
 
 def bare(kind: Any) -> Any:
-    """Return the type behind `Annotated`, `NewType` and `type X = …`; `Iterable[int]` is taken as `list[int]`."""
+    """Return the type behind `Annotated`, `NewType` and `type X = …`; `Iterable[int]` is taken as
+    `list[int]`."""
     if typing.get_origin(kind) is typing.Annotated:
         return bare(typing.get_args(kind)[0])
     if type(kind).__name__ == "TypeAliasType":

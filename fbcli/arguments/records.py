@@ -1,4 +1,5 @@
-"""Files and pipes of records: NDJSON, CSV and JSON arrays -> arguments, each with its place, so that a fault can be found.
+"""Files and pipes of records: NDJSON, CSV and JSON arrays -> arguments, each with its place, so
+that a fault can be found.
 
 Knows text and signatures, nothing of messages' options or queues.
 """
@@ -46,7 +47,8 @@ def read_records(
     name: str = "stdin",
     signature: Signature | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Yield the arguments of each record, as `scan_records` does; raises the first fault, after those before it."""
+    """Yield the arguments of each record, as `scan_records` does; raises the first fault, after
+    those before it."""
     for record in scan_records(stream, format, name, signature):
         if record.fault is not None:
             raise record.fault from None
@@ -59,12 +61,14 @@ def scan_records(
     name: str = "stdin",
     signature: Signature | None = None,
 ) -> Iterator[Record]:
-    """Yield each record: a line of NDJSON, a row of CSV, an item of a JSON array. A bad one is yielded with its fault.
+    """Yield each record: a line of NDJSON, a row of CSV, an item of a JSON array. A bad one is
+    yielded with its fault.
 
-    Without `format` it is told by the ending of `name`, else by the first character: `{` NDJSON, `[` JSON, else CSV.
-    NDJSON and CSV are streamed. CSV has a header; its cells are read as `key=text` of the shell is, and an empty one that
-    does not fit is left out when the parameter has a default. A record may hold `extra` (in CSV as JSON).
-    Raises `UsageError` for a bad CSV header and for a JSON array that is none.
+    Without `format` it is told by the ending of `name`, else by the first character: `{` NDJSON,
+    `[` JSON, else CSV. NDJSON and CSV are streamed. CSV has a header; its cells are read as
+    `key=text` of the shell is, and an empty one that does not fit is left out when the parameter
+    has a default. A record may hold `extra` (in CSV as JSON). Raises `UsageError` for a bad CSV
+    header and for a JSON array that is none.
     """
     lines = _lines(getattr(stream, "buffer", stream))
     number, first = next(((number, line) for number, line in lines if not line.isspace()), (1, b""))
@@ -88,7 +92,8 @@ def open_file(path: Path) -> BinaryIO:
 
 
 def count_lines(path: Path) -> int | None:
-    """Return about how many records a file holds, by its lines; None for what cannot be read twice."""
+    """Return about how many records a file holds, by its lines; None for what cannot be read
+    twice."""
     if not path.is_file():
         return None
     with path.open("rb") as file:
@@ -96,8 +101,8 @@ def count_lines(path: Path) -> int | None:
 
 
 class Pipe:
-    """The lines of a file descriptor. Calls `idle()` before it waits for more, so that nothing that was read is kept back
-    while whoever writes is slow."""
+    """The lines of a file descriptor. Calls `idle()` before it waits for more, so that nothing that
+    was read is kept back while whoever writes is slow."""
 
     def __init__(self, fileno: int, idle: Callable[[], None]) -> None:
         self._fileno = fileno
@@ -106,7 +111,8 @@ class Pipe:
         self._rest = b""
 
     def readline(self, limit: int) -> bytes:
-        """Return the next line, or a piece of at least `limit` bytes of a longer one; nothing at the end."""
+        """Return the next line, or a piece of at least `limit` bytes of a longer one; nothing at
+        the end."""
         while not self._lines:
             if len(self._rest) >= limit:
                 return self._take_rest()
@@ -210,7 +216,8 @@ def _csv_records(
             header = [cell.strip() for cell in row]
             if "" in header or len(set(header)) < len(header):
                 raise UsageError(
-                    f"{place}: the header must name each column, and each once: {', '.join(header)}."
+                    f"{place}: the header must name each column, and each once:"
+                    f" {', '.join(header)}."
                 )
         elif row and not "".join(row).isprintable() and not _is_utf8(row):
             yield _bad(place, "not UTF-8 text", line)

@@ -1,4 +1,5 @@
-"""Arguments as they are typed in a shell: `key=value`, `key:=json`, `key=@file`, and templates of them for a series."""
+"""Arguments as they are typed in a shell: `key=value`, `key:=json`, `key=@file`, and templates of
+them for a series."""
 
 from __future__ import annotations
 
@@ -18,12 +19,14 @@ from fbcli.message import EXTRA, MAX_BYTES, new_task_id
 
 
 def parse_pairs(tokens: Iterable[str], signature: Signature | None = None) -> dict[str, Any]:
-    """Return the arguments that tokens of the shell write: `key=text`, `key:=json`, `key=@file`, `key:=@file.json`.
+    """Return the arguments that tokens of the shell write: `key=text`, `key:=json`, `key=@file`,
+    `key:=@file.json`.
 
-    Text is converted as the annotation says, without one: JSON if it is a number, true, false or null, else text.
-    `key=@@text` is text that begins with an @. A relative file is taken from the current folder.
-    Raises `UsageError` for a token that is none of these, a key given twice, a file that cannot be read; `BadArguments`
-    for text that does not fit its annotation. Whether the names fit is for `Signature.bind` to say.
+    Text is converted as the annotation says, without one: JSON if it is a number, true, false or
+    null, else text. `key=@@text` is text that begins with an @. A relative file is taken from the
+    current folder. Raises `UsageError` for a token that is none of these, a key given twice, a file
+    that cannot be read; `BadArguments` for text that does not fit its annotation. Whether the names
+    fit is for `Signature.bind` to say.
     """
     return {
         key: _value(key, form, text, signature) for key, form, text in _split(tokens, signature)
@@ -31,10 +34,12 @@ def parse_pairs(tokens: Iterable[str], signature: Signature | None = None) -> di
 
 
 class Template:
-    """Tokens with `{{…}}` in their values, for many messages: expanded as text first, then read as `parse_pairs` does.
+    """Tokens with `{{…}}` in their values, for many messages: expanded as text first, then read as
+    `parse_pairs` does.
 
-    `{{Count}}` 1, 2, … · `{{Index}}` 0, 1, … · `{{ID}}` a UUIDv7 · `{{TimeStamp}}` ISO 8601, UTC · `{{Unix}}` seconds ·
-    `{{Random 10 100}}` a whole number from 10 to 100. A file's name may hold them; in its text they stay as they are.
+    `{{Count}}` 1, 2, … · `{{Index}}` 0, 1, … · `{{ID}}` a UUIDv7 · `{{TimeStamp}}` ISO 8601, UTC ·
+    `{{Unix}}` seconds · `{{Random 10 100}}` a whole number from 10 to 100. A file's name may hold
+    them; in its text they stay as they are.
     """
 
     __slots__ = ("_fixed", "_varying")
@@ -57,7 +62,8 @@ class Template:
         return bool(self._varying)
 
     def expand(self, count: int = 1) -> Iterator[dict[str, Any]]:
-        """Yield the arguments of `count` messages. Raises `BadArguments` when an expanded text does not fit."""
+        """Yield the arguments of `count` messages. Raises `BadArguments` when an expanded text does
+        not fit."""
         for index in range(count):
             arguments = self._fixed.copy()
             for key, make in self._varying:
@@ -83,8 +89,9 @@ def _split(tokens: Iterable[str], signature: Signature | None) -> Iterator[tuple
         match = _TOKEN.fullmatch(token)
         if match is None:
             if token.startswith("-"):
-                right = f"options of fb are not arguments; an argument is written {token.lstrip('-') or 'name'}".rstrip(
-                    "="
+                right = (
+                    "options of fb are not arguments; an argument is written"
+                    f" {token.lstrip('-') or 'name'}".rstrip("=")
                 )
                 right += "" if "=" in token else "=VALUE"
             else:
@@ -100,7 +107,8 @@ def _split(tokens: Iterable[str], signature: Signature | None) -> Iterator[tuple
             raise UsageError(f"{key!r} is given twice.")
         if key == EXTRA:
             raise UsageError(
-                f"{key!r} cannot be an argument: messages reserve the name; per-message options are options of fb."
+                f"{key!r} cannot be an argument: messages reserve the name; per-message options are"
+                " options of fb."
             )
         keys.add(key)
         if form == "=" and text.startswith("@@"):
@@ -155,13 +163,15 @@ def _content(key: str, name: str) -> bytes:
         ) from None
     if len(content) > MAX_BYTES:
         raise UsageError(
-            f"{key}=@{name}: more than the {MAX_BYTES:,} bytes of a message. Pass the file's path instead."
+            f"{key}=@{name}: more than the {MAX_BYTES:,} bytes of a message. Pass the file's path"
+            " instead."
         )
     return content
 
 
 def _pieces(text: str) -> list[str | Callable[[int], object]]:
-    """Return the text cut at its templates, of which each has become what makes its value from the message's index."""
+    """Return the text cut at its templates, of which each has become what makes its value from the
+    message's index."""
     return [
         _place(part) if part.startswith("{{") else part for part in _PLACE.split(text) if part
     ] or [""]
@@ -182,7 +192,8 @@ def _place(written: str) -> str | Callable[[int], object]:
     known = [*_PLACES, "Random 10 100"]
     hint = did_you_mean(name, [*_PLACES, "Random"])
     raise UsageError(
-        f"There is no template {written}.{hint} Known are {', '.join(f'{{{{{each}}}}}' for each in known)}."
+        f"There is no template {written}.{hint} Known are"
+        f" {', '.join(f'{{{{{each}}}}}' for each in known)}."
     )
 
 

@@ -1,7 +1,8 @@
 """Arguments checked against a function's signature: from Python calls, and from messages.
 
-Knows signatures and text, nothing of addresses, options or brokers. Three parts: `Signature`; how text and JSON become an
-annotated type; tokens of the shell (`parse_pairs`, `Template`). Files of records: `fbcli.arguments.records`.
+Knows signatures and text, nothing of addresses, options or brokers. Three parts: `Signature`; how
+text and JSON become an annotated type; tokens of the shell (`parse_pairs`, `Template`). Files of
+records: `fbcli.arguments.records`.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ from fbcli.message import EXTRA
 
 _EMPTY = inspect.Parameter.empty
 _REMEMBERED = 1000
-"""Different sets of argument names that are remembered as fitting; a function with `**kwargs` may see any number."""
+"""Different sets of argument names that are remembered as fitting; a function with `**kwargs` may
+see any number."""
 
 
 class Signature:
-    """What a function accepts. `bind` serves the publisher, `refuse`, `convert` and `positional` the consumer."""
+    """What a function accepts. `bind` serves the publisher, `refuse`, `convert` and `positional`
+    the consumer."""
 
     __slots__ = (
         "_by_position",
@@ -44,7 +47,8 @@ class Signature:
     )
 
     def __init__(self, name: str, parameters: Iterable[inspect.Parameter]) -> None:
-        """Note: annotations are those resolved by `Signature.of`; `name` is what error messages call the function."""
+        """Note: annotations are those resolved by `Signature.of`; `name` is what error messages
+        call the function."""
         given = list(parameters)
         self.name = name
         self._parameters = {
@@ -54,7 +58,8 @@ class Signature:
         }
         if EXTRA in self._parameters:
             raise UsageError(
-                f"{name} has a parameter {EXTRA!r}, a name that messages reserve: call it something else."
+                f"{name} has a parameter {EXTRA!r}, a name that messages reserve: call it something"
+                " else."
             )
         named = self._parameters.values()
         self._takes_any = next((each for each in given if each.kind is each.VAR_KEYWORD), None)
@@ -70,14 +75,16 @@ class Signature:
         self.converts = bool(self._converters)
         """Whether any parameter's annotation needs `convert`; else the hot path skips it."""
         self.keywords_only = not self._positional_only
-        """Whether `function(**arguments)` is the right call; else it takes `positional(arguments)`."""
+        """Whether `function(**arguments)` is the right call; else it takes `positional(arguments)`.
+        """
 
     @classmethod
     def of(cls, function: Callable[..., Any], name: str | None = None) -> Signature:
-        """Return the signature of a function; one that has none to show (some builtins) accepts any names.
+        """Return the signature of a function; one that has none to show (some builtins) accepts any
+        names.
 
-        `name` (default: its module and qualified name) is what error messages call it. Annotations that cannot be resolved
-        are ignored. Raises `UsageError` when a parameter is called `extra`.
+        `name` (default: its module and qualified name) is what error messages call it. Annotations
+        that cannot be resolved are ignored. Raises `UsageError` when a parameter is called `extra`.
         """
         if name is None:
             named = inspect.unwrap(function)
@@ -101,11 +108,13 @@ class Signature:
 
     @property
     def rows(self) -> str:
-        """The parameter that takes the list of a batch. Raises `UsageError` when there is not just one that can."""
+        """The parameter that takes the list of a batch. Raises `UsageError` when there is not just
+        one that can."""
         required = self._required or self._by_position[:1]
         if len(required) != 1 or self._positional_only:
             raise UsageError(
-                f"{self.name}{self.text} cannot be called with batches: it must take one argument, the list of the messages' arguments."
+                f"{self.name}{self.text} cannot be called with batches: it must take one argument,"
+                " the list of the messages' arguments."
             )
         return required[0]
 
@@ -114,12 +123,16 @@ class Signature:
         """The parameters as a person writes them: `(x: int, y: int = 2)`."""
         shown = [
             each.replace(
-                annotation=each.annotation
-                if each.annotation is _EMPTY
-                else _Shown(_type_text(each.annotation)),
-                default=each.default
-                if each.default is _EMPTY
-                else _Shown(shortened(repr(each.default), 30)),
+                annotation=(
+                    each.annotation
+                    if each.annotation is _EMPTY
+                    else _Shown(_type_text(each.annotation))
+                ),
+                default=(
+                    each.default
+                    if each.default is _EMPTY
+                    else _Shown(shortened(repr(each.default), 30))
+                ),
             )
             for each in [
                 *self._parameters.values(),
@@ -129,11 +142,13 @@ class Signature:
         return str(inspect.Signature(shown))
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the arguments of a call by name; defaults are not filled in. Raises `BadArguments`."""
+        """Return the arguments of a call by name; defaults are not filled in. Raises
+        `BadArguments`."""
         if len(args) > len(self._by_position):
             raise BadArguments(
-                f"{self.name} takes at most {len(self._by_position)} arguments by position, not {len(args)} "
-                f"(those of *args cannot travel: pass a list); its parameters are {self.text}."
+                f"{self.name} takes at most {len(self._by_position)} arguments by position, not"
+                f" {len(args)} (those of *args cannot travel: pass a list); its parameters are"
+                f" {self.text}."
             )
         arguments = dict(zip(self._by_position, args, strict=False))
         if kwargs:
@@ -149,7 +164,8 @@ class Signature:
         return arguments
 
     def refuse(self, arguments: Mapping[str, Any]) -> str | None:
-        """Return None when the function accepts arguments of these names, else a sentence that says why not."""
+        """Return None when the function accepts arguments of these names, else a sentence that says
+        why not."""
         names = tuple(arguments)
         return None if names in self._fitting else self._judge(names)
 
@@ -177,8 +193,9 @@ class Signature:
     def convert(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments with JSON values turned into the types that annotations ask for.
 
-        Those are types that JSON lacks: datetime, date, Decimal, UUID, Enum, Path, set, tuple, bytes, dataclasses, pydantic
-        models and the like; a plain `int` is not checked, as Python does not. Raises `BadArguments`.
+        Those are types that JSON lacks: datetime, date, Decimal, UUID, Enum, Path, set, tuple,
+        bytes, dataclasses, pydantic models and the like; a plain `int` is not checked, as Python
+        does not. Raises `BadArguments`.
         """
         converted = arguments.copy()
         for name, convert in self._converters:
@@ -197,7 +214,8 @@ class Signature:
         return [rest.pop(each.name, each.default) for each in first], rest
 
     def read(self, name: str, text: str) -> Any:
-        """Return the value that `text` (of the shell, of a CSV cell) has for parameter `name`. Raises `BadArguments`."""
+        """Return the value that `text` (of the shell, of a CSV cell) has for parameter `name`.
+        Raises `BadArguments`."""
         if (read := self._readers.get(name)) is None:
             parameter = self.parameter(name)
             read = reader(parameter.annotation) if parameter else guess
@@ -209,7 +227,8 @@ class Signature:
             raise self._unfit(name, repr(text), error) from error
 
     def parameter(self, name: str) -> inspect.Parameter | None:
-        """Return the parameter that takes an argument of this name, its annotation resolved; None when there is none."""
+        """Return the parameter that takes an argument of this name, its annotation resolved; None
+        when there is none."""
         return self._parameters.get(name, self._takes_any)
 
     def how_to_write(self, token: str, given: Iterable[str]) -> str:
@@ -224,8 +243,8 @@ class Signature:
         shows = isinstance(error, msgspec.DecodeError | LookupError)
         reason = f": {shortened(' '.join(str(part) for part in error.args), 200)}" if shows else ""
         return BadArguments(
-            f"{name}={shortened(value, 60)} is not {'an' if wanted[0] in 'aeiouAEIOU' else 'a'} {wanted} "
-            f"(parameter {name}: {wanted} of {self.name}){reason}"
+            f"{name}={shortened(value, 60)} is not {'an' if wanted[0] in 'aeiouAEIOU' else 'a'}"
+            f" {wanted} (parameter {name}: {wanted} of {self.name}){reason}"
         )
 
 
@@ -248,7 +267,8 @@ def shortened(text: str, size: int) -> str:
 
 
 def _type_text(annotation: Any) -> str:
-    """Return a type as a person writes it: `Color | None`, without the modules that it comes from."""
+    """Return a type as a person writes it: `Color | None`, without the modules that it comes
+    from."""
     if isinstance(annotation, type) and not typing.get_args(annotation):
         return annotation.__name__
     return re.sub(
@@ -268,7 +288,8 @@ def _globals_of(function: Any) -> dict[str, Any]:
 
 
 def _resolved(annotation: Any, scope: dict[str, Any]) -> Any:
-    """Return the type that an annotation means, forward references followed; empty when it cannot be told."""
+    """Return the type that an annotation means, forward references followed; empty when it cannot
+    be told."""
     if annotation is _EMPTY or annotation in (str, int, float, bool):
         return annotation
     holder = types.SimpleNamespace(__annotations__={"it": annotation})

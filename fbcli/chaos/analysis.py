@@ -1,4 +1,5 @@
-"""The arithmetic of a trial: from what was written down to what was lost, what ran twice and why, and how soon it was back."""
+"""The arithmetic of a trial: from what was written down to what was lost, what ran twice and why,
+and how soon it was back."""
 
 from __future__ import annotations
 
@@ -13,13 +14,16 @@ from fbcli.chaos.ledger import Execution, Push
 from fbcli.chaos.plan import END, KILLER, POISON, TrialTask
 
 SETTLING = 1.0
-"""Seconds that an outcome may take from the end of the call to the broker (on a busy machine): until then it is in flight."""
+"""Seconds that an outcome may take from the end of the call to the broker (on a busy machine):
+until then it is in flight."""
 
 AFTERMATH = 6.0
-"""Seconds that a consumer may take to find a broker that is back: it tries again every five at the least. Until then nothing reaches it."""
+"""Seconds that a consumer may take to find a broker that is back: it tries again every five at the
+least. Until then nothing reaches it."""
 
 STROKE = 0.5
-"""Seconds that a kill may take: a call that began so soon after it was decided was hit by it, too."""
+"""Seconds that a kill may take: a call that began so soon after it was decided was hit by it, too.
+"""
 
 MOST_NAMED = 20
 """Of the tasks that something is wrong with, so many are named."""
@@ -27,8 +31,8 @@ MOST_NAMED = 20
 
 @dataclass(frozen=True)
 class Kill:
-    """One end by force. `what`: a `consumer` or `producer` killed by the trial, a `task` that killed its process, or a consumer that
-    ended by `itself`."""
+    """One end by force. `what`: a `consumer` or `producer` killed by the trial, a `task` that
+    killed its process, or a consumer that ended by `itself`."""
 
     at: float
     pids: frozenset[int]
@@ -66,7 +70,8 @@ class Evidence:
 
 
 class Recovery(msgspec.Struct):
-    """Of the calls that were running when their process was killed: seconds from the kill until the task began again."""
+    """Of the calls that were running when their process was killed: seconds from the kill until the
+    task began again."""
 
     calls: int = 0
     again: int = 0
@@ -133,7 +138,8 @@ class Account(msgspec.Struct):
     wrongly_executed: int
     """Calls that nobody asked for: of no task, of one never pushed, or with other arguments."""
     deliveries: int
-    """How often a message reached a function; further attempts in the same hands are not counted."""
+    """How often a message reached a function; further attempts in the same hands are not counted.
+    """
     released: int
     """Calls cut short, whose message the broker had to give out again."""
     recovery: Recovery
@@ -276,7 +282,8 @@ def _buryings(
 
 
 def _strangers(evidence: Evidence) -> tuple[int, int]:
-    """Count the dead letters that should not be there, and the tasks whose workers died too often."""
+    """Count the dead letters that should not be there, and the tasks whose workers died too
+    often."""
     misplaced = 0
     worn_out = set()
     for letter in evidence.buried:
@@ -301,7 +308,8 @@ def _wrong(call: Execution, evidence: Evidence) -> bool:
 
 
 def _deliveries(those: Iterable[Execution]) -> int:
-    """Count the calls of one task, in order, that are not a further attempt after a failed one in the same process."""
+    """Count the calls of one task, in order, that are not a further attempt after a failed one in
+    the same process."""
     count = 0
     failed: set[int] = set()
     for call in those:
@@ -335,7 +343,8 @@ def _recovery(calls: Mapping[int, Sequence[Execution]], kills: Sequence[Kill]) -
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float | None:
-    """Return the smallest value that so many percent are not above (nearest rank); None: there are none."""
+    """Return the smallest value that so many percent are not above (nearest rank); None: there are
+    none."""
     if not ordered:
         return None
     return round(ordered[max(0, ceil(len(ordered) * percent / 100) - 1)], 3)

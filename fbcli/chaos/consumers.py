@@ -1,4 +1,5 @@
-"""The consumers of a trial: `fb consume` as a user starts it, replaced when they are gone, killed with all below them."""
+"""The consumers of a trial: `fb consume` as a user starts it, replaced when they are gone, killed
+with all below them."""
 
 from __future__ import annotations
 
@@ -23,8 +24,8 @@ GRACE = 3.0
 """Seconds beyond that after which they are killed."""
 
 LAST_TOO = 0.1
-"""How many of the kills may also hit the only one at work. With more, on a machine so slow that consumers die faster than they start,
-nothing would ever get done."""
+"""How many of the kills may also hit the only one at work. With more, on a machine so slow that
+consumers die faster than they start, nothing would ever get done."""
 
 
 class Consumers:
@@ -46,7 +47,8 @@ class Consumers:
         self._sparing = True
         self.kills: list[Kill] = []
         self.died_at = float("-inf")
-        """When the last one has ended without taking leave of the broker, at the latest (monotonic)."""
+        """When the last one has ended without taking leave of the broker, at the latest
+        (monotonic)."""
 
     def tick(self) -> None:
         """Replace those that are gone. Raises `FbError` when that is of no use."""
@@ -62,7 +64,8 @@ class Consumers:
             self._guard.watch(born.pid)
 
     def kill_one(self, chance: random.Random) -> bool:
-        """Kill one that has begun to work, and all below it; False: there is none. The last one at work is mostly spared."""
+        """Kill one that has begun to work, and all below it; False: there is none. The last one at
+        work is mostly spared."""
         known = family()
         at_work = [
             each

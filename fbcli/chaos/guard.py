@@ -1,6 +1,8 @@
-"""Ends what a trial has started when the trial itself is killed: a process of its own, told by a pipe whom to look after.
+"""Ends what a trial has started when the trial itself is killed: a process of its own, told by a
+pipe whom to look after.
 
-`python -m fbcli.chaos.guard` reads `+PID` and `-PID`, a line each; at the end of its input it kills those that are left.
+`python -m fbcli.chaos.guard` reads `+PID` and `-PID`, a line each; at the end of its input it kills
+those that are left.
 """
 
 from __future__ import annotations

@@ -13,14 +13,16 @@ from fbcli.errors import FbError
 from fbcli.settings import FILE, Settings
 
 HOPELESS = 5
-"""After so many ends in a row that nobody asked for, with no progress between them, there is no use in another start."""
+"""After so many ends in a row that nobody asked for, with no progress between them, there is no use
+in another start."""
 
 LAST_WORDS = 2000
 """Characters of a log that are shown when those who wrote it do not stay alive."""
 
 
 class TrialFolder:
-    """Holds the ledger, logs, and settings of its own, so that only what the trial says holds for the children."""
+    """Holds the ledger, logs, and settings of its own, so that only what the trial says holds for
+    the children."""
 
     def __init__(self, folder: Path, settings: Settings) -> None:
         self.folder = folder
@@ -48,7 +50,8 @@ class TrialFolder:
 
 
 def environment(settings: Settings, ledger: Path, inherited: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of the children: of fb's own variables only where broker, store and ledger are.
+    """Return the environment of the children: of fb's own variables only where broker, store and
+    ledger are.
 
     URLs may hold passwords, and a command line can be read by everyone on the host.
     """
@@ -73,11 +76,13 @@ class GivingUp:
         self._progress = -1
 
     def ended(self, code: int, progress: int) -> None:
-        """One has ended that nobody asked to; `progress` grows while there is any. Raises `FbError` when it is hopeless."""
+        """One has ended that nobody asked to; `progress` grows while there is any. Raises `FbError`
+        when it is hopeless."""
         self._row = self._row + 1 if progress == self._progress else 1
         self._progress = progress
         if self._row >= HOPELESS:
             raise FbError(
-                f"The {self._who} do not stay alive: {self._row} have ended one after the other, the last with exit code {code}. "
-                f"Its last words:\n{self._home.last_words(self._log)}"
+                f"The {self._who} do not stay alive: {self._row} have ended one after the other,"
+                f" the last with exit code {code}. Its last"
+                f" words:\n{self._home.last_words(self._log)}"
             )

@@ -1,9 +1,12 @@
-"""What really happened, written down by those who did it: calls by the functions, pushes by the producers.
+"""What really happened, written down by those who did it: calls by the functions, pushes by the
+producers.
 
-Each process appends to a file of its own, a line for each record, by one `write`: a process that is killed leaves whole lines, but for
-its last one, which then counts as not written. Times are Unix seconds of this host (CLOCK_REALTIME).
+Each process appends to a file of its own, a line for each record, by one `write`: a process that is
+killed leaves whole lines, but for its last one, which then counts as not written. Times are Unix
+seconds of this host (CLOCK_REALTIME).
 
-    calls/4711-a3f0c2    begin NUMBER CALL TIME FATE SECONDS  |  end NUMBER CALL TIME  |  fail …  |  kill …
+    calls/4711-a3f0c2    begin NUMBER CALL TIME FATE SECONDS  |  end NUMBER CALL TIME  |  fail …
+                         |  kill …
     pushes/4712-99b1e7   try NUMBER,NUMBER,… TIME  |  sure NUMBER,NUMBER,… TIME
 """
 
@@ -57,7 +60,8 @@ class Push:
 
 
 def note(kind: str, what: str, *words: object) -> None:
-    """Append a record to the ledger that the environment names. Raises `OSError` when it cannot be written."""
+    """Append a record to the ledger that the environment names. Raises `OSError` when it cannot be
+    written."""
     path = os.path.join(os.environ[FOLDER], kind, f"{os.getpid()}-{_OWN}")
     line = " ".join(map(str, (what, *words))) + "\n"
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)

@@ -1,4 +1,5 @@
-"""The broker taken away and brought back by the commands that the user gave: paused for a while, or restarted."""
+"""The broker taken away and brought back by the commands that the user gave: paused for a while, or
+restarted."""
 
 from __future__ import annotations
 
@@ -44,7 +45,8 @@ class Outages:
         return self._steps is not None
 
     def tick(self, *, begin: bool) -> None:
-        """Go on with the outage that there is; with `begin` start one when it is time. Raises `FbError` when a command fails."""
+        """Go on with the outage that there is; with `begin` start one when it is time. Raises
+        `FbError` when a command fails."""
         if self._steps is not None:
             self._step()
         elif begin and self.wanted and self._clock.monotonic() >= self._next_at:

@@ -1,4 +1,5 @@
-"""What a trial shall do. Its seed decides beforehand how long each task lasts, which one fails for good, and which kills its worker."""
+"""What a trial shall do. Its seed decides beforehand how long each task lasts, which one fails for
+good, and which kills its worker."""
 
 from __future__ import annotations
 
@@ -67,7 +68,8 @@ class TrialPlan:
             raise UsageError("--pause-command and --resume-command belong together.")
         if self.special > self.tasks:
             raise UsageError(
-                f"{self.special:,} tasks that fail or kill are more than there are tasks ({self.tasks:,})."
+                f"{self.special:,} tasks that fail or kill are more than there are tasks"
+                f" ({self.tasks:,})."
             )
         if self.heartbeat < 0.1:
             raise UsageError("--heartbeat: less than 100 ms is not possible.")
@@ -84,7 +86,8 @@ class TrialPlan:
 
     @property
     def pace(self) -> float:
-        """How many tasks are pushed a second: somewhat fewer than the consumers could do, so that pushing goes on all the time."""
+        """How many tasks are pushed a second: somewhat fewer than the consumers could do, so that
+        pushing goes on all the time."""
         mean = max(0.001, sum(self.task_time) / 2)
         slots = 1 if self.mode == "solo" else self.concurrency
         return 0.5 * self.consumers * self.processes * slots / mean

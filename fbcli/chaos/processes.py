@@ -1,4 +1,5 @@
-"""Processes with all below them, and their end by kill -9. Kills none but those it is given and their descendants."""
+"""Processes with all below them, and their end by kill -9. Kills none but those it is given and
+their descendants."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 MOST_ROUNDS = 20
-"""How often a tree is looked at anew before it is killed; what is stopped starts nothing more, so two or three are enough."""
+"""How often a tree is looked at anew before it is killed; what is stopped starts nothing more, so
+two or three are enough."""
 
 Family = Mapping[int, list[int]]
 """Process id -> those of its children."""
@@ -34,7 +36,8 @@ def descendants(pid: int, known: Family | None = None) -> list[int]:
 
 
 def kill_tree(pid: int) -> list[int]:
-    """kill -9 of a process and all below it; return their ids. Each is stopped first, so that none can start another meanwhile."""
+    """kill -9 of a process and all below it; return their ids. Each is stopped first, so that none
+    can start another meanwhile."""
     _send(pid, signal.SIGSTOP)
     stopped = [pid]
     for _ in range(MOST_ROUNDS):
@@ -50,7 +53,8 @@ def kill_tree(pid: int) -> list[int]:
 
 
 def kill_child(process: subprocess.Popen[bytes]) -> list[int]:
-    """`kill_tree` of a process of ours, which is gone when it returns; nothing for one that has ended."""
+    """`kill_tree` of a process of ours, which is gone when it returns; nothing for one that has
+    ended."""
     pids = kill_tree(process.pid) if process.poll() is None else []
     process.wait()
     return pids

@@ -1,7 +1,8 @@
 """A producer of a trial: `python -m fbcli.chaos.producer QUEUE`, killed at any moment.
 
-It reads batches of tasks from its input, a JSON list a line, and publishes each as any program would. It writes down before that it
-tries, and behind that the broker has confirmed. The end of its input ends it.
+It reads batches of tasks from its input, a JSON list a line, and publishes each as any program
+would. It writes down before that it tries, and behind that the broker has confirmed. The end of its
+input ends it.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ def main() -> None:
 
 
 def _publish(booster: Booster[Any, Any], messages: Sequence[Outgoing], numbers: str) -> None:
-    """Publish a batch until the broker has confirmed it. A try that failed may have arrived all the same."""
+    """Publish a batch until the broker has confirmed it. A try that failed may have arrived all the
+    same."""
     backoff = FIRST_BACKOFF
     for left in reversed(range(MOST_TRIES)):
         note(PUSHES, "try", numbers, now())

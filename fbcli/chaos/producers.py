@@ -1,5 +1,5 @@
-"""The producers of a trial, from outside: handed their tasks at an even pace, killed, and what a dead one may or may not have
-published is handed out again. `producer` is what they run."""
+"""The producers of a trial, from outside: handed their tasks at an even pace, killed, and what a
+dead one may or may not have published is handed out again. `producer` is what they run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ LOG = "producers.log"
 LARGEST_BATCH = 20
 """Tasks published at once, at most."""
 MOST_HANDED = 3 * LARGEST_BATCH
-"""Tasks that one has in hand, at most. As text they fit into a pipe, so that handing them over never waits."""
+"""Tasks that one has in hand, at most. As text they fit into a pipe, so that handing them over
+never waits."""
 
 
 @dataclass(eq=False)
@@ -69,7 +70,8 @@ class Producers:
         )
 
     def tick(self) -> None:
-        """Replace those that are gone, and hand out what is due. Raises `FbError` when that is of no use."""
+        """Replace those that are gone, and hand out what is due. Raises `FbError` when that is of
+        no use."""
         for index, producer in self._living():
             for number in self._ledger.confirmed.intersection(producer.tasks):
                 del producer.tasks[number]

@@ -1,4 +1,5 @@
-"""Who is killed when: one after the other, at random moments, of three two consumers and one producer, in any order."""
+"""Who is killed when: one after the other, at random moments, of three two consumers and one
+producer, in any order."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ KillOne = Callable[[random.Random], bool]
 
 
 class Reaper:
-    """Kills every so many seconds in the mean (0: never); the gaps are as random as those of accidents (exponential)."""
+    """Kills every so many seconds in the mean (0: never); the gaps are as random as those of
+    accidents (exponential)."""
 
     def __init__(
         self,
@@ -29,8 +31,8 @@ class Reaper:
         self._at = clock.monotonic() + self._gap()
 
     def tick(self) -> None:
-        """Kill when it is time. When nobody is at work, time begins anew: whoever comes next shall live as long as the others.
-        With no producer left it is a consumer's turn."""
+        """Kill when it is time. When nobody is at work, time begins anew: whoever comes next shall
+        live as long as the others. With no producer left it is a consumer's turn."""
         if not self._every or self._clock.monotonic() < self._at:
             return
         if not self._deck:

@@ -27,7 +27,8 @@ class Remains:
         """The dead letters, as of the last look."""
 
     def look(self) -> bool:
-        """Look at the dead letters; return whether there are others than before. A broker that cannot show them hands them over."""
+        """Look at the dead letters; return whether there are others than before. A broker that
+        cannot show them hands them over."""
         before = len(self.letters)
         if self._queue.broker.capabilities.peek:
             self.letters = [
@@ -47,8 +48,8 @@ class Remains:
         )
 
     def clear(self, until: float, monotonic: Callable[[], float]) -> int:
-        """Remove all messages, and what dead consumers have left: by `until` (monotonic) it has come back. Return how many messages have
-        not, even some seconds later."""
+        """Remove all messages, and what dead consumers have left: by `until` (monotonic) it has
+        come back. Return how many messages have not, even some seconds later."""
         deadline = max(until, monotonic()) + PATIENCE
         while True:
             self._queue.reclaim()
@@ -64,7 +65,8 @@ class Remains:
             time.sleep(PAUSE)
 
     def _forget_workers(self) -> None:
-        """Take those that were killed off the list of the living, where they would stay for some seconds more."""
+        """Take those that were killed off the list of the living, where they would stay for some
+        seconds more."""
         store = self._queue.open_store()
         for worker in store.workers():
             if self._queue.name in worker.queues:

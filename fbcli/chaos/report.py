@@ -1,4 +1,5 @@
-"""A trial in words: the line while it goes on, the rows of the table at its end, and the verdict."""
+"""A trial in words: the line while it goes on, the rows of the table at its end, and the
+verdict."""
 
 from __future__ import annotations
 
@@ -24,8 +25,8 @@ def opening(plan: TrialPlan, queue: str) -> str:
         f"{plan.processes} × {plan.concurrency}" if plan.processes > 1 else f"{plan.concurrency}"
     )
     return (
-        f"{amount(plan.tasks, 'task')} on {queue}: {amount(plan.producers, 'producer')}, {amount(plan.consumers, 'consumer')} with "
-        f"{slots} {plan.mode} each, seed {plan.seed}."
+        f"{amount(plan.tasks, 'task')} on {queue}: {amount(plan.producers, 'producer')},"
+        f" {amount(plan.consumers, 'consumer')} with {slots} {plan.mode} each, seed {plan.seed}."
     )
 
 
@@ -89,7 +90,8 @@ def rows(report: TrialReport) -> Iterator[Row]:
 
 
 def figures(report: TrialReport) -> dict[str, Any]:
-    """Return everything as one flat object for `--json`. Times are seconds; `lost` is null when time was up."""
+    """Return everything as one flat object for `--json`. Times are seconds; `lost` is null when
+    time was up."""
     account = msgspec.to_builtins(report.account)
     trial = {name: getattr(report, name) for name in report.__struct_fields__ if name != "account"}
     lost = None if report.timed_out else report.account.lost
@@ -100,20 +102,28 @@ def verdict(report: TrialReport) -> str:
     """Return the answer in a sentence."""
     account = report.account
     if report.timed_out:
-        return f"Time was up after {span(report.seconds)}, with {_missing(account):,} tasks not accounted for."
+        return (
+            f"Time was up after {span(report.seconds)}, with {_missing(account):,} tasks not"
+            " accounted for."
+        )
     if account.sound:
         aside = (
             f"; {amount(account.worn_out, 'task')} put aside, with too many dead workers"
             if account.worn_out
             else ""
         )
-        return f"Nothing lost: {amount(account.confirmed, 'task')}, {amount(_killed(account), 'kill')}{_with_outages(account)}{aside}."
+        return (
+            f"Nothing lost: {amount(account.confirmed, 'task')},"
+            f" {amount(_killed(account), 'kill')}{_with_outages(account)}{aside}."
+        )
     wrong = [
         f"{account.lost:,} of {amount(account.confirmed, 'task')} lost" if account.lost else "",
         f"{amount(account.misplaced, 'dead letter')} too many" if account.misplaced else "",
-        f"{amount(account.wrongly_executed, 'call')} that nobody asked for"
-        if account.wrongly_executed
-        else "",
+        (
+            f"{amount(account.wrongly_executed, 'call')} that nobody asked for"
+            if account.wrongly_executed
+            else ""
+        ),
     ]
     return f"{', '.join(filter(None, wrong))}: this broker, as it is set up, cannot be relied on."
 
@@ -165,7 +175,10 @@ def _buried(name: str, what: str, buryings: Buryings) -> Iterator[Row]:
 def _recovery(account: Account) -> Iterator[Row]:
     recovery = account.recovery
     if recovery.calls:
-        told = f"from a kill until what ran began again: {recovery.again:,} of {amount(recovery.calls, 'call')}"
+        told = (
+            f"from a kill until what ran began again: {recovery.again:,} of"
+            f" {amount(recovery.calls, 'call')}"
+        )
         for name, seconds, remark in (
             ("recovery p50", recovery.p50, told),
             ("recovery p99", recovery.p99, ""),

@@ -1,4 +1,5 @@
-"""The functions that the consumers of a trial run: they write down when they begin and end, and do as their message says.
+"""The functions that the consumers of a trial run: they write down when they begin and end, and do
+as their message says.
 
 Their ledger is the folder that FB_CHAOS_LEDGER names.
 """
@@ -23,7 +24,8 @@ class Poison(Exception):
 
 
 def work(number: int, seconds: float = 0.03, fate: str = END) -> None:
-    """Last so many seconds, and meet the fate: `end`, `poison` (fail) or `killer` (kill this process)."""
+    """Last so many seconds, and meet the fate: `end`, `poison` (fail) or `killer` (kill this
+    process)."""
     call = _begin(number, seconds, fate)
     time.sleep(seconds)
     _finish(number, call, fate)

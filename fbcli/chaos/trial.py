@@ -1,4 +1,5 @@
-"""One trial from beginning to end: a queue of its own, tasks pushed and consumed while everybody is killed, then peace, then the account.
+"""One trial from beginning to end: a queue of its own, tasks pushed and consumed while everybody is
+killed, then peace, then the account.
 
 It touches nothing but its own queue, and ends no process but those it has started.
 """
@@ -44,7 +45,8 @@ LOOK = 0.5
 """Seconds between two looks at what the broker holds, when the end is near."""
 
 QUIET = 0.02
-"""Nobody is killed any more when so little of the tasks is left: what was in flight shall come back before the end."""
+"""Nobody is killed any more when so little of the tasks is left: what was in flight shall come back
+before the end."""
 
 
 class Reading(msgspec.Struct):
@@ -70,7 +72,8 @@ class TrialReport(msgspec.Struct):
     seed: int
     seconds: float
     timed_out: bool
-    """Whether time was up before everything was accounted for: then what is missing is not known to be lost."""
+    """Whether time was up before everything was accounted for: then what is missing is not known to
+    be lost."""
     left_in_queue: int | None
     """What the queue still held at the end; None: this broker cannot tell."""
     ledger: str | None
@@ -91,27 +94,32 @@ class Watchers:
 
 
 def cautions(plan: TrialPlan, settings: Settings) -> list[str]:
-    """Return what is to be expected of this broker beforehand. Raises `Unsupported` when no trial is possible, and `Unavailable`."""
+    """Return what is to be expected of this broker beforehand. Raises `Unsupported` when no trial
+    is possible, and `Unavailable`."""
     broker = settings.open_broker()
     can = broker.capabilities
     scheme = broker.url.partition("://")[0]
     if can.reach == "process":
         raise Unsupported(
-            f"{scheme}:// is shared within one process only; a trial needs many. `fb brokers` lists others."
+            f"{scheme}:// is shared within one process only; a trial needs many. `fb brokers` lists"
+            " others."
         )
     if plan.killers and not can.delivery_count:
         raise Unsupported(
-            f"{scheme}:// does not count deliveries: a task that kills its workers would do so for ever (--killers)."
+            f"{scheme}:// does not count deliveries: a task that kills its workers would do so for"
+            " ever (--killers)."
         )
     broker.size("fb-chaos")
     sentences = []
     if not can.ack:
         sentences.append(
-            f"{scheme}:// does not keep what a consumer holds: with consumers killed, losses are to be expected."
+            f"{scheme}:// does not keep what a consumer holds: with consumers killed, losses are to"
+            " be expected."
         )
     if not can.confirm:
         sentences.append(
-            f"{scheme}:// does not confirm what is pushed: what gets lost on the way counts as lost."
+            f"{scheme}:// does not confirm what is pushed: what gets lost on the way counts as"
+            " lost."
         )
     if plan.restart_command and not can.durable:
         sentences.append(
@@ -123,10 +131,11 @@ def cautions(plan: TrialPlan, settings: Settings) -> list[str]:
 def run_trial(
     plan: TrialPlan, settings: Settings, watchers: Watchers, clock: Clock = SYSTEM
 ) -> TrialReport:
-    """Run a trial and return what it found. However it ends, it leaves nothing behind (but with `plan.keep`).
+    """Run a trial and return what it found. However it ends, it leaves nothing behind (but with
+    `plan.keep`).
 
-    Raises `Unavailable` when the broker cannot be reached, `FbError` when consumers or producers do not stay alive, or a
-    command that shall take the broker away fails.
+    Raises `Unavailable` when the broker cannot be reached, `FbError` when consumers or producers do
+    not stay alive, or a command that shall take the broker away fails.
     """
     with _ended_by_signals(), ExitStack() as leaving:
         return Trial(plan, settings, watchers, clock, leaving).run()
@@ -178,7 +187,8 @@ class Trial:
         """Since when all is accounted for."""
 
     def run(self) -> TrialReport:
-        """Go on until all is accounted for, nothing moves any more, or time is up; then return the report."""
+        """Go on until all is accounted for, nothing moves any more, or time is up; then return the
+        report."""
         while not self._over():
             self._tick()
             time.sleep(TICK)
@@ -263,7 +273,8 @@ class Trial:
             return False
 
     def _settled(self, now: float) -> bool:
-        """Whether all is accounted for, and the queue is empty, or has had time to become so; or nothing can come any more."""
+        """Whether all is accounted for, and the queue is empty, or has had time to become so; or
+        nothing can come any more."""
         left = self._remains.count()
         if self._complete():
             self._complete_at = now if self._complete_at is None else self._complete_at
@@ -291,7 +302,8 @@ class Trial:
         return open_tasks <= {letter.number for letter in self._remains.letters}
 
     def _may_be_buried(self) -> bool:
-        """Whether ordinary tasks that are missing may be in the dead letters: nothing else has happened for a while."""
+        """Whether ordinary tasks that are missing may be in the dead letters: nothing else has
+        happened for a while."""
         return self._clock.monotonic() - self._moved >= 1.0
 
     def _leave_nothing(self) -> None:
@@ -307,7 +319,8 @@ class Trial:
             )
         except FbError as error:
             self._watchers.say(
-                f"{error} What is left of the trial is in the queue {name}: fb clear {name}; fb dead clear {name}"
+                f"{error} What is left of the trial is in the queue {name}: fb clear {name}; fb"
+                f" dead clear {name}"
             )
             return
         if left:

@@ -1,5 +1,5 @@
-"""How each server is reached, in one place for the brokers and stores that share it; and client libraries, imported only
-when their URL is used."""
+"""How each server is reached, in one place for the brokers and stores that share it; and client
+libraries, imported only when their URL is used."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ _PASSWORD = re.compile(
 
 
 def load_library(module: str, *, extra: str) -> ModuleType:
-    """Import an optional client library, or raise `MissingLibrary` that names the extra to install."""
+    """Import an optional client library, or raise `MissingLibrary` that names the extra to
+    install."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
             raise
         raise MissingLibrary(
-            f"This needs the library {module.split('.')[0]!r}, which is not installed: pip install 'fbcli[{extra}]'"
+            f"This needs the library {module.split('.')[0]!r}, which is not installed: pip install"
+            f" 'fbcli[{extra}]'"
         ) from None
 
 

@@ -1,4 +1,5 @@
-"""How Redis is reached, in one place for the brokers and stores that live there: URLs, clients, errors in plain words.
+"""How Redis is reached, in one place for the brokers and stores that live there: URLs, clients,
+errors in plain words.
 
 Knows redis-py and nothing of queues; imports it only when a URL of Redis is used.
 """
@@ -18,29 +19,35 @@ if TYPE_CHECKING:
     from redis import Redis
 
 CONNECT_TIMEOUT = 3.0
-"""Seconds to reach a server; shorter than one heartbeat, so that a dead host is told from a slow one in time."""
+"""Seconds to reach a server; shorter than one heartbeat, so that a dead host is told from a slow
+one in time."""
 
 ANSWER_TIMEOUT = 5.0
-"""Seconds to wait for an answer. Blocking commands wait outside of it: they poll the socket first, then read."""
+"""Seconds to wait for an answer. Blocking commands wait outside of it: they poll the socket first,
+then read."""
 
 MOST_CONNECTIONS = 10_000
-"""Of one client. Each thread that waits for a result holds one; redis-py 8 stops at 100 by itself, and then refuses all."""
+"""Of one client. Each thread that waits for a result holds one; redis-py 8 stops at 100 by itself,
+and then refuses all."""
 
 SENTINEL_PORT = 26379
 REDIS_PORT = 6379
 
 
 def connect(url: str) -> Redis:
-    """Return a thread-safe client for `url`; replies are bytes, commands are never repeated behind the caller's back.
+    """Return a thread-safe client for `url`; replies are bytes, commands are never repeated behind
+    the caller's back.
 
-    `redis://[user:pass@]host[:port][/db]` and `rediss://…` (TLS) · `redis+list://…` (the same as `redis://`) ·
-    `redis+sentinel://[user:pass@]h1:26379,h2:26379/service[/db]` (`?sentinel_auth=yes`: the sentinels want the same
-    password) · `redis+cluster://[user:pass@]h1:6379,h2:6379`. `?ssl=true` means TLS for the last two; other options are
-    redis-py's own.
+    `redis://[user:pass@]host[:port][/db]` and `rediss://…` (TLS) · `redis+list://…` (the same as
+    `redis://`) · `redis+sentinel://[user:pass@]h1:26379,h2:26379/service[/db]`
+    (`?sentinel_auth=yes`: the sentinels want the same password) ·
+    `redis+cluster://[user:pass@]h1:6379,h2:6379`. `?ssl=true` means TLS for the last two; other
+    options are redis-py's own.
 
-    Raises `UsageError` for a URL that makes no sense, `MissingLibrary` without redis-py.
-    Note: nothing is connected yet, except to a cluster, which is asked for its nodes here: call it at first use, within
-    `translating`. The client of a cluster is a `RedisCluster`, which has the same commands.
+    Raises `UsageError` for a URL that makes no sense, `MissingLibrary` without redis-py. Note:
+    nothing is connected yet, except to a cluster, which is asked for its nodes here: call it at
+    first use, within `translating`. The client of a cluster is a `RedisCluster`, which has the same
+    commands.
     """
     library = load_library("redis", extra="redis")
     scheme = url.partition("://")[0]
@@ -106,7 +113,8 @@ def _connect_cluster(library: Any, url: str) -> Redis:
 
 
 def _connection_options() -> dict[str, Any]:
-    """Fail fast, and notice a silent peer within half a minute (TCP_KEEPIDLE and its kin, tcp(7), where they are)."""
+    """Fail fast, and notice a silent peer within half a minute (TCP_KEEPIDLE and its kin, tcp(7),
+    where they are)."""
     probes = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
     return {
         "socket_connect_timeout": CONNECT_TIMEOUT,
@@ -117,13 +125,15 @@ def _connection_options() -> dict[str, Any]:
         },
         "health_check_interval": 30,
         "max_connections": MOST_CONNECTIONS,
-        "protocol": 2,  # the brokers read raw replies: one shape of them, and no push messages in between
+        # the brokers read raw replies: one shape of them, and no push messages in between
+        "protocol": 2,
     }
 
 
 def _retries(count: int) -> Any:
-    """How often redis-py tries again by itself: never, since a command whose reply was lost would run twice, and what
-    may be repeated is known only above. Only a cluster's client needs some, to learn of new primaries."""
+    """How often redis-py tries again by itself: never, since a command whose reply was lost would
+    run twice, and what may be repeated is known only above. Only a cluster's client needs some, to
+    learn of new primaries."""
     return load_library("redis.retry", extra="redis").Retry(
         load_library("redis.backoff", extra="redis").NoBackoff(), count
     )
@@ -140,8 +150,8 @@ def _hosts(parts: SplitResult, default_port: int) -> list[tuple[str, int]]:
 
 
 def _options(parts: SplitResult) -> tuple[dict[str, Any], bool]:
-    """Return the connection options of a URL with several hosts, as redis-py reads them from an ordinary one, and
-    whether the sentinels ask for the password too."""
+    """Return the connection options of a URL with several hosts, as redis-py reads them from an
+    ordinary one, and whether the sentinels ask for the password too."""
     query = dict(parse_qsl(parts.query))
     ask_sentinels = query.pop("sentinel_auth", "no").lower() in ("yes", "true", "1")
     secure = query.pop("ssl", "no").lower() in ("yes", "true", "1")
@@ -154,16 +164,19 @@ def _options(parts: SplitResult) -> tuple[dict[str, Any], bool]:
 
 
 def _database(text: str) -> int:
-    """redis-py takes database 0 for anything that is no number; a typing error must not end up there."""
+    """redis-py takes database 0 for anything that is no number; a typing error must not end up
+    there."""
     if text and not text.isdecimal():
         raise ValueError(f"{text!r} is not the number of a database")
     return int(text or 0)
 
 
 class translating(ContextDecorator):
-    """Turn redis-py's errors into `Unavailable` (or `UsageError`, `Unsupported`) with a sentence that says what to do.
+    """Turn redis-py's errors into `Unavailable` (or `UsageError`, `Unsupported`) with a sentence
+    that says what to do.
 
-    A context manager that can be kept and entered again and again, from any thread, and a decorator.
+    A context manager that can be kept and entered again and again, from any thread, and a
+    decorator.
     """
 
     def __init__(self, url: str) -> None:
@@ -185,18 +198,21 @@ class translating(ContextDecorator):
 
 
 def translate(error: Exception, url: str) -> FbError | None:
-    """Return what `error` of redis-py means to a person, or None when it is none of Redis's troubles (a bug, then)."""
+    """Return what `error` of redis-py means to a person, or None when it is none of Redis's
+    troubles (a bug, then)."""
     errors = load_library("redis.exceptions", extra="redis")
     server, text = f"Redis at {mask(url)}", str(error).partition(" : <")[0].strip().rstrip(".")
     if isinstance(error, errors.AuthenticationError | errors.NoPermissionError):
         return Unavailable(
-            f"{server} refuses this user ({text}). Check the user and password in the URL, and the ACL."
+            f"{server} refuses this user ({text}). Check the user and password in the URL, and the"
+            " ACL."
         )
     if isinstance(error, errors.BusyLoadingError):
         return Unavailable(f"{server} is still loading its data. Try again in a moment.")
     if isinstance(error, errors.TimeoutError | TimeoutError):
         return Unavailable(
-            f"{server} did not answer in time ({text}). Is it overloaded, paused, or behind a firewall?"
+            f"{server} did not answer in time ({text}). Is it overloaded, paused, or behind a"
+            " firewall?"
         )
     if isinstance(error, errors.ConnectionError | errors.ClusterError | OSError):
         return Unavailable(
@@ -204,15 +220,18 @@ def translate(error: Exception, url: str) -> FbError | None:
         )
     if isinstance(error, errors.InvalidResponse):
         return Unavailable(
-            f"{server} does not speak Redis's protocol ({text}). Is it another kind of server, or TLS?"
+            f"{server} does not speak Redis's protocol ({text}). Is it another kind of server, or"
+            " TLS?"
         )
     if isinstance(error, errors.RedisClusterException):
         return Unavailable(
-            f"{server} is not a cluster that works ({text}). See what `redis-cli cluster info` says."
+            f"{server} is not a cluster that works ({text}). See what `redis-cli cluster info`"
+            " says."
         )
     if isinstance(error, errors.OutOfMemoryError) or "OOM command not allowed" in text:
         return Unavailable(
-            f"{server} is out of memory (maxmemory). Consume or clear queues, or give it more memory."
+            f"{server} is out of memory (maxmemory). Consume or clear queues, or give it more"
+            " memory."
         )
     if isinstance(error, errors.ReadOnlyError):
         return Unavailable(

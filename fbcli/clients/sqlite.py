@@ -1,5 +1,6 @@
-"""How an SQLite file is reached, for the broker and the store that live in one: its URL, a connection fit for many
-processes, a write transaction that nobody starves in, and errors that say what to do. Knows no tables of its own."""
+"""How an SQLite file is reached, for the broker and the store that live in one: its URL, a
+connection fit for many processes, a write transaction that nobody starves in, and errors that say
+what to do. Knows no tables of its own."""
 
 from __future__ import annotations
 
@@ -27,24 +28,29 @@ _JOURNAL_BYTES = 16 * 1024 * 1024
 
 
 def path_of(url: str) -> Path:
-    """Return the absolute path in `sqlite:///relative.db`, `sqlite:////absolute/file.db` or `sqlite:///~/file.db`.
+    """Return the absolute path in `sqlite:///relative.db`, `sqlite:////absolute/file.db` or
+    `sqlite:///~/file.db`.
 
-    Percent-escapes are decoded. Raises `UsageError` for a URL without a path, with a host, or with options.
+    Percent-escapes are decoded. Raises `UsageError` for a URL without a path, with a host, or with
+    options.
     """
     rest = url.partition("://")[2]
     host, slash, name = rest.partition("/")
     if host:
         raise UsageError(
-            f"{url!r} has too few slashes; write sqlite:///{rest} (or sqlite:////{rest} from the root)."
+            f"{url!r} has too few slashes; write sqlite:///{rest} (or sqlite:////{rest} from the"
+            " root)."
         )
     if "?" in name or "#" in name:
         raise UsageError(
-            f"{url!r}: an sqlite URL takes no options. If the file is named so, write ? as %3F, # as %23."
+            f"{url!r}: an sqlite URL takes no options. If the file is named so, write ? as %3F, #"
+            " as %23."
         )
     name = unquote(name)
     if not slash or not name or "\0" in name:
         raise UsageError(
-            f"{url!r} names no file; write it like sqlite:///queue.db or sqlite:////var/lib/fb/queue.db"
+            f"{url!r} names no file; write it like sqlite:///queue.db or"
+            " sqlite:////var/lib/fb/queue.db"
         )
     if name == ":memory:":
         raise UsageError(
@@ -56,10 +62,10 @@ def path_of(url: str) -> Path:
 def connect(path: Path, schema: str) -> sqlite3.Connection:
     """Return a connection to the file at `path`, made together with its folder if it is not there.
 
-    WAL mode (readers and the one writer do not block each other), `synchronous=FULL` (a commit is on the disk when it
-    returns), no transactions but those asked for, usable from any one thread at a time. `schema` is made of idempotent
-    statements (`CREATE … IF NOT EXISTS`), applied in one transaction. Safe when many processes start at once.
-    Raises `Unavailable`.
+    WAL mode (readers and the one writer do not block each other), `synchronous=FULL` (a commit is
+    on the disk when it returns), no transactions but those asked for, usable from any one thread at
+    a time. `schema` is made of idempotent statements (`CREATE … IF NOT EXISTS`), applied in one
+    transaction. Safe when many processes start at once. Raises `Unavailable`.
     """
     with translating(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -83,8 +89,9 @@ def connect(path: Path, schema: str) -> sqlite3.Connection:
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     """Run the block in one write transaction: committed at its end, rolled back when it raises.
 
-    Note: SQLite has no queue for its write lock; its own busy handler sleeps longer the longer it has waited, so that
-    with five busy processes a waiter starved for 2.9 s. Here whoever has waited longer asks more often: 0.1 s.
+    Note: SQLite has no queue for its write lock; its own busy handler sleeps longer the longer it
+    has waited, so that with five busy processes a waiter starved for 2.9 s. Here whoever has waited
+    longer asks more often: 0.1 s.
     """
     _begin(connection)
     try:
@@ -115,7 +122,8 @@ def _begin(connection: sqlite3.Connection) -> None:
 
 
 def _switch_to_wal(connection: sqlite3.Connection, path: Path) -> None:
-    """Note: while another process does the same, SQLite answers "locked" at once, whatever the busy timeout."""
+    """Note: while another process does the same, SQLite answers "locked" at once, whatever the busy
+    timeout."""
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
@@ -127,8 +135,8 @@ def _switch_to_wal(connection: sqlite3.Connection, path: Path) -> None:
             time.sleep(random.uniform(0.001, 0.01))
     if mode != "wal":
         raise Unavailable(
-            f"The file system of {path} cannot share memory between processes, as SQLite's WAL mode needs "
-            "(a network folder?). Put the file on a local disk."
+            f"The file system of {path} cannot share memory between processes, as SQLite's WAL mode"
+            " needs (a network folder?). Put the file on a local disk."
         )
 
 
@@ -143,22 +151,37 @@ def _statements(script: str) -> Iterator[str]:
 
 
 _REASONS = {
-    "disk is full": "The disk that holds {path} is full. Free some space; nothing that was confirmed is lost.",
-    "readonly": "{path} cannot be written: the file, its folder or its file system is read-only for this user. "
-    "Change the permissions, or use another path.",
-    "unable to open": "{path} cannot be opened. Check that it is a file and that this user may write in its folder.",
-    "locked": "{path} was locked by another process for more than {busy:.0f} seconds. "
-    "Look who holds it (`fuser {path}`) and try again.",
+    "disk is full": (
+        "The disk that holds {path} is full. Free some space; nothing that was confirmed is lost."
+    ),
+    "readonly": (
+        "{path} cannot be written: the file, its folder or its file system is read-only for this"
+        " user. Change the permissions, or use another path."
+    ),
+    "unable to open": (
+        "{path} cannot be opened. Check that it is a file and that this user may write in its"
+        " folder."
+    ),
+    "locked": (
+        "{path} was locked by another process for more than {busy:.0f} seconds. "
+        "Look who holds it (`fuser {path}`) and try again."
+    ),
     "locking protocol": "{path} was too busy to get hold of. Try again.",
     "not a database": "{path} is not an SQLite database. Use another path, or move that file away.",
-    "malformed": "{path} is damaged. Stop what uses it, save it with `sqlite3 {path} .recover`, and use a new file.",
-    "disk I/O error": "The disk that holds {path} fails ({error}). Check the disk (`dmesg`), then try again.",
+    "malformed": (
+        "{path} is damaged. Stop what uses it, save it with `sqlite3 {path} .recover`, and use a"
+        " new file."
+    ),
+    "disk I/O error": (
+        "The disk that holds {path} fails ({error}). Check the disk (`dmesg`), then try again."
+    ),
 }
 
 
 @contextmanager
 def translating(path: Path) -> Iterator[None]:
-    """Turn what SQLite and the file system say about `path` into `Unavailable` with a sentence for a person."""
+    """Turn what SQLite and the file system say about `path` into `Unavailable` with a sentence for
+    a person."""
     try:
         yield
     except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
@@ -196,7 +219,8 @@ _LOOKS = 32
 
 
 class ChangeWatch:
-    """Tells a poller cheaply (7 µs, no lock) whether another connection, of any process, has committed."""
+    """Tells a poller cheaply (7 µs, no lock) whether another connection, of any process, has
+    committed."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -205,7 +229,8 @@ class ChangeWatch:
     def changed(self) -> bool:
         """Return True the first time, and whenever something was committed since the last call.
 
-        Note: what the watch's own connection commits does not count (sqlite.org/pragma.html#pragma_data_version).
+        Note: what the watch's own connection commits does not count
+        (sqlite.org/pragma.html#pragma_data_version).
         """
         (version,) = self._connection.execute("PRAGMA data_version").fetchone()
         if version == self._version:
@@ -217,8 +242,9 @@ class ChangeWatch:
 class Database:
     """One connection to the file at `path`, shared by threads one at a time.
 
-    Opened when first used, and anew after an error, after a fork, and after the file was deleted or replaced: SQLite
-    itself would go on in the deleted file for ever, confirming what nobody else will see.
+    Opened when first used, and anew after an error, after a fork, and after the file was deleted or
+    replaced: SQLite itself would go on in the deleted file for ever, confirming what nobody else
+    will see.
     """
 
     def __init__(
@@ -238,7 +264,8 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """Lend the connection to the block, in no transaction. Raises `Unavailable`; the next use connects anew."""
+        """Lend the connection to the block, in no transaction. Raises `Unavailable`; the next use
+        connects anew."""
         with self._lock:
             try:
                 with translating(self.path):
@@ -250,12 +277,14 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """Lend the connection to the block, in one write transaction (see `transaction`). Raises `Unavailable`."""
+        """Lend the connection to the block, in one write transaction (see `transaction`). Raises
+        `Unavailable`."""
         with self.reading() as connection, transaction(connection):
             yield connection
 
     def changed(self) -> bool:
-        """Return True the first time, and when another connection has committed since the last call (see `ChangeWatch`).
+        """Return True the first time, and when another connection has committed since the last call
+        (see `ChangeWatch`).
 
         Made for polling: whether the file is still there is looked at only once in `_LOOKS` calls.
         """
@@ -277,12 +306,13 @@ class Database:
             self._drop()
 
     def __del__(self) -> None:
-        """Close what nobody has closed. Note: since Python 3.13 a connection that is left to itself complains."""
+        """Close what nobody has closed. Note: since Python 3.13 a connection that is left to itself
+        complains."""
         self._drop()
 
     def _make_room(self) -> None:
-        """On a full disk, give back what the write-ahead log holds (up to 4 MiB before SQLite does that by itself): what it says
-        goes into the file, over pages that are there already."""
+        """On a full disk, give back what the write-ahead log holds (up to 4 MiB before SQLite does
+        that by itself): what it says goes into the file, over pages that are there already."""
         if self._connection is not None and _disk_is_full(self.path):
             with suppress(sqlite3.Error):
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -320,8 +350,9 @@ _forking: list[Database] = []
 def _guard_forks() -> None:
     """Close every connection before a fork; parent and child open their own when they need one.
 
-    Note: a child that inherits a connection, even unused, makes SQLite believe locks that this process does not hold
-    (sqlite.org/howtocorrupt.html, 2.6), and the parent's close would then delete the log that the child writes.
+    Note: a child that inherits a connection, even unused, makes SQLite believe locks that this
+    process does not hold (sqlite.org/howtocorrupt.html, 2.6), and the parent's close would then
+    delete the log that the child writes.
     """
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(

@@ -1,4 +1,5 @@
-"""What the consumers of several processes report, merged to one row a queue: totals, rates, times. Prints nothing."""
+"""What the consumers of several processes report, merged to one row a queue: totals, rates, times.
+Prints nothing."""
 
 from __future__ import annotations
 
@@ -89,10 +90,12 @@ class Board:
         snapshots: Mapping[str, Sequence[Snapshot]],
         sizes: Mapping[str, Size | None] | None = None,
     ) -> None:
-        """Take in what each worker says now, by a key of the worker's own (a process id), and the sizes of the queues.
+        """Take in what each worker says now, by a key of the worker's own (a process id), and the
+        sizes of the queues.
 
-        Totals never go down: a worker that is gone keeps its part, and one whose counts begin anew (it was started again under
-        its old key) adds to it. A worker `key` that becomes `key.N` in the same update has been renamed, not doubled.
+        Totals never go down: a worker that is gone keeps its part, and one whose counts begin anew
+        (it was started again under its old key) adds to it. A worker `key` that becomes `key.N` in
+        the same update has been renamed, not doubled.
         """
         now = self.elapsed
         by_queue: dict[str, dict[str, list[Snapshot]]] = {}
@@ -169,7 +172,8 @@ class _QueueRow:
             del self._history[: max(0, bisect_right(self._history, (now - WINDOWS[-1], inf)) - 1)]
 
     def seconds(self) -> list[float]:
-        """Return recent durations of calls, sorted; while nothing is done they are not gathered anew."""
+        """Return recent durations of calls, sorted; while nothing is done they are not gathered
+        anew."""
         if self._seconds is None:
             reporting = self.living or self.snapshots
             self._seconds = sorted(second for snapshot in reporting for second in snapshot.seconds)
@@ -218,15 +222,16 @@ def _row(queue: str, lines: Sequence[_QueueRow], elapsed: float) -> Row:
         running=sum(snapshot.running for snapshot in living),
         concurrency=sum(snapshot.concurrency for snapshot in living),
         backlog=None if backlog is None else int(backlog),
-        delayed=None
-        if (delayed := _added(line.delayed for line in lines)) is None
-        else int(delayed),
+        delayed=(
+            None if (delayed := _added(line.delayed for line in lines)) is None else int(delayed)
+        ),
         empty_in=_empty_in(backlog, rates[1]),
     )
 
 
 def _state(living: Sequence[Snapshot]) -> str:
-    """Return the state of consumers together: what a person should know of any of them comes first."""
+    """Return the state of consumers together: what a person should know of any of them comes
+    first."""
     states = {snapshot.state for snapshot in living}
     if "draining" in states:
         return "draining"

@@ -1,4 +1,5 @@
-"""Tables of board rows that adapt to their width: columns go by importance, nothing wraps. Imports rich."""
+"""Tables of board rows that adapt to their width: columns go by importance, nothing wraps. Imports
+rich."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ class Column(NamedTuple):
     style: Callable[[Row], str] = lambda row: ""
     left: bool = False
     group: str = ""
-    """A heading above that of neighbours; where only one of them is left, it has `alone` for its heading."""
+    """A heading above that of neighbours; where only one of them is left, it has `alone` for its
+    heading."""
     alone: str = ""
     wanted: Callable[[Row], object] = lambda row: True
     """Whether a row has anything to show here; a column that no row wants is left out."""
@@ -43,7 +45,8 @@ class Table:
         self._widths = {column.heading: max(LEAST, len(column.heading)) for column in columns}
 
     def lines(self, rows: Sequence[Row], total: Row | None, width: int) -> list[Text]:
-        """Return headings, rows, each with its trouble below it, and the total; nothing where there are no rows.
+        """Return headings, rows, each with its trouble below it, and the total; nothing where there
+        are no rows.
 
         No line is wider than `width`.
         """

@@ -1,4 +1,5 @@
-"""What is drawn with rich, on a terminal only. Imported when something is drawn: rich takes 50 ms."""
+"""What is drawn with rich, on a terminal only. Imported when something is drawn: rich takes 50
+ms."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ from rich.text import Text
 
 
 def console(stream: TextIO) -> Console:
-    """Return rich's console on `stream`; it honours NO_COLOR by itself, and takes no text for markup."""
+    """Return rich's console on `stream`; it honours NO_COLOR by itself, and takes no text for
+    markup."""
     return Console(file=stream, highlight=False, markup=False, emoji=False)
 
 

@@ -14,10 +14,12 @@ from fbcli.errors import UsageError
 
 
 def edit(out: Output, text: bytes, *, name: str, instead: str) -> tuple[bytes, Path]:
-    """Return what a person made of `text` in `$VISUAL`, `$EDITOR` or vi, and the file, which stays until `discard` removes it.
+    """Return what a person made of `text` in `$VISUAL`, `$EDITOR` or vi, and the file, which stays
+    until `discard` removes it.
 
-    `name` ends with the suffix that tells editors what it is; `instead` is what to do where there is no terminal.
-    Raises `UsageError` without a terminal, and when the editor cannot be started or fails.
+    `name` ends with the suffix that tells editors what it is; `instead` is what to do where there
+    is no terminal. Raises `UsageError` without a terminal, and when the editor cannot be started or
+    fails.
     """
     if not (out.stdin.isatty() and out.stderr.isatty()):
         raise UsageError(f"There is no terminal for an editor. {instead}")

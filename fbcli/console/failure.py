@@ -1,4 +1,5 @@
-"""How a command that failed says so: a sentence on stderr, and an exit code. `FB_DEBUG=1` shows the traceback as well."""
+"""How a command that failed says so: a sentence on stderr, and an exit code. `FB_DEBUG=1` shows the
+traceback as well."""
 
 from __future__ import annotations
 
@@ -41,7 +42,8 @@ def report(error: BaseException) -> ExitCode:
 
 
 def report_usage(message: str, command: str) -> ExitCode:
-    """Tell the person that a command line makes no sense, and where to read on; return the exit code."""
+    """Tell the person that a command line makes no sense, and where to read on; return the exit
+    code."""
     _say(f"{command}: {message}\nTry: {command} --help")
     return ExitCode.USAGE
 

@@ -1,7 +1,9 @@
-"""A terminal with lines that stay at the bottom, while everything else that is printed scrolls by above them.
+"""A terminal with lines that stay at the bottom, while everything else that is printed scrolls by
+above them.
 
-Rich's own `Live` mixes up the prints of several threads, lets them get between its measuring and its drawing, ends the calling
-thread on a broken pipe, and loses its place when the window gets narrower.
+Rich's own `Live` mixes up the prints of several threads, lets them get between its measuring and
+its drawing, ends the calling thread on a broken pipe, and loses its place when the window gets
+narrower.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from fbcli.console.whole_lines import WholeLines
 
 
 class FooterConsole(Console):
-    """What is printed goes above the footer. Safe for threads, and for a signal handler that prints while its thread does."""
+    """What is printed goes above the footer. Safe for threads, and for a signal handler that prints
+    while its thread does."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=True)
@@ -47,7 +50,8 @@ class FooterConsole(Console):
                 self._waiting = None
 
     def set_footer(self, lines: Sequence[Text]) -> None:
-        """Draw these lines at the bottom, in the place of those before; no lines: take those away. Each must fit into the width."""
+        """Draw these lines at the bottom, in the place of those before; no lines: take those away.
+        Each must fit into the width."""
         with self._turn:
             text = Text("\n", end="").join(lines)
             self._footer = (
@@ -81,13 +85,15 @@ class FooterConsole(Console):
         self._drawn = self._footer_widths
 
     def _rows_drawn(self) -> int:
-        """Return how many rows the footer takes on the screen; a terminal that got narrower has broken its lines."""
+        """Return how many rows the footer takes on the screen; a terminal that got narrower has
+        broken its lines."""
         width = max(1, self.width)
         return sum(max(1, -(-drawn // width)) for drawn in self._drawn)
 
 
 def above(file: TextIO, console: FooterConsole) -> WholeLines:
-    """Return what takes the place of `file`, a standard stream, so that whatever writes there writes above the footer."""
+    """Return what takes the place of `file`, a standard stream, so that whatever writes there
+    writes above the footer."""
 
     def show(lines: str) -> None:
         text = Text.from_ansi(lines) if "\x1b" in lines else Text(lines)

@@ -20,7 +20,8 @@ def cells(row: Limited) -> list[Any]:
 
 
 def plain(row: Limited) -> dict[str, Any]:
-    """Return a row as `--json` prints it: what is set (null: as started; a qps of 0: no limit), and what is in force."""
+    """Return a row as `--json` prints it: what is set (null: as started; a qps of 0: no limit), and
+    what is in force."""
     return {
         "queue": row.queue,
         "qps": row.limits.qps,

@@ -1,4 +1,5 @@
-"""The live table of `fb consume`, on a terminal: a row for each queue, below what is logged and printed. Imports rich."""
+"""The live table of `fb consume`, on a terminal: a row for each queue, below what is logged and
+printed. Imports rich."""
 
 from __future__ import annotations
 
@@ -101,15 +102,18 @@ FINAL = (
 
 
 class LiveView:
-    """A `View`. `console` is for `logs.configure`: what is logged, and what tasks print, appears above the table.
+    """A `View`. `console` is for `logs.configure`: what is logged, and what tasks print, appears
+    above the table.
 
-    Enter it before the functions are imported, where that can be: a library that keeps `sys.stderr` then keeps ours.
+    Enter it before the functions are imported, where that can be: a library that keeps `sys.stderr`
+    then keeps ours.
     """
 
     def __init__(
         self, address: str, broker: str, *, processes: int = 1, stream: TextIO | None = None
     ) -> None:
-        """For the heading: `address`, what is consumed; `broker`, its URL, whose password is not shown; `processes`, as wanted.
+        """For the heading: `address`, what is consumed; `broker`, its URL, whose password is not
+        shown; `processes`, as wanted.
 
         `stream` is the terminal, by default stderr.
         """
@@ -183,7 +187,8 @@ class LiveView:
         return f" · {there} processes" if there >= wanted else f" · {there} of {wanted} processes"
 
     def _redirect(self, name: str, file: TextIO) -> None:
-        """Put ours in the place of a standard stream, also where a logging handler has taken hold of it."""
+        """Put ours in the place of a standard stream, also where a logging handler has taken hold
+        of it."""
         lines = above(file, self.console)
         setattr(sys, name, lines)
         self._exit.callback(lines.release)

@@ -43,7 +43,8 @@ class Output:
 
     @property
     def stderr(self) -> TextIO:
-        """Note: not kept, since a progress bar puts itself before `sys.stderr`, so that lines do not tear it."""
+        """Note: not kept, since a progress bar puts itself before `sys.stderr`, so that lines do
+        not tear it."""
         return self._stderr or sys.stderr or io.StringIO()
 
     # data
@@ -55,7 +56,8 @@ class Output:
         self.stdout.flush()
 
     def value(self, value: Any) -> None:
-        """Print what a function returned: text as it is (with `--json` quoted), all else as JSON; None only with `--json`."""
+        """Print what a function returned: text as it is (with `--json` quoted), all else as JSON;
+        None only with `--json`."""
         if isinstance(value, str) and not self.json:
             self.text(value)
         elif value is not None or self.json:
@@ -69,11 +71,13 @@ class Output:
     def table(
         self, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: Sequence[str] = ()
     ) -> None:
-        """Print rows on stdout: with `--json` an object a row, on a terminal a table, else aligned text that is never cut.
+        """Print rows on stdout: with `--json` an object a row, on a terminal a table, else aligned
+        text that is never cut.
 
-        `columns` are the keys of the objects; as headings their underscores are shown as spaces. Cells are plain values (None:
-        `-`; numbers are aligned to the right); text from messages is safe, control characters are shown, not obeyed.
-        `empty` goes to `self.empty` when there are no rows.
+        `columns` are the keys of the objects; as headings their underscores are shown as spaces.
+        Cells are plain values (None: `-`; numbers are aligned to the right); text from messages is
+        safe, control characters are shown, not obeyed. `empty` goes to `self.empty` when there are
+        no rows.
         """
         rows = [list(row) for row in rows]
         if self.json:
@@ -104,7 +108,8 @@ class Output:
         self.stderr.flush()
 
     def empty(self, sentence: str, *commands: str) -> None:
-        """Say on stderr that there is nothing to show, and which commands to type next. Silent with `--json`."""
+        """Say on stderr that there is nothing to show, and which commands to type next. Silent with
+        `--json`."""
         if not self.json:
             self.say("\n".join([sentence, *(f"  {command}" for command in commands)]))
 
@@ -119,8 +124,9 @@ class Output:
     ) -> bool:
         """Return whether to do it: asks on stderr, at a terminal only.
 
-        `yes` answers it. With `dry_run` it says that nothing was done and returns False. Raises `Refused` when the person
-        declines, or cannot be asked; then it names `command`, which is this command line by default, with `-y`.
+        `yes` answers it. With `dry_run` it says that nothing was done and returns False. Raises
+        `Refused` when the person declines, or cannot be asked; then it names `command`, which is
+        this command line by default, with `-y`.
         """
         if dry_run:
             self.say("Nothing was done (--dry-run).")
@@ -129,7 +135,8 @@ class Output:
             return True
         if no_input or not (self.stdin.isatty() and self.stderr.isatty()):
             raise Refused(
-                f"{question.rstrip(' ?')}: this needs your confirmation. Do it by: {command or command_line()} -y"
+                f"{question.rstrip(' ?')}: this needs your confirmation. Do it by:"
+                f" {command or command_line()} -y"
             )
         self.stderr.write(f"{question} [y/N] ")
         self.stderr.flush()
@@ -140,9 +147,11 @@ class Output:
     def progress(
         self, label: str, total: float | None = None
     ) -> contextlib.AbstractContextManager[Callable[[float], None]]:
-        """Return a context whose value advances a progress bar on stderr by an amount; without a terminal nothing is shown.
+        """Return a context whose value advances a progress bar on stderr by an amount; without a
+        terminal nothing is shown.
 
-        `total` is None when it is not known. The bar shows count, rate and the time left, and is gone when it ends.
+        `total` is None when it is not known. The bar shows count, rate and the time left, and is
+        gone when it ends.
         """
         if not self.live:
             return contextlib.nullcontext(lambda amount: None)
@@ -158,7 +167,8 @@ class Output:
 
 
 def visible(cell: Any) -> str:
-    """Return a cell as text, with control characters escaped: what others wrote must not steer the terminal."""
+    """Return a cell as text, with control characters escaped: what others wrote must not steer the
+    terminal."""
     if cell is None:
         return "-"
     if isinstance(cell, bool):
@@ -169,7 +179,8 @@ def visible(cell: Any) -> str:
 
 
 def aligned(rows: Sequence[Sequence[str]], numeric: Sequence[bool], gap: int = 2) -> str:
-    """Return lines of columns `gap` spaces apart, numbers to the right; nothing is cut, and no line ends in spaces."""
+    """Return lines of columns `gap` spaces apart, numbers to the right; nothing is cut, and no line
+    ends in spaces."""
     widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
     return "\n".join(
         (" " * gap)

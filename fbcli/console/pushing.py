@@ -41,7 +41,8 @@ class Pushing:
         return self.booster.message(arguments, **self.options)
 
     def one(self, arguments: dict[str, Any]) -> None:
-        """Publish one message and print its task id. Raises `Refused` for a unique one whose like is there."""
+        """Publish one message and print its task id. Raises `Refused` for a unique one whose like
+        is there."""
         message = self.make(arguments)
         if not self.publish((message,)):
             raise repeated(self.booster.queue)
@@ -62,7 +63,8 @@ class Pushing:
         skip_bad: bool = False,
         total: int | None = None,
     ) -> None:
-        """Publish a message for each record and say how many. `common`: arguments of those that do not have them."""
+        """Publish a message for each record and say how many. `common`: arguments of those that do
+        not have them."""
         name = self.booster.queue.name
         with self.out.progress(f"push to {name}", total) as advance:
 
@@ -94,7 +96,8 @@ class Pushing:
         done = f"{counted(feed.pushed - self.repeated)} {where}"
         if feed.skipped:
             raise PartlyDone(
-                f"{done}; {feed.skipped:,} bad {'record was' if feed.skipped == 1 else 'records were'} left out."
+                f"{done}; {feed.skipped:,} bad"
+                f" {'record was' if feed.skipped == 1 else 'records were'} left out."
             )
         if self.repeated:
             done += f"; {counted(self.repeated)} left out, whose like is queued or running"
@@ -102,7 +105,8 @@ class Pushing:
             self.out.say(f"{done}.")
 
     def publish(self, batch: Sequence[Outgoing]) -> Sequence[Outgoing]:
-        """Publish a batch, or (dry run) print it. Return what was published: of unique messages those whose like was not there."""
+        """Publish a batch, or (dry run) print it. Return what was published: of unique messages
+        those whose like was not there."""
         if self.dry_run:
             for message in batch:
                 self.out.text(message.body.decode())

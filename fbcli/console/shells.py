@@ -1,11 +1,13 @@
-"""The completion scripts. Each asks `fb __complete`, and does only what its own shell needs: find the words of the line, and hand
-the answers over. `completions/` holds copies of them."""
+"""The completion scripts. Each asks `fb __complete`, and does only what its own shell needs: find
+the words of the line, and hand the answers over. `completions/` holds copies of them."""
 
 from __future__ import annotations
 
-BASH = r"""# Completion of fb for bash 3.2 and later.  To use it:  eval "$(fb completion bash)"
+BASH = (
+    r"""# Completion of fb for bash 3.2 and later.  To use it:  eval "$(fb completion bash)"
 _fb() {
-    # bash splits words at the characters of COMP_WORDBREAKS (: = @ …); put those together that no blank keeps apart.
+    # bash splits words at the characters of COMP_WORDBREAKS (: = @ …); """
+    r"""put those together that no blank keeps apart.
     local rest=${COMP_LINE:0:COMP_POINT} word i n=-1
     local -a words=()
     for ((i = 0; i <= COMP_CWORD; i++)); do
@@ -21,7 +23,8 @@ _fb() {
     done
     local current=${words[n]} fb=${COMP_WORDS[0]} line
     type -P -- "$fb" >/dev/null || fb=fb
-    # Only what comes after the last of : and = is replaced (an @ is a break that stays with the word behind it).
+    # Only what comes after the last of : and = is replaced """
+    r"""(an @ is a break that stays with the word behind it).
     local breaks=${COMP_WORDBREAKS//[^:=]/} skipped=
     [[ -n $breaks ]] && skipped=${current%"${current##*[$breaks]}"}
     COMPREPLY=()
@@ -46,14 +49,17 @@ _fb() {
 }
 complete -F _fb fb
 """
+)
 
-ZSH = r"""#compdef fb
+ZSH = (
+    r"""#compdef fb
 # Completion of fb for zsh.  To use it:  source <(fb completion zsh)
 # or, faster at start-up:  fb completion zsh > ~/.zfunc/_fb  with ~/.zfunc in fpath before compinit.
 _fb() {
     local line text
     local -a plain plain_shown open open_shown
-    for line in "${(@f)$("${words[1]}" __complete --current="$PREFIX" "${(@)words[2,CURRENT-1]}" 2>/dev/null)}"; do
+    for line in "${(@f)$("${words[1]}" __complete --current="$PREFIX" """
+    r""""${(@)words[2,CURRENT-1]}" 2>/dev/null)}"; do
         [[ -z $line ]] && continue
         if [[ $line == :files ]]; then
             compset -P '*[=@]'
@@ -80,8 +86,11 @@ else
     compdef _fb fb
 fi
 """
+)
 
-FISH = r"""# Completion of fb for fish.  To use it:  fb completion fish > ~/.config/fish/completions/fb.fish
+FISH = (
+    r"""# Completion of fb for fish.  To use it:  """
+    r"""fb completion fish > ~/.config/fish/completions/fb.fish
 function __fb_complete
     set -l words (commandline -opc)
     set -l current (commandline -ct)
@@ -98,30 +107,40 @@ function __fb_complete
 end
 complete -c fb -f -k -a '(__fb_complete)'
 """
+)
 
-POWERSHELL = r"""# Completion of fb for PowerShell.  To use it:  fb completion powershell | Out-String | Invoke-Expression
+POWERSHELL = (
+    r"""# Completion of fb for PowerShell.  To use it:  """
+    r"""fb completion powershell | Out-String | Invoke-Expression
 Register-ArgumentCompleter -Native -CommandName fb -ScriptBlock {
     param($wordToComplete, $commandAst, $cursorPosition)
-    $before = @($commandAst.CommandElements | Where-Object { $_.Extent.StartOffset -lt $cursorPosition })
-    $words = @($before | Where-Object { $_.Extent.EndOffset -lt $cursorPosition } | ForEach-Object { "$_" })
-    $current = @($before | Where-Object { $_.Extent.EndOffset -ge $cursorPosition } | ForEach-Object {
+    $before = @($commandAst.CommandElements | """
+    r"""Where-Object { $_.Extent.StartOffset -lt $cursorPosition })
+    $words = @($before | Where-Object { $_.Extent.EndOffset -lt $cursorPosition } | """
+    r"""ForEach-Object { "$_" })
+    $current = @($before | Where-Object { $_.Extent.EndOffset -ge $cursorPosition } | """
+    r"""ForEach-Object {
         "$_".Substring(0, $cursorPosition - $_.Extent.StartOffset) }) -join ''
     $rest = @($words | Select-Object -Skip 1)
     foreach ($line in @(& $words[0] __complete "--current=$current" @rest 2>$null)) {
         if ($line -eq ':files') {
             $start = if ($current -match '^.*[=@]') { $Matches[0] } else { '' }
-            foreach ($file in [System.Management.Automation.CompletionCompleters]::CompleteFilename($current.Substring($start.Length))) {
+            foreach ($file in [System.Management.Automation.CompletionCompleters]::"""
+    r"""CompleteFilename($current.Substring($start.Length))) {
                 [System.Management.Automation.CompletionResult]::new(
-                    $start + $file.CompletionText, $file.ListItemText, $file.ResultType, $file.ToolTip)
+                    $start + $file.CompletionText, $file.ListItemText, """
+    r"""$file.ResultType, $file.ToolTip)
             }
         } else {
             $text, $help = $line -split "`t", 2
             if (-not $help) { $help = $text }
-            [System.Management.Automation.CompletionResult]::new($text, $text, 'ParameterValue', $help)
+            [System.Management.Automation.CompletionResult]::new($text, $text, """
+    r"""'ParameterValue', $help)
         }
     }
 }
 """
+)
 
 SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH, "powershell": POWERSHELL}
 

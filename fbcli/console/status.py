@@ -1,4 +1,5 @@
-"""One line on stderr that tells how far something has come: redrawn at a terminal, else said anew now and then."""
+"""One line on stderr that tells how far something has come: redrawn at a terminal, else said anew
+now and then."""
 
 from __future__ import annotations
 

@@ -8,7 +8,8 @@ UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
 
 def span(seconds: float) -> str:
-    """Return seconds in at most two units: `0.4s`, `12s`, `4m 10s`, `1h`, `3d 2h`. Negative ones count as none."""
+    """Return seconds in at most two units: `0.4s`, `12s`, `4m 10s`, `1h`, `3d 2h`. Negative ones
+    count as none."""
     if seconds < 9.95:
         return f"{max(seconds, 0):.1f}".rstrip("0").rstrip(".") + "s"
     if seconds > 1e10:

@@ -21,7 +21,8 @@ UNKNOWN = "—"
 
 
 class View(Protocol):
-    """A context within which the board is shown. `refresh` may be called as often as one likes; it knows its own period."""
+    """A context within which the board is shown. `refresh` may be called as often as one likes; it
+    knows its own period."""
 
     def __enter__(self) -> View: ...
 
@@ -55,7 +56,8 @@ class Period:
 
 
 class LineView:
-    """For logs: every ten seconds a line for each queue of which something has changed, and one at the end."""
+    """For logs: every ten seconds a line for each queue of which something has changed, and one at
+    the end."""
 
     def __init__(self) -> None:
         self._period = Period(LINE_PERIOD, at_once=False)
@@ -90,8 +92,9 @@ class LineView:
 
 
 class JsonView:
-    """For programs: every second an object for each queue, `{"event": "stats", "queue": …}`, and at the end one
-    `{"event": "summary", "elapsed": …, "rows": […], "total": {…}}`. `write` takes one object."""
+    """For programs: every second an object for each queue, `{"event": "stats", "queue": …}`, and at
+    the end one `{"event": "summary", "elapsed": …, "rows": […], "total": {…}}`. `write` takes one
+    object."""
 
     def __init__(self, write: Callable[[dict[str, Any]], object]) -> None:
         self._write = write
@@ -118,7 +121,8 @@ class JsonView:
 
 
 def status_line(row: Row) -> str:
-    """Return `mymod.task: 12,345 done (1,234/s), 3 failed, 40 in flight, backlog 9,000, empty in 7 s`."""
+    """Return `mymod.task: 12,345 done (1,234/s), 3 failed, 40 in flight, backlog 9,000, empty in 7
+    s`."""
     parts = [f"{count(row.done)} done ({rate(row.rate_10s or 0)}/s)"]
     parts += _unless_none(
         row, failed="failed", retried="retried", dropped="dropped", cancelled="cancelled"
@@ -158,7 +162,8 @@ def count(value: int | None) -> str:
 
 
 def rate(value: float | None) -> str:
-    """Return a number a second, with as many digits as mean something: `1,234`, `98.8`, `5`, `0.02`."""
+    """Return a number a second, with as many digits as mean something: `1,234`, `98.8`, `5`,
+    `0.02`."""
     if value is None:
         return UNKNOWN
     if value >= 99.95:

@@ -1,4 +1,5 @@
-"""Stands in for `sys.stdout` or `sys.stderr`, and passes on whole lines: to what draws around them, or to another process."""
+"""Stands in for `sys.stdout` or `sys.stderr`, and passes on whole lines: to what draws around them,
+or to another process."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ LONGEST_PART = 10_000
 
 
 class WholeLines(io.TextIOBase):
-    """What threads print is given to `show` line by line (without the last newline), never mixed up within one.
+    """What threads print is given to `show` line by line (without the last newline), never mixed up
+    within one.
 
     After `release` it writes to `file`, which it stands in for: somebody may have kept it.
     """
@@ -90,7 +92,8 @@ def line_by_line(show: Callable[[str], object]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def patient_stdout() -> Iterator[None]:
-    """Print each line at once, and go on when nobody reads any more: a task must not fail because of `| head`."""
+    """Print each line at once, and go on when nobody reads any more: a task must not fail because
+    of `| head`."""
     real = sys.stdout
 
     def show(text: str) -> None:

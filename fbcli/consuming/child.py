@@ -1,4 +1,5 @@
-"""The child processes of `fb consume --processes N`: `python -m fbcli.consuming.child`, with a channel to the parent as standard input."""
+"""The child processes of `fb consume --processes N`: `python -m fbcli.consuming.child`, with a
+channel to the parent as standard input."""
 
 from __future__ import annotations
 
@@ -69,7 +70,8 @@ def _consume(spec: GroupSpec, channel: Channel) -> int:
 
 
 def _prints(spec: GroupSpec, channel: Channel) -> AbstractContextManager[None]:
-    """See to what functions print: above the parent's live table; with `--json` to stderr, since stdout is the parent's data."""
+    """See to what functions print: above the parent's live table; with `--json` to stderr, since
+    stdout is the parent's data."""
     if spec.live:
         return line_by_line(lambda text: channel.send({"print": text}))
     if spec.events:

@@ -1,4 +1,5 @@
-"""What is logged and printed in the child processes of a pool: said to the parent, who shows it as if it were its own.
+"""What is logged and printed in the child processes of a pool: said to the parent, who shows it as
+if it were its own.
 
 `speak` is called in a child before its functions are imported; `heard` in the parent.
 """

@@ -1,4 +1,5 @@
-"""Tells what became of tasks: every event as data for `--json`, or log lines, of which a second sees only so many."""
+"""Tells what became of tasks: every event as data for `--json`, or log lines, of which a second
+sees only so many."""
 
 from __future__ import annotations
 

@@ -39,7 +39,8 @@ class GroupSpec(msgspec.Struct):
     events: bool = False
     """Whether every single event is wanted (`--json`); else the usual log lines."""
     live: bool = False
-    """Whether a live table is shown: it counts what went well, and what functions print must appear above it."""
+    """Whether a live table is shown: it counts what went well, and what functions print must appear
+    above it."""
     verbose: bool = False
     """Whether there is a log line for each task also then."""
     log_level: str = "INFO"
@@ -86,7 +87,8 @@ class ConsumerGroup:
             consumer.start()
 
     def tick(self) -> None:
-        """When one consumer has failed, end the others too: they were asked for together. When too much memory is held, end in order."""
+        """When one consumer has failed, end the others too: they were asked for together. When too
+        much memory is held, end in order."""
         held = None if self._memory is None or self.recycling else self._memory.exceeded()
         if held is not None:
             log.warning(
@@ -144,7 +146,8 @@ class ConsumerGroup:
 
 
 def replaces_process(options: Options) -> bool:
-    """Whether the memory limit is one of the consuming process (in some modes it is one of each child that runs calls)."""
+    """Whether the memory limit is one of the consuming process (in some modes it is one of each
+    child that runs calls)."""
     return options.max_memory is not None and options.mode not in CHILD_MODES
 
 
@@ -158,8 +161,9 @@ def make_group(
 
 
 def leave(code: int) -> NoReturn:
-    """End the process with this exit code now. A call that did not end within its time must not hold it up: threads of Python's own
-    executor are waited for at an ordinary end, and its message has gone back to the queue. What was registered with `atexit` runs."""
+    """End the process with this exit code now. A call that did not end within its time must not
+    hold it up: threads of Python's own executor are waited for at an ordinary end, and its message
+    has gone back to the queue. What was registered with `atexit` runs."""
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):

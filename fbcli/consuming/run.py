@@ -1,4 +1,5 @@
-"""One run of `fb consume`: the group (or the supervisor of several), its logging, and the view that fits the terminal, put together."""
+"""One run of `fb consume`: the group (or the supervisor of several), its logging, and the view that
+fits the terminal, put together."""
 
 from __future__ import annotations
 
@@ -24,14 +25,15 @@ from fbcli.consuming.group import ConsumerGroup, GroupSpec, leave, replaces_proc
 from fbcli.consuming.signals import Runner, SignalLoop
 from fbcli.consuming.supervisor import Supervisor, python_command
 from fbcli.engine.assembly import Pools
-from fbcli.engine.services import Service
+from fbcli.engine.services.service import Service
 from fbcli.errors import Unavailable
 from fbcli.logs import configure, replay
 from fbcli.settings import Settings, load
 
 
 class SizePoller(Service):
-    """Looks once a second how much the queues hold, in a thread of its own: a slow broker must not freeze the view."""
+    """Looks once a second how much the queues hold, in a thread of its own: a slow broker must not
+    freeze the view."""
 
     name = "size_poller"
 
@@ -60,7 +62,8 @@ class ConsumeRun:
         self._live = live and not json and self._out.live
 
     def play(self) -> NoReturn:
-        """Consume until it is over, and end the process. Raises what loading the functions raises, `BadSetting`, `MissingLibrary`."""
+        """Consume until it is over, and end the process. Raises what loading the functions raises,
+        `BadSetting`, `MissingLibrary`."""
         with contextlib.nullcontext() if self._live else patient_stdout():
             code = self._play()
         leave(code)
@@ -145,7 +148,8 @@ class ConsumeRun:
 
 
 def _data_only() -> Any:
-    """Return the real stdout, and send what functions print to stderr: with `--json` there is nothing but objects on stdout."""
+    """Return the real stdout, and send what functions print to stderr: with `--json` there is
+    nothing but objects on stdout."""
     sys.stdout.flush()
     data = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)

@@ -1,8 +1,9 @@
-"""What a consuming process does on signals, and its main loop. The truth about stopping is here, for one process and for many:
+"""What a consuming process does on signals, and its main loop. The truth about stopping is here,
+for one process and for many:
 
-TERM, INT: stop fetching, drain, give back what is unfinished. A second one (or QUIT): give back at once.
-TSTP: fetch no more, but stay. USR1: log all stacks and the running tasks. HUP: replace the child processes; but where there is a
-terminal, it means that the terminal was closed: stop.
+TERM, INT: stop fetching, drain, give back what is unfinished. A second one (or QUIT): give back at
+once. TSTP: fetch no more, but stay. USR1: log all stacks and the running tasks. HUP: replace the
+child processes; but where there is a terminal, it means that the terminal was closed: stop.
 """
 
 from __future__ import annotations
@@ -50,8 +51,9 @@ class Runner(Protocol):
 class SignalLoop:
     """Watches over a `Runner` until it is done. Used in the main thread, where signals arrive.
 
-    Note: a signal may arrive anywhere, also while this thread holds a lock of logging or of a channel. So the handlers do
-    nothing; the interpreter writes the number of each signal into a socket, and the main loop acts on it.
+    Note: a signal may arrive anywhere, also while this thread holds a lock of logging or of a
+    channel. So the handlers do nothing; the interpreter writes the number of each signal into a
+    socket, and the main loop acts on it.
     """
 
     def __init__(self, runner: Runner, *, show: Callable[[], None] = lambda: None) -> None:

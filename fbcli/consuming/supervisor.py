@@ -1,7 +1,8 @@
 """N child processes: start, watch, restart with backoff, relay stops, one merged view.
 
-A child is any command that speaks the small protocol of `Channel` on its standard input, a socket: JSON, an object a line. When the
-parent dies, the child reads the end of it and stops in order; when a child dies, the parent starts another.
+A child is any command that speaks the small protocol of `Channel` on its standard input, a socket:
+JSON, an object a line. When the parent dies, the child reads the end of it and stops in order; when
+a child dies, the parent starts another.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from fbcli.errors import ExitCode
 log = logging.getLogger("fbcli.supervisor")
 
 FIRST_BACKOFF, LAST_BACKOFF = 0.2, 30.0
-"""Seconds before a child that died is started again; doubled each time, and forgotten after `STEADY` seconds of life."""
+"""Seconds before a child that died is started again; doubled each time, and forgotten after
+`STEADY` seconds of life."""
 STEADY = 60.0
 GRACE = 5.0
 """Seconds beyond its drain time after which a stopping child is killed."""

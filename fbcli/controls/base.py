@@ -1,11 +1,15 @@
-"""The contract of controls: policies around running, one file each. One that is off is not there, and costs nothing.
+"""The contract of controls: policies around running, one file each. One that is off is not there,
+and costs nothing.
 
 A control knows tasks and the store, and nothing of brokers. It acts at up to three moments:
-- a *gate* says when a queue's messages may be fetched and started at all (rate, pause): work over it waits in the broker;
+- a *gate* says when a queue's messages may be fetched and started at all (rate, pause): work over
+  it waits in the broker;
 - *admission* decides on tasks before they take a slot, and never counts as an attempt;
-- *closing*: what admission took in the store for a task is given back once the outcome is known, before the message is settled.
+- *closing*: what admission took in the store for a task is given back once the outcome is known,
+  before the message is settled.
 
-Two act on what runs: retry judges an attempt that has failed (`engine.lifecycle`), timeout looks after those that have not ended.
+Two act on what runs: retry judges an attempt that has failed (`engine.lifecycle`), timeout looks
+after those that have not ended.
 """
 
 from __future__ import annotations
@@ -25,7 +29,8 @@ class Opening(NamedTuple):
     room: int
     """How many tasks may pass now."""
     again: float = NEVER
-    """When to ask again for more (monotonic seconds); only of interest when `room` does not suffice."""
+    """When to ask again for more (monotonic seconds); only of interest when `room` does not
+    suffice."""
 
 
 OPEN = Opening(1 << 30)
@@ -42,14 +47,17 @@ class Shut(NamedTuple):
 
 
 class Gate(ABC):
-    """Governs the flow of one queue in one process. Called by the intake's thread only, but for `shut`."""
+    """Governs the flow of one queue in one process. Called by the intake's thread only, but for
+    `shut`."""
 
     paces = False
-    """Whether it governs starts too: then tasks are handed over only at their time and into a free slot."""
+    """Whether it governs starts too: then tasks are handed over only at their time and into a free
+    slot."""
 
     @abstractmethod
     def fetchable(self, now: float) -> Opening:
-        """How many messages are worth holding, those held already included. `now` is monotonic seconds."""
+        """How many messages are worth holding, those held already included. `now` is monotonic
+        seconds."""
 
     def startable(self, now: float, wanted: int) -> Opening:
         """How many of the `wanted` tasks that are at hand may start now. Only where it `paces`."""
@@ -63,7 +71,8 @@ class Gate(ABC):
         return False
 
     def shut(self, now: float) -> Shut | None:
-        """What to tell people while no work, or hardly any, is taken; None: it is. From any thread."""
+        """What to tell people while no work, or hardly any, is taken; None: it is. From any
+        thread."""
         return None
 
     def learn(self, tasks: Sequence[Task], now: float) -> None:  # noqa: B027  most gates do not care
@@ -100,8 +109,10 @@ class Admission(ABC):
 
     @abstractmethod
     def admit(self, tasks: Sequence[Task], now: float) -> Sequence[Verdict]:
-        """Return a verdict for each, in order. `now` is Unix seconds. Raises `Unavailable`; is asked again then."""
+        """Return a verdict for each, in order. `now` is Unix seconds. Raises `Unavailable`; is
+        asked again then."""
 
     def close(self, tasks: Sequence[Task]) -> None:  # noqa: B027  most take nothing
-        """These tasks, which were admitted, have their outcome, and are settled when this returns. Idempotent: called again when the
-        broker or store could not be reached. Raises `Unavailable`."""
+        """These tasks, which were admitted, have their outcome, and are settled when this returns.
+        Idempotent: called again when the broker or store could not be reached. Raises
+        `Unavailable`."""

@@ -1,4 +1,5 @@
-"""Circuit breaker: when calls fail again and again, no work is taken for a while, and then one call tries whether things are well again."""
+"""Circuit breaker: when calls fail again and again, no work is taken for a while, and then one call
+tries whether things are well again."""
 
 from __future__ import annotations
 
@@ -16,19 +17,23 @@ _TRIAL = Opening(1)
 
 
 class Breaker(Gate):
-    """`failures` attempts that failed within `seconds` open the circuit for as long. After that one task at a time is fetched, until
-    there is an outcome: a success closes the circuit, a failure opens it anew.
+    """`failures` attempts that failed within `seconds` open the circuit for as long. After that one
+    task at a time is fetched, until there is an outcome: a success closes the circuit, a failure
+    opens it anew.
 
-    Only what the function was called for counts: not messages that could not be read, nor what was requeued, given back, dropped or
-    cancelled, and not `DeadLetter`, which is the function's own verdict on a message.
+    Only what the function was called for counts: not messages that could not be read, nor what was
+    requeued, given back, dropped or cancelled, and not `DeadLetter`, which is the function's own
+    verdict on a message.
     """
 
     def __init__(self, threshold: Threshold) -> None:
         self._threshold = threshold
         self._failed: deque[float] = deque(maxlen=threshold.failures)
-        """When the last attempts failed (monotonic seconds): so many as may not lie within the time."""
+        """When the last attempts failed (monotonic seconds): so many as may not lie within the
+        time."""
         self._until: float | None = None
-        """Up to when the circuit is open (monotonic seconds), and on trial after; None: it is closed."""
+        """Up to when the circuit is open (monotonic seconds), and on trial after; None: it is
+        closed."""
         self._on_trial = False
 
     def fetchable(self, now: float) -> Opening:

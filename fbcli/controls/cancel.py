@@ -1,4 +1,5 @@
-"""Cancel: tasks that somebody does not want any more. Queued ones never start, running ones are interrupted."""
+"""Cancel: tasks that somebody does not want any more. Queued ones never start, running ones are
+interrupted."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ class Cancel:
         return not self.wanted <= before
 
     def learn(self, tasks: Iterable[Task]) -> None:
-        """Take note of tasks that have been settled: requests for those that have ended are served."""
+        """Take note of tasks that have been settled: requests for those that have ended are
+        served."""
         wanted = self.wanted
         if wanted:
             self._over.extend(

@@ -1,6 +1,8 @@
-"""What controls take for a task in the store, so that no two of the fleet do the same at once; given back when the task has its outcome.
+"""What controls take for a task in the store, so that no two of the fleet do the same at once;
+given back when the task has its outcome.
 
-A task notes under which space it holds which key, so that no claim is taken twice or given back twice.
+A task notes under which space it holds which key, so that no claim is taken twice or given back
+twice.
 """
 
 from __future__ import annotations
@@ -11,11 +13,13 @@ from fbcli.stores.base import Claim, Store
 from fbcli.task import Task
 
 LEASE_BEATS = 3.0
-"""Claims of a dead consumer are free again after so many heartbeats: then its messages are back, too."""
+"""Claims of a dead consumer are free again after so many heartbeats: then its messages are back,
+too."""
 
 
 class Claims:
-    """The claims of one consumer in one space. Used by the intake's thread; a service of the process keeps them."""
+    """The claims of one consumer in one space. Used by the intake's thread; a service of the
+    process keeps them."""
 
     def __init__(self, store: Store, space: str, owner: str, lease: float, limit: int = 1) -> None:
         self.space = space

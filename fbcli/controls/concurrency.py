@@ -1,8 +1,10 @@
-"""Concurrency that finds its own level: more calls at once as long as that costs them no time, fewer when they are in each other's way.
+"""Concurrency that finds its own level: more calls at once as long as that costs them no time,
+fewer when they are in each other's way.
 
-It goes by how long calls take, which tells soonest that something behind them is full, and checks that by how many of them end. Pure: it
-knows what it is told. Its figures are those that did well in simulation (see its test): with room for a few calls, for one (as where
-Python computes), and without limit; with durations all alike, scattered, and of two kinds.
+It goes by how long calls take, which tells soonest that something behind them is full, and checks
+that by how many of them end. Pure: it knows what it is told. Its figures are those that did well in
+simulation (see its test): with room for a few calls, for one (as where Python computes), and
+without limit; with durations all alike, scattered, and of two kinds.
 """
 
 from __future__ import annotations
@@ -12,10 +14,12 @@ from math import exp, log, sqrt
 from typing import NamedTuple
 
 PERIOD = 0.5
-"""Seconds that a level is watched at least before it is judged; for longer calls, as long as a call takes."""
+"""Seconds that a level is watched at least before it is judged; for longer calls, as long as a call
+takes."""
 
 FEW, ENOUGH = 10, 100
-"""Calls that must have ended before a level is judged: the more, the more they differ, but never more than enough."""
+"""Calls that must have ended before a level is judged: the more, the more they differ, but never
+more than enough."""
 
 SURE = 0.15
 """How exactly the typical duration must be known (standard error of its logarithm)."""
@@ -27,14 +31,15 @@ GROWTH, SHRINKING = 0.1, 0.75
 """By how much a level grows (at least by one call), and what is left of one that shrinks."""
 
 AT_EASE, SLOW, TOO_SLOW = 1.15, 1.4, 2.0
-"""Times the duration of calls that are not in each other's way. Below `SLOW` a level may grow, over `TOO_SLOW` it shrinks. Over
-`AT_EASE` it is probed now and then: a lower one might do as well."""
+"""Times the duration of calls that are not in each other's way. Below `SLOW` a level may grow, over
+`TOO_SLOW` it shrinks. Over `AT_EASE` it is probed now and then: a lower one might do as well."""
 
 GAIN = 1.1
 """A level does not shrink while so many times more calls end than when they were quick."""
 
 HELPED = 0.75
-"""A level that was halved has helped when calls take at most so much of the time they took. If not, they are slow by themselves."""
+"""A level that was halved has helped when calls take at most so much of the time they took. If not,
+they are slow by themselves."""
 
 WORTH = 0.9
 """A probed level is kept when so much of the throughput is left."""
@@ -47,7 +52,8 @@ LEARNING = 0.3
 
 
 class AutoConcurrency:
-    """Begins at `start` calls at once and stays between `least` and `most`. Used by the intake's thread only."""
+    """Begins at `start` calls at once and stays between `least` and `most`. Used by the intake's
+    thread only."""
 
     def __init__(self, start: int = 4, most: int = 1000, least: int = 1) -> None:
         self.level = min(max(start, least), most)
@@ -74,10 +80,11 @@ class AutoConcurrency:
             self._period.add(seconds)
 
     def size(self, now: float, running: int, waiting: int) -> int:
-        """Return how many calls may run at once from now on, while `running` do and `waiting` are at hand.
+        """Return how many calls may run at once from now on, while `running` do and `waiting` are
+        at hand.
 
-        To be asked a few times a second. With nothing waiting, too, all slots taken count as a wish for more: whoever has long calls
-        leaves what waits in the broker.
+        To be asked a few times a second. With nothing waiting, too, all slots taken count as a wish
+        for more: whoever has long calls leaves what waits in the broker.
         """
         if self._settling is not None and self._settling.over(now, running):
             self._settling = self._period = None
@@ -114,7 +121,8 @@ class AutoConcurrency:
             self.level = min(self._most, self.level + max(1, int(self.level * GROWTH)))
 
     def _shrink(self, sight: _Sight, now: float) -> None:
-        """Calls take too long: have fewer of them. When that does not help, it is the work that has changed."""
+        """Calls take too long: have fewer of them. When that does not help, it is the work that has
+        changed."""
         before = self._shrunk or sight
         halved = self.level <= max(self._least, before.level // 2)
         if halved and (before is sight or sight.latency > HELPED * before.latency):
@@ -126,7 +134,8 @@ class AutoConcurrency:
             self._change(int(self.level * SHRINKING), sight.latency, now)
 
     def _end_probe(self, before: _Sight, sight: _Sight, now: float) -> None:
-        """A lower level has shown how long calls take at ease now; stay there when it does as well."""
+        """A lower level has shown how long calls take at ease now; stay there when it does as
+        well."""
         self._probed = None
         up = sight.latency > self._baseline
         self._baseline += (sight.latency - self._baseline) * (0.5 if up else 1.0)
@@ -154,7 +163,8 @@ class _Sight(NamedTuple):
 
 
 class _Settling:
-    """The time after a change in which calls end that began before it, the longest of them last: nothing is learned from them."""
+    """The time after a change in which calls end that began before it, the longest of them last:
+    nothing is learned from them."""
 
     def __init__(self, level: int, until: float) -> None:
         self._level = level
@@ -195,8 +205,8 @@ class _Period:
     def look(self, now: float, running: int, waiting: int, level: int) -> _Sight | None:
         """Take note of what runs; return what was seen once that is enough.
 
-        Durations are taken by their geometric mean: one call that hangs moves it little, and where calls are of two kinds, some
-        more of the one do not, as they do a median.
+        Durations are taken by their geometric mean: one call that hangs moves it little, and where
+        calls are of two kinds, some more of the one do not, as they do a median.
         """
         self._looks += 1
         self._full += running >= level or (waiting > 0 and running >= 0.9 * level)

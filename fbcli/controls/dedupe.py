@@ -1,7 +1,8 @@
 """Dedupe: a call that has succeeded is not made again, and while it runs its like waits.
 
-Calls are told apart by their arguments, by some of them, or by the message's own `dedupe_key`. The mark is made on success only, before the
-message leaves the broker: a crash in between means a call that is made twice, never one that is not made.
+Calls are told apart by their arguments, by some of them, or by the message's own `dedupe_key`. The
+mark is made on success only, before the message leaves the broker: a crash in between means a call
+that is made twice, never one that is not made.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ _RUNNING = Wait("the same call is running")
 
 
 class Dedupe(Admission):
-    """`names`: the arguments that count (None: all); `ttl`: seconds a success is remembered (None: for ever)."""
+    """`names`: the arguments that count (None: all); `ttl`: seconds a success is remembered (None:
+    for ever)."""
 
     def __init__(self, claims: Claims, names: Sequence[str] | None, ttl: float | None) -> None:
         self._claims = claims
@@ -43,9 +45,11 @@ class Dedupe(Admission):
 
 
 class Unique(Admission):
-    """Gives back the claim of a message that was pushed as unique (`extra.unique`: its key) when it has ended.
+    """Gives back the claim of a message that was pushed as unique (`extra.unique`: its key) when it
+    has ended.
 
-    `remembered`: for calls that are deduped, too, whether a success goes on refusing their like at push (and how long: `ttl`).
+    `remembered`: for calls that are deduped, too, whether a success goes on refusing their like at
+    push (and how long: `ttl`).
     """
 
     def __init__(self, claims: Claims, *, remembered: bool, ttl: float | None) -> None:
@@ -59,7 +63,8 @@ class Unique(Admission):
         return [None] * len(tasks)
 
     def _note(self, task: Task) -> None:
-        """Note what was claimed at push. Note: what was refused or cancelled has not been asked about before it is closed."""
+        """Note what was claimed at push. Note: what was refused or cancelled has not been asked
+        about before it is closed."""
         key = task.extra.get("unique")
         if task.claims is None and isinstance(key, str):
             task.claims = {self._claims.space: key}

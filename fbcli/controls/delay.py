@@ -1,4 +1,5 @@
-"""Delay: a message that arrives before its `extra.delay_until` goes back to wait, whoever published it."""
+"""Delay: a message that arrives before its `extra.delay_until` goes back to wait, whoever published
+it."""
 
 from __future__ import annotations
 

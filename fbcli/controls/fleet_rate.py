@@ -1,8 +1,9 @@
-"""Rate of a whole fleet: starts of many processes on one grid of deadlines that the store keeps, slots taken in small leases.
+"""Rate of a whole fleet: starts of many processes on one grid of deadlines that the store keeps,
+slots taken in small leases.
 
-The store hands out slots of the grid, each once; this process starts its tasks at their times, by its own monotonic clock. So the
-fleet keeps the rate exactly, whoever joins or dies; what a killed process had leased (a twentieth of a second, and what comes while it
-asks for more) is lost.
+The store hands out slots of the grid, each once; this process starts its tasks at their times, by
+its own monotonic clock. So the fleet keeps the rate exactly, whoever joins or dies; what a killed
+process had leased (a twentieth of a second, and what comes while it asks for more) is lost.
 """
 
 from __future__ import annotations
@@ -22,16 +23,20 @@ from fbcli.stores.base import Store, Tokens
 log = logging.getLogger("fbcli.consumer")
 
 LEASE = 0.05
-"""Seconds of the fleet's work that one lease takes. Whoever was refused asks again when so much is free."""
+"""Seconds of the fleet's work that one lease takes. Whoever was refused asks again when so much is
+free."""
 
 NEAR, FAR = 0.01, 0.1
-"""Seconds: a store that takes longer than the one to answer is asked so much earlier, but never earlier than the other."""
+"""Seconds: a store that takes longer than the one to answer is asked so much earlier, but never
+earlier than the other."""
 
 AHEAD = 0.25
-"""Seconds before its time that a slot may be leased. Whoever finds none so near waits, and fetches no more meanwhile."""
+"""Seconds before its time that a slot may be leased. Whoever finds none so near waits, and fetches
+no more meanwhile."""
 
 SLACK = 0.03
-"""Seconds that a start may come after its slot's time. Later it is lost: made up for, it would exceed the rate."""
+"""Seconds that a start may come after its slot's time. Later it is lost: made up for, it would
+exceed the rate."""
 
 LONG = 1.0
 """Seconds: with no slot so soon, messages go back to the broker."""
@@ -139,7 +144,8 @@ class FleetRate(Gate):
         self._wake()
 
     def grant(self, tokens: Tokens, asked: float, answered: float) -> None:
-        """Take note of the store's answer; it is true for about the middle of the time that it took."""
+        """Take note of the store's answer; it is true for about the middle of the time that it
+        took."""
         now = (asked + answered) / 2
         with self._lock:
             self._wanted = 0

@@ -1,4 +1,5 @@
-"""Pause: a paused queue's consumers hold and start nothing. The state is in the store, shared by the whole fleet."""
+"""Pause: a paused queue's consumers hold and start nothing. The state is in the store, shared by
+the whole fleet."""
 
 from __future__ import annotations
 
@@ -12,10 +13,12 @@ class Pause(Gate):
 
     def __init__(self) -> None:
         self.until: float | None = None
-        """Monotonic seconds until which the queue is paused (`NEVER`: until resumed); None: not paused."""
+        """Monotonic seconds until which the queue is paused (`NEVER`: until resumed); None: not
+        paused."""
 
     def set(self, seconds_left: float | None, now: float) -> bool:
-        """Pause from `now` (monotonic) for so many seconds (None: until resumed). True when that is a change."""
+        """Pause from `now` (monotonic) for so many seconds (None: until resumed). True when that is
+        a change."""
         before, self.until = self.until, NEVER if seconds_left is None else now + seconds_left
         return before is None
 

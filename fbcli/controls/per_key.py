@@ -1,4 +1,5 @@
-"""Per-key concurrency: so many calls at once for each value of one argument, counted over the whole fleet."""
+"""Per-key concurrency: so many calls at once for each value of one argument, counted over the whole
+fleet."""
 
 from __future__ import annotations
 

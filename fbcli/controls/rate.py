@@ -1,4 +1,5 @@
-"""Rate: starts of one process paced on a grid of monotonic deadlines, independent of how long the function runs."""
+"""Rate: starts of one process paced on a grid of monotonic deadlines, independent of how long the
+function runs."""
 
 from __future__ import annotations
 
@@ -7,11 +8,12 @@ import math
 from fbcli.controls.base import Gate, Opening
 
 HOLD = 0.5
-"""Seconds of work a paced consumer holds ahead of its time; the rest waits in the broker for whoever has room."""
+"""Seconds of work a paced consumer holds ahead of its time; the rest waits in the broker for
+whoever has room."""
 
 SLACK = 0.1
-"""Seconds a start may lag behind its deadline and still be made up for. So a late wake-up does not lower the rate, and a
-pause of the supply is not followed by a burst."""
+"""Seconds a start may lag behind its deadline and still be made up for. So a late wake-up does not
+lower the rate, and a pause of the supply is not followed by a burst."""
 
 
 class Rate(Gate):

@@ -10,7 +10,8 @@ from fbcli.errors import DeadLetter, Requeue, Retry
 from fbcli.task import FAILED, REQUEUED, RETRY
 
 HOLD_SLOT = 1.0
-"""Seconds: a retry that waits longer goes back to the broker with a delay, so that it holds no slot."""
+"""Seconds: a retry that waits longer goes back to the broker with a delay, so that it holds no
+slot."""
 
 OTHER_NAMES = {
     "EnvironmentError": "OSError",
@@ -23,11 +24,13 @@ OTHER_NAMES = {
     "concurrent.futures.TimeoutError": "TimeoutError",
     "Timeout": "TaskTimeout",
 }
-"""Names that an exception goes by in code and not by itself: those that Python keeps for old ones, and the option `timeout`."""
+"""Names that an exception goes by in code and not by itself: those that Python keeps for old ones,
+and the option `timeout`."""
 
 
 class Next(NamedTuple):
-    """What follows: a `state` of `fbcli.task` and a wait in seconds. `here`: try again in this very slot."""
+    """What follows: a `state` of `fbcli.task` and a wait in seconds. `here`: try again in this very
+    slot."""
 
     state: int
     wait: float = 0.0
@@ -35,13 +38,15 @@ class Next(NamedTuple):
 
 
 class RetryPolicy:
-    """`retries` further attempts; before the n-th a wait of `backoff` · 2^(n-1), at most `backoff_max`, with jitter.
+    """`retries` further attempts; before the n-th a wait of `backoff` · 2^(n-1), at most
+    `backoff_max`, with jitter.
 
-    The jitter takes the wait from the upper half of its range ("equal jitter"), so that tasks that failed together do not all
-    come back together, and none comes back at once.
+    The jitter takes the wait from the upper half of its range ("equal jitter"), so that tasks that
+    failed together do not all come back together, and none comes back at once.
 
-    `retry_on`: names of the exceptions that are worth another attempt, their subclasses included; None: all are. A call that ran
-    longer than its `timeout` is a `TaskTimeout`. `Retry` is always honoured.
+    `retry_on`: names of the exceptions that are worth another attempt, their subclasses included;
+    None: all are. A call that ran longer than its `timeout` is a `TaskTimeout`. `Retry` is always
+    honoured.
     """
 
     def __init__(
@@ -91,7 +96,8 @@ class RetryPolicy:
 
 
 def lineage_of(error: BaseException) -> Sequence[str]:
-    """Return the qualified names of an error's class and its bases; an error from another process carries them itself."""
+    """Return the qualified names of an error's class and its bases; an error from another process
+    carries them itself."""
     carried = getattr(error, "lineage", None)
     return (
         carried
@@ -101,8 +107,9 @@ def lineage_of(error: BaseException) -> Sequence[str]:
 
 
 def goes_by(full: str, names: Iterable[str]) -> bool:
-    """Whether one of `names` means the class `full` ("requests.exceptions.Timeout"): by its own name ("Timeout"), the whole, or its own
-    name after the beginning ("requests.Timeout": packages show their exceptions there) or the end ("exceptions.Timeout") of its place."""
+    """Whether one of `names` means the class `full` ("requests.exceptions.Timeout"): by its own
+    name ("Timeout"), the whole, or its own name after the beginning ("requests.Timeout": packages
+    show their exceptions there) or the end ("exceptions.Timeout") of its place."""
     place, _, own = full.rpartition(".")
     for name in names:
         where, _, what = name.rpartition(".")

@@ -1,8 +1,9 @@
-"""Timeout: an attempt that runs longer is interrupted, and has failed. One thread looks after all that a pool runs; what has been
-cancelled is interrupted in the same way.
+"""Timeout: an attempt that runs longer is interrupted, and has failed. One thread looks after all
+that a pool runs; what has been cancelled is interrupted in the same way.
 
-An attempt only notes when it begins. Whoever looks knows by that when it is over, and no attempt that begins later can be over
-sooner than the shortest timeout there is: so the next look is then at the latest, and calls that end in time cost nothing.
+An attempt only notes when it begins. Whoever looks knows by that when it is over, and no attempt
+that begins later can be over sooner than the shortest timeout there is: so the next look is then at
+the latest, and calls that end in time cost nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from fbcli.errors import TaskCancelled, TaskTimeout
 from fbcli.task import RUNNING, Task
 
 GRACE = 1.0
-"""Seconds that an interrupted call has to end before it is given up: it is then inside a call in C, which cannot be interrupted."""
+"""Seconds that an interrupted call has to end before it is given up: it is then inside a call in C,
+which cannot be interrupted."""
 
 Strike = Callable[[Any, type[BaseException]], bool]
 GiveUp = Callable[[Any], bool]
@@ -26,7 +28,8 @@ _changing = threading.Lock()
 
 
 class Deadline:
-    """When one attempt is interrupted, and whether it was. Made when somebody asks for it; until then its task says it all."""
+    """When one attempt is interrupted, and whether it was. Made when somebody asks for it; until
+    then its task says it all."""
 
     __slots__ = ("due", "give_up_at", "struck")
 
@@ -43,7 +46,8 @@ class Deadline:
         return clock.now() + self.due - clock.monotonic()
 
     def extend(self, seconds: float) -> bool:
-        """Let the attempt time out so many seconds later; False: it is too late, or nothing limits it. From any thread."""
+        """Let the attempt time out so many seconds later; False: it is too late, or nothing limits
+        it. From any thread."""
         with _changing:
             if self.struck is not None or self.due == NEVER:
                 return False
@@ -57,7 +61,8 @@ class Deadline:
 
 
 def deadline_of(item: Any) -> Deadline | None:
-    """Return the deadline of the attempt that a task (or batch) is making; None: it makes none, or nothing limits it."""
+    """Return the deadline of the attempt that a task (or batch) is making; None: it makes none, or
+    nothing limits it."""
     task: Task = getattr(item, "task", item)
     if task.state != RUNNING:
         return None
@@ -69,10 +74,11 @@ def deadline_of(item: Any) -> Deadline | None:
 
 
 class Deadlines:
-    """Interrupts what a pool runs at its deadlines, and gives up on what does not react. Its thread starts when it is needed.
+    """Interrupts what a pool runs at its deadlines, and gives up on what does not react. Its thread
+    starts when it is needed.
 
-    `running` returns the tasks (or batches) that run; `interrupt` raises an exception in one of them, `abandon` leaves one that did not
-    react behind; both return whether they did.
+    `running` returns the tasks (or batches) that run; `interrupt` raises an exception in one of
+    them, `abandon` leaves one that did not react behind; both return whether they did.
     """
 
     def __init__(
@@ -98,8 +104,9 @@ class Deadlines:
         self._look_by(self._clock.monotonic() + seconds)
 
     def interrupt_now(self, item: Any, exception: type[BaseException]) -> bool:
-        """Interrupt a task (or batch) at once with `exception`, whether it has a timeout or not; one that does not react is given
-        up like one that has timed out. False: it does not run any more, or was interrupted before. From any thread."""
+        """Interrupt a task (or batch) at once with `exception`, whether it has a timeout or not;
+        one that does not react is given up like one that has timed out. False: it does not run any
+        more, or was interrupted before. From any thread."""
         task: Task = getattr(item, "task", item)
         deadline = deadline_of(item)
         with _changing:
@@ -144,7 +151,8 @@ class Deadlines:
             self._changed.notify()
 
     def _look_by(self, at: float) -> None:
-        """Have it looked then at the latest; start the thread, or wake it where that is sooner than what it waits for."""
+        """Have it looked then at the latest; start the thread, or wake it where that is sooner than
+        what it waits for."""
         with self._changed:
             if at >= self._look_at:
                 return

@@ -1,4 +1,5 @@
-"""Window: a queue's tasks start at certain times of the day only. Outside of them nothing is held: the messages stay in the broker."""
+"""Window: a queue's tasks start at certain times of the day only. Outside of them nothing is held:
+the messages stay in the broker."""
 
 from __future__ import annotations
 
@@ -12,14 +13,17 @@ from fbcli.values.windows import Hours, find_zone
 log = logging.getLogger("fbcli.consumer")
 
 LOOK = 60.0
-"""Seconds after which it looks at the clock on the wall again in any case, since that clock may be set."""
+"""Seconds after which it looks at the clock on the wall again in any case, since that clock may be
+set."""
 
 LEAST = 0.001
-"""Seconds between two looks: at the very moment of a change, two clocks do not agree to the microsecond."""
+"""Seconds between two looks: at the very moment of a change, two clocks do not agree to the
+microsecond."""
 
 
 class Window(Gate):
-    """Open inside any part of `window` and outside all parts of `not_between`, in the time zone `tz`; see `fbcli.values.windows.Hours`."""
+    """Open inside any part of `window` and outside all parts of `not_between`, in the time zone
+    `tz`; see `fbcli.values.windows.Hours`."""
 
     def __init__(
         self, window: str | None, not_between: str | None, tz: str | None, clock: Clock = SYSTEM
@@ -46,7 +50,8 @@ class Window(Gate):
         )
 
     def opens_at(self, at: float) -> float | None:
-        """Return when it is open next (Unix seconds): `at` itself when it is open then, None when never."""
+        """Return when it is open next (Unix seconds): `at` itself when it is open then, None when
+        never."""
         return self._hours.opens_at(at)
 
     def _look(self, now: float) -> None:

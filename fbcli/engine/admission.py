@@ -1,4 +1,5 @@
-"""From deliveries to tasks that may run: decoded, checked, and admitted by the controls. The rest gets its outcome here, unrun.
+"""From deliveries to tasks that may run: decoded, checked, and admitted by the controls. The rest
+gets its outcome here, unrun.
 
 Used by the intake's thread only.
 """
@@ -29,10 +30,12 @@ PLANNED = frozenset({*PER_MESSAGE, "result", "delay_until", "unique"})
 """Keys of `extra` with which a message has a plan of its own."""
 
 ASK_AGAIN = 0.2
-"""Seconds after which tasks that wait for others are asked about again, when nothing of this process has ended before."""
+"""Seconds after which tasks that wait for others are asked about again, when nothing of this
+process has ended before."""
 
 BACK = 1.0
-"""Seconds, about, for which a task goes back to the broker when too many wait here for others already."""
+"""Seconds, about, for which a task goes back to the broker when too many wait here for others
+already."""
 
 PlanFor = Callable[[dict[str, Any]], Plan]
 
@@ -74,7 +77,8 @@ class Admitter:
         return bool(self._unasked)
 
     def receive(self, deliveries: Sequence[Delivery]) -> list[Task]:
-        """Return the tasks that may run. Raises `Unavailable`, with nothing lost: they are returned by `again`."""
+        """Return the tasks that may run. Raises `Unavailable`, with nothing lost: they are returned
+        by `again`."""
         tasks: list[Task] = []
         add, refuse, plan = tasks.append, self._plan.signature.refuse, self._plan
         cap, converts = plan.options.max_deliveries, plan.signature.converts
@@ -95,7 +99,8 @@ class Admitter:
                 if delivery.deliveries >= cap:
                     if delivery.deliveries > cap:
                         raise BadMessage(
-                            f"delivered {delivery.deliveries - 1} times, and each time its worker died before it was settled"
+                            f"delivered {delivery.deliveries - 1} times, and each time its worker"
+                            " died before it was settled"
                         )
                     self.suspicious = True
                 if not extra.keys() <= PLAIN_EXTRA:
@@ -132,7 +137,8 @@ class Admitter:
     # admission
 
     def again(self, now: float, *, stirred: bool) -> list[Task]:
-        """Ask anew about those that wait; `stirred`: something has ended. `now` is monotonic. Raises `Unavailable`."""
+        """Ask anew about those that wait; `stirred`: something has ended. `now` is monotonic.
+        Raises `Unavailable`."""
         if not self.held or (not stirred and not self._unasked and now < self._ask_at):
             return []
         tasks = [*self.waiting, *self._unasked]
@@ -160,7 +166,8 @@ class Admitter:
         return taken
 
     def _admit(self, tasks: list[Task]) -> list[Task]:
-        """Ask the admission controls; a task that may not run gets its outcome here, and no attempt."""
+        """Ask the admission controls; a task that may not run gets its outcome here, and no
+        attempt."""
         groups: dict[int, list[Task]] = {}
         for task in tasks:
             groups.setdefault(id(task.plan), []).append(task)

@@ -1,4 +1,5 @@
-"""Which pool a function runs in, by its mode; and the pools that several functions of a process share."""
+"""Which pool a function runs in, by its mode; and the pools that several functions of a process
+share."""
 
 from __future__ import annotations
 
@@ -57,9 +58,11 @@ def described(mode: str, options: Options) -> str:
 
 
 class Pools:
-    """The pools of one process: each consumer has its own, but those that share have one for each mode.
+    """The pools of one process: each consumer has its own, but those that share have one for each
+    mode.
 
-    `output` and `on_message`: what becomes of what is logged and printed in child processes; by default it goes where they print.
+    `output` and `on_message`: what becomes of what is logged and printed in child processes; by
+    default it goes where they print.
     """
 
     def __init__(
@@ -73,15 +76,16 @@ class Pools:
         self._failures: list[OnFailure] = []
 
     def check(self, work: Work) -> None:
-        """Raise `BadSetting` or `MissingLibrary` when the function cannot run as its options say."""
+        """Raise `BadSetting` or `MissingLibrary` when the function cannot run as its options
+        say."""
         if work.options.share_pool and work.options.batch is not None:
             raise BadSetting("A function that consumes in batches cannot share its pool.")
         if work.mode in CHILD_MODES:
             refuse_unfit(self._child_spec(work))
 
     def make(self, work: Work, size: int, done: Done, on_failure: OnFailure) -> Pool:
-        """Return the pool, or the share in one, of a consumer that passed `check`. `on_failure` is told when no call can ever be made
-        in it."""
+        """Return the pool, or the share in one, of a consumer that passed `check`. `on_failure` is
+        told when no call can ever be made in it."""
         if not work.options.share_pool:
             return self._own(work, f"fb-{work.queue}", size, done, on_failure)
         self._failures.append(on_failure)

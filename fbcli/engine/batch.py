@@ -1,7 +1,8 @@
-"""Batch consuming: several messages carried out by one call, whose function gets the list of their arguments.
+"""Batch consuming: several messages carried out by one call, whose function gets the list of their
+arguments.
 
-A batch that fails is not judged as a whole: its messages are tried one by one, each with attempts of its own, so that one bad
-message costs its neighbours nothing but the time.
+A batch that fails is not judged as a whole: its messages are tried one by one, each with attempts
+of its own, so that one bad message costs its neighbours nothing but the time.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ log = logging.getLogger("fbcli.task")
 
 
 class Batch:
-    """Tasks that are carried out together. To a pool it is one task; `task_id` is that of the task it is working on."""
+    """Tasks that are carried out together. To a pool it is one task; `task_id` is that of the task
+    it is working on."""
 
     __slots__ = (
         "arguments",
@@ -79,7 +81,8 @@ class Batch:
         return self.tasks
 
     def cut_off(self, error: BaseException) -> None:
-        """Note the outcomes when an interrupt hit outside of the function. What was not meant by it goes back."""
+        """Note the outcomes when an interrupt hit outside of the function. What was not meant by it
+        goes back."""
         for task in self.tasks:
             if (
                 task.state == RUNNING
@@ -91,8 +94,8 @@ class Batch:
                 cut_off(task, error)
 
     def given_up(self, error: BaseException | None) -> None:
-        """Note the outcomes when its call is left behind: it ran too long or (`error`) was cancelled. What has an outcome keeps it, and
-        what else it would have tried goes back."""
+        """Note the outcomes when its call is left behind: it ran too long or (`error`) was
+        cancelled. What has an outcome keeps it, and what else it would have tried goes back."""
         for task in self.tasks:
             if task.state != RUNNING:
                 continue
@@ -135,7 +138,8 @@ def batch_life(batch: Batch) -> Life:
             failure = failure_of(error, plan)
             if batch.unwanted:
                 log.info(
-                    "a batch of %d was interrupted, since some of it was cancelled; trying the rest one by one",
+                    "a batch of %d was interrupted, since some of it was cancelled; trying the rest"
+                    " one by one",
                     len(tasks),
                 )
             else:
@@ -201,7 +205,8 @@ def _time(batch: Batch, begun: float) -> None:
 
 
 class BatchGatherer:
-    """Collects tasks until there are `size` of one kind, or the first has waited `wait` seconds. Used by the intake's thread."""
+    """Collects tasks until there are `size` of one kind, or the first has waited `wait` seconds.
+    Used by the intake's thread."""
 
     def __init__(self, size: int, wait: float) -> None:
         self.size = size
@@ -209,7 +214,8 @@ class BatchGatherer:
         self._waiting: dict[int, tuple[float, list[Task]]] = {}
 
     def add(self, tasks: Sequence[Task], now: float) -> None:
-        """Take tasks in at `now` (monotonic seconds). Those with different options are not called together."""
+        """Take tasks in at `now` (monotonic seconds). Those with different options are not called
+        together."""
         for task in tasks:
             self._waiting.setdefault(id(task.plan), (now, []))[1].append(task)
 

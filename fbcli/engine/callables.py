@@ -20,7 +20,8 @@ def is_async(function: Callable[..., Any]) -> bool:
 
 
 def plain_call(function: Callable[..., Any], signature: Signature) -> Callable[..., Any]:
-    """Return what a thread calls; an `async def` is run to its end in an event loop of that thread."""
+    """Return what a thread calls; an `async def` is run to its end in an event loop of that
+    thread."""
     return _by_keywords(_in_own_loop(function) if is_async(function) else function, signature)
 
 
@@ -42,7 +43,8 @@ def _by_keywords(function: Callable[..., Any], signature: Signature) -> Callable
 
 
 def _in_own_loop(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a plain function that runs an `async def` to its end in an event loop of the calling thread."""
+    """Return a plain function that runs an `async def` to its end in an event loop of the calling
+    thread."""
     local = threading.local()
 
     def call(*args: Any, **kwargs: Any) -> Any:

@@ -1,4 +1,5 @@
-"""One function consumed in one process: intake, pool and services put together, in the order in which they start and stop."""
+"""One function consumed in one process: intake, pool and services put together, in the order in
+which they start and stop."""
 
 from __future__ import annotations
 
@@ -32,7 +33,12 @@ from fbcli.engine.intake import FIRST_BACKOFF, LAST_BACKOFF, Intake, OnClosed
 from fbcli.engine.lifecycle import interrupted
 from fbcli.engine.live_limits import LiveLimits
 from fbcli.engine.planner import Planner
-from fbcli.engine.services import ClaimKeeper, Heartbeat, Mover, Service, StoreWatch, Watchdog
+from fbcli.engine.services.claim_keeper import ClaimKeeper
+from fbcli.engine.services.heartbeat import Heartbeat
+from fbcli.engine.services.mover import Mover
+from fbcli.engine.services.service import Service
+from fbcli.engine.services.store_watch import StoreWatch
+from fbcli.engine.services.watchdog import Watchdog
 from fbcli.engine.settler import HOST, Settler
 from fbcli.engine.tally import Snapshot, Tally
 from fbcli.engine.work import Work
@@ -44,10 +50,12 @@ from fbcli.task import Task
 log = logging.getLogger("fbcli.consumer")
 
 LEASE_BEATS = 2.0
-"""A lease lasts so many heartbeats, and is looked after twice a heartbeat: a dead consumer's tasks are back within three."""
+"""A lease lasts so many heartbeats, and is looked after twice a heartbeat: a dead consumer's tasks
+are back within three."""
 
 LAST_WORDS = 2.0
-"""Seconds within which a deaf consumer may end in order; one that does not hangs, and is not waited for any more."""
+"""Seconds within which a deaf consumer may end in order; one that does not hangs, and is not waited
+for any more."""
 
 MOST_REPORTED = 200
 """How many running tasks a consumer reports to the store by their ids."""
@@ -124,7 +132,8 @@ class Consumer:
         return ended or (self._lost_at is not None and self._clock.monotonic() >= self._lost_at)
 
     def stop(self, drain: float | None = None) -> None:
-        """Fetch no more; what runs may finish within `drain` seconds (default: the option); the rest goes back. Returns at once."""
+        """Fetch no more; what runs may finish within `drain` seconds (default: the option); the
+        rest goes back. Returns at once."""
         drain = self.work.options.drain if drain is None else drain
         with self._opened:
             self._stop_asked = drain
@@ -167,7 +176,8 @@ class Consumer:
         )
 
     def serve(self) -> None:
-        """Consume until stopped. An error of fbcli itself ends it with `failure` set: nothing is lost, the lease runs out."""
+        """Consume until stopped. An error of fbcli itself ends it with `failure` set: nothing is
+        lost, the lease runs out."""
         try:
             self._serve()
         except FbError as error:
@@ -339,7 +349,8 @@ class Consumer:
         self._live_limits.apply(news.limits.get(self.work.queue))
 
     def _heed_cancels(self, news: News) -> None:
-        """Note: a task may start between two looks at what is cancelled, so what runs is compared at every look."""
+        """Note: a task may start between two looks at what is cancelled, so what runs is compared
+        at every look."""
         if self._cancel.set(news.cancels) and self._intake is not None:
             self._intake.sift()
         if self._cancel.wanted:
@@ -377,9 +388,11 @@ class Consumer:
         return {self.work.queue: report}
 
     def _open_inbox(self, prefetch: int, lease: float) -> Inbox | None:
-        """Open the inbox, however long the broker takes to be there; None when it is told to stop before.
+        """Open the inbox, however long the broker takes to be there; None when it is told to stop
+        before.
 
-        Only one that shall end when the queue is empty fails at once: nobody waits for it to run for ever.
+        Only one that shall end when the queue is empty fails at once: nobody waits for it to run
+        for ever.
         """
         backoff = 0.0
         while True:
@@ -403,7 +416,8 @@ class Consumer:
         return self._pool is not None and self._pool.interrupt(task.task_id, exception)
 
     def _abandon(self, task: Task) -> bool:
-        """A call that did not react to its interrupt: settle it as it was meant, and let another thread have its slot."""
+        """A call that did not react to its interrupt: settle it as it was meant, and let another
+        thread have its slot."""
         abandoned = None if self._pool is None else self._pool.abandon(task.task_id)
         if abandoned is None:
             return False

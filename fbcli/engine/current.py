@@ -1,7 +1,8 @@
-"""Which task runs here: in this thread or coroutine; and what a function may ask and tell about its own task.
+"""Which task runs here: in this thread or coroutine; and what a function may ask and tell about its
+own task.
 
-Costs a task nothing that does not ask: what runs is noted in a context variable anyway, for the log, and all else is made when
-it is asked for.
+Costs a task nothing that does not ask: what runs is noted in a context variable anyway, for the
+log, and all else is made when it is asked for.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ T = TypeVar("T")
 _RAISE: Any = object()
 
 running: ContextVar[Any] = ContextVar("fbcli_task", default=None)
-"""The `Task` (or batch) that runs here; in a child process of a pool the `RemoteTask` that stands for it; else None."""
+"""The `Task` (or batch) that runs here; in a child process of a pool the `RemoteTask` that stands
+for it; else None."""
 
 
 class Source(Protocol):
@@ -64,7 +66,8 @@ class Source(Protocol):
 
 
 class RemoteTask(msgspec.Struct):
-    """A task as another process tells of it: plain data, and a callable that sends a wish for more time to where the clock is.
+    """A task as another process tells of it: plain data, and a callable that sends a wish for more
+    time to where the clock is.
 
     Whoever runs the function sets `running` to it. Its fields are those of `CurrentTask`.
     """
@@ -80,7 +83,8 @@ class RemoteTask(msgspec.Struct):
     deadline: float | None = None
     deliveries: int = 1
     ask: Callable[[float], bool] | None = None
-    """Asks for so many seconds more, and returns whether they were granted; None: nobody can be asked."""
+    """Asks for so many seconds more, and returns whether they were granted; None: nobody can be
+    asked."""
     cancelled: bool = False
     """Set by whoever hears of it."""
 
@@ -98,7 +102,8 @@ class RemoteTask(msgspec.Struct):
 
 
 class _Here:
-    """A task (or batch) of this process. With a batch that is called as a whole: its first message, but all of the arguments."""
+    """A task (or batch) of this process. With a batch that is called as a whole: its first message,
+    but all of the arguments."""
 
     def __init__(self, task: Any) -> None:
         self._running = task
@@ -199,23 +204,26 @@ class CurrentTask:
 
     @property
     def publish_time(self) -> float | None:
-        """When it was pushed (Unix seconds, by the clock of whoever pushed it); None: the message does not tell."""
+        """When it was pushed (Unix seconds, by the clock of whoever pushed it); None: the message
+        does not tell."""
         published = self.extra.get("publish_time")
         return float(published) if isinstance(published, int | float) else None
 
     @property
     def deliveries(self) -> int:
-        """How often its message was handed to a consumer, this time included. More than 1: a worker was lost with it, or it was
-        given back."""
+        """How often its message was handed to a consumer, this time included. More than 1: a worker
+        was lost with it, or it was given back."""
         return self._source.deliveries
 
     @property
     def cancelled(self) -> bool:
-        """Whether somebody has cancelled it: for code that `TaskCancelled` does not reach, such as threads of its own."""
+        """Whether somebody has cancelled it: for code that `TaskCancelled` does not reach, such as
+        threads of its own."""
         return self._source.cancelled
 
     def extend(self, seconds: float) -> bool:
-        """Let this attempt be interrupted so many seconds later than it would be; False: it has no timeout, or it is too late.
+        """Let this attempt be interrupted so many seconds later than it would be; False: it has no
+        timeout, or it is too late.
 
         Raises `UsageError` for a time that is not above 0.
         """
@@ -252,7 +260,8 @@ def current() -> CurrentTask: ...
 @overload
 def current(default: T) -> CurrentTask | T: ...
 def current(default: Any = _RAISE) -> Any:
-    """Return the task that runs in this thread or coroutine; outside of any task `default`, or (none given) raises `UsageError`.
+    """Return the task that runs in this thread or coroutine; outside of any task `default`, or
+    (none given) raises `UsageError`.
 
     Threads of `asyncio.to_thread` know it, too; for others that a function starts see `carry`.
     """
@@ -261,17 +270,19 @@ def current(default: Any = _RAISE) -> Any:
         return CurrentTask(task if isinstance(task, RemoteTask) else _Here(task))
     if default is _RAISE:
         raise UsageError(
-            "No task runs here: fbcli.current() is for functions that a consumer calls. In a thread of your own, start what "
-            "fbcli.carry(function) returns; where there may be none, ask current(None)."
+            "No task runs here: fbcli.current() is for functions that a consumer calls. In a thread"
+            " of your own, start what fbcli.carry(function) returns; where there may be none, ask"
+            " current(None)."
         )
     return default
 
 
 def carry(function: Callable[P, R]) -> Callable[P, R]:
-    """Return `function` bound to the task that runs here, for a thread that does not know it by itself:
-    `Thread(target=carry(function))`, `executor.map(carry(function), items)`.
+    """Return `function` bound to the task that runs here, for a thread that does not know it by
+    itself: `Thread(target=carry(function))`, `executor.map(carry(function), items)`.
 
-    Bound are all context variables, as they are now. It may be called often, and by several threads at once.
+    Bound are all context variables, as they are now. It may be called often, and by several threads
+    at once.
     """
     context = copy_context()
 

@@ -1,4 +1,5 @@
-"""The gates of one consumer taken together: how much may be fetched, started, or held at all. Can be changed while it consumes."""
+"""The gates of one consumer taken together: how much may be fetched, started, or held at all. Can
+be changed while it consumes."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ class Gates:
 
     @property
     def paces(self) -> bool:
-        """Whether starts are paced: then tasks are handed over only at their time and into a free slot."""
+        """Whether starts are paced: then tasks are handed over only at their time and into a free
+        slot."""
         return bool(self._pacers)
 
     def closed(self, now: float) -> bool:
@@ -41,7 +43,8 @@ class Gates:
     def fetchable(self, now: float, started: int, unit: int = 1) -> Opening:
         """How many messages are worth holding, those held included.
 
-        `started`: how many of those have started, which a gate that paces does not count; `unit`: messages a start, with batches.
+        `started`: how many of those have started, which a gate that paces does not count; `unit`:
+        messages a start, with batches.
         """
         least, again = 1 << 30, NEVER
         for gate in self._gates:

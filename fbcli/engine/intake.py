@@ -2,7 +2,8 @@
 
     fetch a batch -> decode -> admit -> pool.submit … outcomes -> record -> settle
 
-Everything travels in batches. The thread waits only inside `inbox.fetch`; outcomes, stops and pauses wake it there.
+Everything travels in batches. The thread waits only inside `inbox.fetch`; outcomes, stops and
+pauses wake it there.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ QUORUM = 64
 """While tasks are short, so many outcomes are worth waking the intake for."""
 
 BRISK_LOOK = 0.01
-"""While tasks are short, the intake looks for outcomes that nobody woke it for after so many seconds."""
+"""While tasks are short, the intake looks for outcomes that nobody woke it for after so many
+seconds."""
 
 FIRST_BACKOFF, LAST_BACKOFF = 0.1, 5.0
 """Seconds between tries while the broker or store cannot be reached."""
@@ -62,7 +64,8 @@ OnClosed = Callable[[Sequence[Task]], None]
 
 
 class Intake:
-    """Runs until `stop` (or, with `burst`, until the queue is empty; or until `max_tasks` have ended)."""
+    """Runs until `stop` (or, with `burst`, until the queue is empty; or until `max_tasks` have
+    ended)."""
 
     def __init__(
         self,
@@ -108,9 +111,11 @@ class Intake:
         self.unfinished = 0
         """At the end: what was still running when the drain time was over."""
         self.hungry_since: float | None = None
-        """Monotonic time since when it has asked for messages in vain; None: it has some, or does not ask."""
+        """Monotonic time since when it has asked for messages in vain; None: it has some, or does
+        not ask."""
         self.fetching_since: float | None = None
-        """Monotonic time since when it waits for the answer to a fetch; None: it does something else."""
+        """Monotonic time since when it waits for the answer to a fetch; None: it does something
+        else."""
         self._level: AutoConcurrency | None = None
         self._level_at = 0.0
         self._resize_to: int | None = None
@@ -120,7 +125,8 @@ class Intake:
         self._quiet = False
 
     def serve(self, pool: Pool) -> None:
-        """Consume with `pool` until it is time to end; then give back what is unfinished. Blocks."""
+        """Consume with `pool` until it is time to end; then give back what is unfinished.
+        Blocks."""
         self._pool = pool
         try:
             while not self._over():
@@ -129,7 +135,8 @@ class Intake:
             self._give_back()
 
     def stop(self, drain: float) -> None:
-        """Fetch no more; end when all that runs has ended, or after `drain` seconds. From any thread; a later call may shorten."""
+        """Fetch no more; end when all that runs has ended, or after `drain` seconds. From any
+        thread; a later call may shorten."""
         at = self._clock.monotonic() + drain
         self._stop_at = at if self._stop_at is None else min(at, self._stop_at)
         self._stopping.set()
@@ -150,7 +157,8 @@ class Intake:
         self._inbox.wake()
 
     def resize(self, size: int, level: AutoConcurrency | None = None) -> None:
-        """Have so many calls run at once; with `level` let it find its own from there. From any thread."""
+        """Have so many calls run at once; with `level` let it find its own from there. From any
+        thread."""
         self._level = level
         self._resize_to = size
         self._inbox.wake()
@@ -223,7 +231,8 @@ class Intake:
         return not self.in_hand or self._clock.monotonic() >= (self._stop_at or 0.0)
 
     def _wanted(self, now: float) -> tuple[int, float]:
-        """Return how many messages to fetch, and how long to wait for them or for anything else (seconds)."""
+        """Return how many messages to fetch, and how long to wait for them or for anything else
+        (seconds)."""
         wait = MAX_WAIT
         if self.stopping:
             wait = min(wait, max(0.0, (self._stop_at or 0.0) - now))
@@ -304,8 +313,8 @@ class Intake:
         return self._pool.size + self.prefetch.ahead() - self._pool.pending() - self._pool.busy()
 
     def _start(self, now: float) -> None:
-        """Hand over what was held until it could start: batches that are full, and what is paced when its time has come, then
-        only into a free slot, so that it starts then and not later."""
+        """Hand over what was held until it could start: batches that are full, and what is paced
+        when its time has come, then only into a free slot, so that it starts then and not later."""
         if self._gatherer is not None:
             self._ready.extend(self._gatherer.ready(now))
         if self._isolation.waits and self.in_hand == 1:
@@ -361,7 +370,8 @@ class Intake:
     # from the pool back to the broker
 
     def _close(self, now: float) -> None:
-        """Record and settle all outcomes there are. What fails stays in `_unsettled` for the next turn."""
+        """Record and settle all outcomes there are. What fails stays in `_unsettled` for the next
+        turn."""
         take = self._ended.popleft
         batch = self._unsettled
         for _ in range(len(self._ended)):
@@ -390,7 +400,8 @@ class Intake:
         if late:
             self._tally.counts.late += len(late)
             log.warning(
-                "%d outcomes came too late: the lease had been lost, and others carry these messages out",
+                "%d outcomes came too late: the lease had been lost, and others carry these"
+                " messages out",
                 len(late),
             )
         if self._left is not None:
@@ -430,7 +441,8 @@ class Intake:
                 self._level.learn(seconds, self._clock.monotonic())
 
     def _give_back(self) -> None:
-        """The end: settle what can be, give back the rest. Where the broker cannot be reached, the end of the lease does it."""
+        """The end: settle what can be, give back the rest. Where the broker cannot be reached, the
+        end of the lease does it."""
         self._retry_at = 0.0
         self._return_unstarted()
         self._close(self._clock.monotonic())

@@ -1,7 +1,8 @@
-"""The last delivery of a message that was lost with its worker again and again: it is carried out alone, with nothing else in hand.
+"""The last delivery of a message that was lost with its worker again and again: it is carried out
+alone, with nothing else in hand.
 
-What ends a worker takes along all that the worker held. So before a message is blamed for it, it has to end a worker that holds
-nothing else; its neighbours, which were lost as often, get through.
+What ends a worker takes along all that the worker held. So before a message is blamed for it, it
+has to end a worker that holds nothing else; its neighbours, which were lost as often, get through.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ def is_last(task: Task) -> bool:
 
 
 class Isolation:
-    """Holds one task until all else has left, and sees when it has ended. Used by the intake's thread."""
+    """Holds one task until all else has left, and sees when it has ended. Used by the intake's
+    thread."""
 
     def __init__(self) -> None:
         self.task: Task | None = None
@@ -29,10 +31,12 @@ class Isolation:
         self.waits = False
         """Whether it has not begun."""
         self.careful = False
-        """Whether the last message fetched was of this kind: then only one at a time is worth fetching."""
+        """Whether the last message fetched was of this kind: then only one at a time is worth
+        fetching."""
 
     def choose(self, tasks: Sequence[Task]) -> list[Task] | None:
-        """Keep one that must be alone, if there is one, and return the others, which must go back; None: there is none."""
+        """Keep one that must be alone, if there is one, and return the others, which must go back;
+        None: there is none."""
         chosen = next(filter(is_last, tasks), None)
         self.careful = chosen is not None
         if chosen is None:

@@ -1,7 +1,8 @@
-"""The life of one task, written once, without any waiting of its own: attempts, timeout, retry, outcome.
+"""The life of one task, written once, without any waiting of its own: attempts, timeout, retry,
+outcome.
 
-`life` is a generator that says what to do next; two thin drivers do it, one by calling, one by awaiting. A call that succeeds at
-once never enters the generator: that is the hot path.
+`life` is a generator that says what to do next; two thin drivers do it, one by calling, one by
+awaiting. A call that succeeds at once never enters the generator: that is the hot path.
 """
 
 from __future__ import annotations
@@ -28,11 +29,13 @@ TRACEBACK_LINES = 20
 _OWN = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 Life = Generator[float | None, Any, None]
-"""Yields None: call the function and send what it returned, or throw what it raised. Yields seconds: wait so long."""
+"""Yields None: call the function and send what it returned, or throw what it raised. Yields
+seconds: wait so long."""
 
 
 def life(task: Task, error: BaseException | None = None) -> Life:
-    """Lead a task to its outcome. `error`: what the first attempt, made by the hot path, has raised."""
+    """Lead a task to its outcome. `error`: what the first attempt, made by the hot path, has
+    raised."""
     while True:
         if error is None:
             task.attempt += 1
@@ -75,7 +78,8 @@ def succeed(task: Task, value: Any) -> None:
 
 
 def judge(task: Task, error: BaseException, *, here: bool = True) -> Next:
-    """Note a failed attempt in the task, and say what follows. `here` False: not in this slot in any case."""
+    """Note a failed attempt in the task, and say what follows. `here` False: not in this slot in
+    any case."""
     plan: Plan = task.plan
     if isinstance(error, TaskCancelled):
         task.state, task.failure = CANCELLED, Failure("Cancelled", "cancelled while it ran")
@@ -115,7 +119,8 @@ def failure_of(error: BaseException, plan: Plan) -> Failure:
 
 
 def _clean(text: str) -> str:
-    """Return text that can be written as UTF-8: names of files may hold bytes that are none (lone surrogates)."""
+    """Return text that can be written as UTF-8: names of files may hold bytes that are none (lone
+    surrogates)."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -141,7 +146,8 @@ def run(task: Task) -> None:
 
 
 def drive(steps: Life, task: Any) -> None:
-    """Do what a life says, by calling. `task`: one, or a batch, whose arguments change along the way."""
+    """Do what a life says, by calling. `task`: one, or a batch, whose arguments change along the
+    way."""
     function = task.plan.function
     try:
         step = next(steps)
@@ -219,14 +225,15 @@ def meant(error: BaseException, task: Any) -> BaseException:
 
 
 def cut_off(task: Task, error: BaseException) -> None:
-    """Note the outcome of a task that an interrupt hit outside of its function, unless it has one."""
+    """Note the outcome of a task that an interrupt hit outside of its function, unless it has
+    one."""
     if task.state == RUNNING:
         judge(task, error, here=False)
 
 
 def interrupted(task: Task, error: BaseException | None = None) -> None:
-    """Note the outcome of a task whose run was cut off before it could note one; by default that it ran too long, or (it may run for
-    ever) that nobody wants it any more."""
+    """Note the outcome of a task whose run was cut off before it could note one; by default that it
+    ran too long, or (it may run for ever) that nobody wants it any more."""
     judge(
         task,
         error or (TaskCancelled() if task.plan.options.timeout is None else TaskTimeout()),

@@ -1,4 +1,5 @@
-"""What governs a consumer while it runs: its options, and over them the limits that `fb limit` sets in the store."""
+"""What governs a consumer while it runs: its options, and over them the limits that `fb limit` sets
+in the store."""
 
 from __future__ import annotations
 
@@ -54,7 +55,8 @@ class LiveLimits:
         store: Store,
         clock: Clock,
     ) -> None:
-        """`slots`: concurrency where the options name no number; `always`: the gates that hold whatever the limits say."""
+        """`slots`: concurrency where the options name no number; `always`: the gates that hold
+        whatever the limits say."""
         self._queue = queue
         self._options = options
         self._slots = slots

@@ -1,4 +1,5 @@
-"""Options compiled for running: done once for a function, and once for each combination of per-message options that occurs."""
+"""Options compiled for running: done once for a function, and once for each combination of
+per-message options that occurs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Which controls a message passes: plans for one consumer, that of the function and those of messages with options of their own."""
+"""Which controls a message passes: plans for one consumer, that of the function and those of
+messages with options of their own."""
 
 from __future__ import annotations
 
@@ -74,7 +75,8 @@ class Planner:
         """That of messages which set nothing for themselves."""
 
     def plan_for(self, extra: dict[str, Any]) -> Plan:
-        """Return the plan of a message that sets options for itself; raises `BadMessage` when they cannot be used."""
+        """Return the plan of a message that sets options for itself; raises `BadMessage` when they
+        cannot be used."""
         changes = {name: extra[name] for name in PER_MESSAGE if name in extra}
         keeps = bool(extra.get("result", self._options.results))
         delayed, unique = "delay_until" in extra, "unique" in extra

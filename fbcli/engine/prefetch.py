@@ -1,5 +1,5 @@
-"""Adaptive prefetch: how many messages a consumer should hold. About half a second of work, never fewer than its slots: long tasks stay
-in the broker for others, short ones travel in large batches.
+"""Adaptive prefetch: how many messages a consumer should hold. About half a second of work, never
+fewer than its slots: long tasks stay in the broker for others, short ones travel in large batches.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class Prefetch:
         """Whether calls are far shorter than a hand-over between threads is worth."""
 
     def room(self, in_hand: int, slots: int) -> int:
-        """Return how many more to fetch now, when `in_hand` are held and `slots` can run at once."""
+        """Return how many more to fetch now, when `in_hand` are held and `slots` can run at
+        once."""
         goal = self._fixed or self.goal(slots)
         room = goal - in_hand
         if room < goal // 4 and in_hand > 2 * slots:
@@ -44,7 +45,8 @@ class Prefetch:
         return max(0, min(room, BATCH))
 
     def ahead(self) -> int:
-        """Return how many calls beyond the slots may be handed over at their time: they start within milliseconds all the same."""
+        """Return how many calls beyond the slots may be handed over at their time: they start
+        within milliseconds all the same."""
         return int(self._rate * AHEAD_SECONDS) if self.brisk else 0
 
     def goal(self, slots: int) -> int:

@@ -1,5 +1,6 @@
-"""From outcomes to a settled broker, in the order that loses nothing: (1) what must be kept is recorded and confirmed, (2) then the
-delivery is settled. And what a broker cannot do by itself (delay, dead letters, new bodies) is done here, once for all of them.
+"""From outcomes to a settled broker, in the order that loses nothing: (1) what must be kept is
+recorded and confirmed, (2) then the delivery is settled. And what a broker cannot do by itself
+(delay, dead letters, new bodies) is done here, once for all of them.
 """
 
 from __future__ import annotations
@@ -49,9 +50,11 @@ class Settler:
         self._scheme = broker.url.partition("://")[0]
 
     def settle(self, tasks: Sequence[Task]) -> Sequence[Settlement]:
-        """Record and settle a batch of tasks that have their outcome; return the settlements that came too late.
+        """Record and settle a batch of tasks that have their outcome; return the settlements that
+        came too late.
 
-        Raises `Unavailable` when broker or store cannot be reached; the same batch may, and must, then be given again.
+        Raises `Unavailable` when broker or store cannot be reached; the same batch may, and must,
+        then be given again.
         """
         self._record(
             [
@@ -74,7 +77,8 @@ class Settler:
 
     @staticmethod
     def _give_back_claims(tasks: Sequence[Task]) -> None:
-        """Have the controls that took something in the store for these tasks give it back, or mark them as done."""
+        """Have the controls that took something in the store for these tasks give it back, or mark
+        them as done."""
         by_plan: dict[int, list[Task]] = {}
         for task in tasks:
             if task.plan.closers and task.claims != {}:
@@ -135,7 +139,8 @@ class Settler:
         }
 
     def _emulate(self, settlements: list[Settlement]) -> list[Settlement]:
-        """Do above the broker what it cannot do: publish or park the new form first, then acknowledge the old one."""
+        """Do above the broker what it cannot do: publish or park the new form first, then
+        acknowledge the old one."""
         able: list[Settlement] = []
         dead: list[Outgoing] = []
         again: list[Outgoing] = []
@@ -170,7 +175,8 @@ class Settler:
 
 
 def plain(value: Any) -> Any:
-    """Return `value` as JSON; what has no JSON form becomes its `repr`, so that a result is never lost for its type."""
+    """Return `value` as JSON; what has no JSON form becomes its `repr`, so that a result is never
+    lost for its type."""
     if value is None or type(value) in (int, float, bool):
         return value
     try:

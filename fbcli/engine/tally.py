@@ -52,7 +52,8 @@ class Snapshot(msgspec.Struct):
     running: int = 0
     concurrency: int = 0
     state: str = "running"
-    """running, draining, stopped; or why no work is taken: paused, closed (outside its hours), tripped (by its breaker)."""
+    """running, draining, stopped; or why no work is taken: paused, closed (outside its hours),
+    tripped (by its breaker)."""
     note: str = ""
     """Until when, or what next, for a person."""
     trouble: str = ""

@@ -1,6 +1,8 @@
-"""Logging of the `fb` commands: `configure` sets it up, and nothing else does; importing fbcli configures nothing.
+"""Logging of the `fb` commands: `configure` sets it up, and nothing else does; importing fbcli
+configures nothing.
 
-The root logger gets the handlers, so that what a task logs by its own `logging.getLogger(__name__)` carries its id and queue.
+The root logger gets the handlers, so that what a task logs by its own `logging.getLogger(__name__)`
+carries its id and queue.
 """
 
 from __future__ import annotations
@@ -41,10 +43,12 @@ def configure(
     stream: TextIO | None = None,
     console: Console | None = None,
 ) -> None:
-    """Log to `console`, or to `stream` (by default stderr), and to a rotating `file` as well. A second call replaces the first.
+    """Log to `console`, or to `stream` (by default stderr), and to a rotating `file` as well. A
+    second call replaces the first.
 
-    A terminal gets coloured lines, everything else plain ones; `json` makes an object a line of both. Below level DEBUG of the
-    lines about single tasks only 20 a second are shown (`Budget`). Raises `UsageError` for a level or file that cannot be used.
+    A terminal gets coloured lines, everything else plain ones; `json` makes an object a line of
+    both. Below level DEBUG of the lines about single tasks only 20 a second are shown (`Budget`).
+    Raises `UsageError` for a level or file that cannot be used.
     """
     handlers = [_shown(json, sys.stderr if stream is None else stream, console)]
     _install(handlers, level, file, json, file_size, backups)
@@ -59,7 +63,8 @@ def configure_channel(
     file_size: int = FILE_SIZE,
     backups: int = BACKUPS,
 ) -> None:
-    """`configure` for a child process, whose records the parent shows by `replay`. Given a `file` it writes that by itself."""
+    """`configure` for a child process, whose records the parent shows by `replay`. Given a `file`
+    it writes that by itself."""
     handler.filed = file is not None
     _install([handler], level, file, json, file_size, backups)
 

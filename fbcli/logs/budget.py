@@ -1,4 +1,5 @@
-"""So that a storm of failures stays readable, and cheap: of the lines about single tasks a second sees only so many."""
+"""So that a storm of failures stays readable, and cheap: of the lines about single tasks a second
+sees only so many."""
 
 from __future__ import annotations
 
@@ -18,12 +19,13 @@ Later = Callable[[float, Callable[[], None]], None]
 
 
 class Budget(logging.Filter):
-    """A filter of one logger. Of each level, `limit` records in a second pass; the rest is counted, and told in one line by the
-    next record or, when none comes, when the second is over.
+    """A filter of one logger. Of each level, `limit` records in a second pass; the rest is counted,
+    and told in one line by the next record or, when none comes, when the second is over.
 
-    It works before any handler, so it holds for files too: a rotating file that is flooded forgets everything else.
-    A record with a queue and no task is about many tasks, and always passes. What a child process has left out (`more`) is
-    added to what is left out here. Seconds begin when the monotonic clock says so, which is at the same time in all processes.
+    It works before any handler, so it holds for files too: a rotating file that is flooded forgets
+    everything else. A record with a queue and no task is about many tasks, and always passes. What
+    a child process has left out (`more`) is added to what is left out here. Seconds begin when the
+    monotonic clock says so, which is at the same time in all processes.
     """
 
     def __init__(

@@ -11,14 +11,16 @@ from typing import Any, TextIO
 from fbcli.errors import TaskTimeout
 
 MOST_WAITING = 10
-"""Records that are logged while one is being written (by an argument's `__str__`, by a signal) wait; so many at most."""
+"""Records that are logged while one is being written (by an argument's `__str__`, by a signal)
+wait; so many at most."""
 
 
 class Careful(logging.Handler):
-    """No error of logging reaches the caller; it is told on stderr, once a kind. What a timeout raises in a thread that happens
-    to be in here passes: it is meant for the task.
+    """No error of logging reaches the caller; it is told on stderr, once a kind. What a timeout
+    raises in a thread that happens to be in here passes: it is meant for the task.
 
-    While a thread writes a record, others that it logs are kept until that is done, so nothing is entered twice.
+    While a thread writes a record, others that it logs are kept until that is done, so nothing is
+    entered twice.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -62,7 +64,8 @@ class Careful(logging.Handler):
             self._told.add(kind)
             with contextlib.suppress(Exception):
                 sys.stderr.write(
-                    f"fb: a log record of {record.filename}:{record.lineno} is lost: {kind}: {error}\n"
+                    f"fb: a log record of {record.filename}:{record.lineno} is lost: {kind}:"
+                    f" {error}\n"
                 )
                 sys.stderr.flush()
 

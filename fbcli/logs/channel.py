@@ -13,7 +13,8 @@ _LEFT_BEHIND = frozenset({"msg", "args", "exc_info", "exc_text", "message", "asc
 
 
 class ChannelHandler(Careful):
-    """Hands each record to `send` as a plain dict that has a JSON form; the message and the traceback in it are text."""
+    """Hands each record to `send` as a plain dict that has a JSON form; the message and the
+    traceback in it are text."""
 
     def __init__(self, send: Callable[[dict[str, Any]], object]) -> None:
         super().__init__()
@@ -35,7 +36,8 @@ class ChannelHandler(Careful):
 
 
 def replay(said: Mapping[str, Any]) -> None:
-    """Log in this process what a `ChannelHandler` has sent from another: with its own time, process, place, task and queue."""
+    """Log in this process what a `ChannelHandler` has sent from another: with its own time,
+    process, place, task and queue."""
     record = logging.makeLogRecord({**said, "args": (), "exc_info": None})
     logger = logging.getLogger(str(record.name))
     if logger.isEnabledFor(record.levelno):

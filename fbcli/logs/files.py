@@ -13,7 +13,8 @@ from fbcli.logs.careful import Careful
 
 
 class FileHandler(Careful, ConcurrentRotatingFileHandler):
-    """Appends to `file`; beyond `size` bytes it is renamed to `file.1` and so on, of which `backups` are kept.
+    """Appends to `file`; beyond `size` bytes it is renamed to `file.1` and so on, of which
+    `backups` are kept.
 
     Raises `UsageError` where that cannot be done. Folders that are missing are made.
     """

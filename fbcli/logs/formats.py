@@ -33,7 +33,8 @@ def place_of_user(record: logging.LogRecord) -> str:
 class PlainFormatter(logging.Formatter):
     """`2026-11-21 03:12:00.123 INFO mymod.task 0198…: text (file.py:12)`, in local time.
 
-    Named is the queue, or the logger where there is no task. Further lines are indented: only a record begins at the margin.
+    Named is the queue, or the logger where there is no task. Further lines are indented: only a
+    record begins at the margin.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -47,8 +48,9 @@ class PlainFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object: time (ISO 8601, UTC), level, logger, message, task_id, queue, file, line, process, thread, exc (text),
-    and what the caller added by `extra`. Keys without a value are left out; an added one that is taken gets a `_` behind it."""
+    """One JSON object: time (ISO 8601, UTC), level, logger, message, task_id, queue, file, line,
+    process, thread, exc (text), and what the caller added by `extra`. Keys without a value are left
+    out; an added one that is taken gets a `_` behind it."""
 
     def format(self, record: logging.LogRecord) -> str:
         task_id, queue = stamped(record)

@@ -1,4 +1,5 @@
-"""What a log record says, as text or plain data, whatever a caller put into it; and the task it belongs to."""
+"""What a log record says, as text or plain data, whatever a caller put into it; and the task it
+belongs to."""
 
 from __future__ import annotations
 
@@ -17,17 +18,19 @@ _PICTURES = {code: 0x2400 + code for code in range(32)} | {0x7F: 0x2421}
 _STEERING = (*range(0x80, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 
 ONE_LINE: dict[int, int] = _PICTURES | dict.fromkeys(_STEERING, 0xFFFD)
-"""For `str.translate`: shows control characters, one for one, instead of obeying them. What others wrote must neither steer a
-terminal nor look like a log line of its own."""
+"""For `str.translate`: shows control characters, one for one, instead of obeying them. What others
+wrote must neither steer a terminal nor look like a log line of its own."""
 
 LINES = {code: shown for code, shown in ONE_LINE.items() if chr(code) not in "\n\t"}
 """The same for text of several lines."""
 
 
 class Stamp(logging.Filter):
-    """Notes in every record the id and queue of the task it was logged by; a record that says so itself keeps what it says.
+    """Notes in every record the id and queue of the task it was logged by; a record that says so
+    itself keeps what it says.
 
-    Note: this is for handlers. As a record factory it would make logging refuse every `extra={"task_id": …}`.
+    Note: this is for handlers. As a record factory it would make logging refuse every
+    `extra={"task_id": …}`.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -60,7 +63,10 @@ def message_of(record: logging.LogRecord) -> str:
     except TaskTimeout:
         raise
     except Exception as error:  # noqa: BLE001  whatever the formatting of the user's values raises
-        return f"{shown(record.msg)} % {shown(record.args)} (cannot be formatted: {type(error).__name__}: {error})"
+        return (
+            f"{shown(record.msg)} % {shown(record.args)} (cannot be formatted:"
+            f" {type(error).__name__}: {error})"
+        )
 
 
 def trace_of(record: logging.LogRecord) -> str:

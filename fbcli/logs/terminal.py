@@ -1,4 +1,5 @@
-"""Log lines on a terminal: coloured by level, each with a link to its line of code. Imported only where there is one."""
+"""Log lines on a terminal: coloured by level, each with a link to its line of code. Imported only
+where there is one."""
 
 from __future__ import annotations
 
@@ -48,14 +49,16 @@ class TerminalConsole(Console):
 
 
 class TerminalHandler(Careful):
-    """Prints records with rich, above whatever is live there. With a formatter of its own it prints just what that makes."""
+    """Prints records with rich, above whatever is live there. With a formatter of its own it prints
+    just what that makes."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()
         self._console = console
 
     def createLock(self) -> None:
-        """None: consoles lock for themselves. Two locks would be a deadlock for a signal handler that logs while its thread draws."""
+        """None: consoles lock for themselves. Two locks would be a deadlock for a signal handler
+        that logs while its thread draws."""
         self.lock = None
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -97,7 +100,8 @@ class TerminalHandler(Careful):
 
 
 def _lines(record: logging.LogRecord) -> list[Text]:
-    """Return a record's lines; the colours that the user gave the message stay, other escape sequences do nothing."""
+    """Return a record's lines; the colours that the user gave the message stay, other escape
+    sequences do nothing."""
     message = message_of(record)
     if "\x1b" not in message:
         return [Text(line) for line in lines_of(record)]

@@ -1,4 +1,5 @@
-"""Hears at once when any process writes to a file, where the system tells (Linux: inotify(7)); elsewhere there is none, and one polls."""
+"""Hears at once when any process writes to a file, where the system tells (Linux: inotify(7));
+elsewhere there is none, and one polls."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ class FileWatch:
 
     @classmethod
     def open(cls, path: Path) -> FileWatch | None:
-        """Return an watch at the file, or None: there is no such file yet, or the system has nothing of the kind (or no more of it)."""
+        """Return an watch at the file, or None: there is no such file yet, or the system has
+        nothing of the kind (or no more of it)."""
         libc = _libc()
         notify = -1 if libc is None else libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         if notify < 0:
@@ -43,7 +45,8 @@ class FileWatch:
         os.eventfd_write(self._ring, 1)
 
     def wait(self, seconds: float) -> bool:
-        """Wait until the file is written to or it rings, at most so long; return whether the file was written to."""
+        """Wait until the file is written to or it rings, at most so long; return whether the file
+        was written to."""
         ready = dict(self._poll.poll(max(0.0, seconds) * 1000))
         if self._ring in ready:
             os.eventfd_read(self._ring)
@@ -57,7 +60,8 @@ class FileWatch:
         return self._file != _identity(self._path)
 
     def __del__(self) -> None:
-        """Note: not before the last who may ring it has let go of it, or another file's descriptor might be rung."""
+        """Note: not before the last who may ring it has let go of it, or another file's descriptor
+        might be rung."""
         os.close(self._notify)
         os.close(self._ring)
 
@@ -72,7 +76,8 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 @cache
 def _libc() -> Any:
-    """The C library, where it has inotify and Python has eventfd (Linux, from Python 3.10); else None."""
+    """The C library, where it has inotify and Python has eventfd (Linux, from Python 3.10); else
+    None."""
     if sys.platform != "linux" or not hasattr(os, "eventfd"):
         return None
     libc = ctypes.CDLL(None, use_errno=True)

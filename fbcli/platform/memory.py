@@ -13,9 +13,11 @@ LOOK_EVERY = 0.5
 
 
 def resident_bytes(pid: int | str = "self") -> int | None:
-    """Return the resident set size of a process in bytes; None where the system does not tell, or there is no such process.
+    """Return the resident set size of a process in bytes; None where the system does not tell, or
+    there is no such process.
 
-    Linux: proc(5), statm. Elsewhere the highest so far of this process alone is known (getrusage(2)).
+    Linux: proc(5), statm. Elsewhere the highest so far of this process alone is known
+    (getrusage(2)).
     """
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -37,7 +39,8 @@ class MemoryLimit:
         self._look_at = 0.0
 
     def exceeded(self) -> int | None:
-        """Return how much it holds when that is too much. Looks now and then, however often it is asked."""
+        """Return how much it holds when that is too much. Looks now and then, however often it is
+        asked."""
         now = self._clock.monotonic()
         if now < self._look_at:
             return None

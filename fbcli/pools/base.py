@@ -1,4 +1,5 @@
-"""The contract of pools: run callables side by side. A pool knows nothing of messages, brokers or stores."""
+"""The contract of pools: run callables side by side. A pool knows nothing of messages, brokers or
+stores."""
 
 from __future__ import annotations
 
@@ -7,7 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 Run = Callable[[Any], None]
-"""Carries one task out to its end and notes the outcome in it. Never raises. Called in a worker of the pool."""
+"""Carries one task out to its end and notes the outcome in it. Never raises. Called in a worker of
+the pool."""
 
 Done = Callable[[Any], None]
 """Takes a task whose run has ended. Called once for each, from a worker; cheap and thread-safe."""
@@ -16,7 +18,8 @@ Done = Callable[[Any], None]
 class Pool(ABC):
     """Runs tasks (objects with a `task_id`) side by side.
 
-    `submit`, `nudge`, `take_back`, `resize` and `close` belong to one thread (the intake's); the rest may be called from any.
+    `submit`, `nudge`, `take_back`, `resize` and `close` belong to one thread (the intake's); the
+    rest may be called from any.
     """
 
     def __init__(self, size: int, done: Done) -> None:
@@ -32,7 +35,8 @@ class Pool(ABC):
     def nudge(self, brisk: bool) -> float | None:
         """Let the pool do its housekeeping. `brisk`: tasks are short, far below a millisecond.
 
-        Returns after how many seconds at most it wants to be called again; None: not before the next `submit`.
+        Returns after how many seconds at most it wants to be called again; None: not before the
+        next `submit`.
         """
 
     @abstractmethod
@@ -53,13 +57,16 @@ class Pool(ABC):
 
     @abstractmethod
     def interrupt(self, task_id: str, exception: type[BaseException]) -> bool:
-        """Raise `exception` inside a running task, as soon as it executes Python code. False: no such task runs here."""
+        """Raise `exception` inside a running task, as soon as it executes Python code. False: no
+        such task runs here."""
 
     @abstractmethod
     def abandon(self, task_id: str) -> Any | None:
-        """Give up on a running task that does not react: its slot is replaced, and `done` will not be called for it.
+        """Give up on a running task that does not react: its slot is replaced, and `done` will not
+        be called for it.
 
-        Returns the task as it stands, for the caller to settle; None when it has just ended, or runs where nothing hangs.
+        Returns the task as it stands, for the caller to settle; None when it has just ended, or
+        runs where nothing hangs.
         """
 
     @abstractmethod

@@ -1,6 +1,8 @@
-"""A pool of coroutines on one event loop in a thread of its own. Plain functions in it run in the loop's threads.
+"""A pool of coroutines on one event loop in a thread of its own. Plain functions in it run in the
+loop's threads.
 
-A few runner tasks take work from a shared deque, one message after the other, so that no asyncio task is made per message.
+A few runner tasks take work from a shared deque, one message after the other, so that no asyncio
+task is made per message.
 """
 
 from __future__ import annotations
@@ -102,7 +104,8 @@ class CoroutinePool(Pool):
                 return taken
 
     def interrupt(self, task_id: str, exception: type[BaseException]) -> bool:
-        """Cancel the coroutine, with `exception` noted in `task.interrupted` for whoever catches the cancellation."""
+        """Cancel the coroutine, with `exception` noted in `task.interrupted` for whoever catches
+        the cancellation."""
         for runner, task in self._current.copy().items():
             if task.task_id == task_id:
                 self._loop.call_soon_threadsafe(self._cancel, runner, task, exception)
@@ -118,7 +121,8 @@ class CoroutinePool(Pool):
             runner.cancel()
 
     def abandon(self, task_id: str) -> Any | None:
-        """None: a coroutine that swallows its cancellation, or blocks the loop, cannot be left behind alone."""
+        """None: a coroutine that swallows its cancellation, or blocks the loop, cannot be left
+        behind alone."""
         return None
 
     def resize(self, size: int) -> None:
@@ -131,7 +135,8 @@ class CoroutinePool(Pool):
         asyncio.run_coroutine_threadsafe(self._end(), self._loop)
 
     async def _end(self) -> None:
-        """Cancel what still runs, then end the loop; a call in a thread that never returns is left behind."""
+        """Cancel what still runs, then end the loop; a call in a thread that never returns is left
+        behind."""
         for runner, task in self._current.items():
             self._cancel(runner, task, asyncio.CancelledError)
         if self._runners:

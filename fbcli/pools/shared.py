@@ -1,4 +1,5 @@
-"""One pool for several functions: each has its share, which looks like a pool of its own; the slots belong to whoever has work.
+"""One pool for several functions: each has its share, which looks like a pool of its own; the slots
+belong to whoever has work.
 
 Tasks of all shares start in the order in which they came.
 """
@@ -15,7 +16,8 @@ Make = Callable[[int, Done], Pool]
 
 
 class SharedPool:
-    """`make` makes the pool when the first share is taken; `owner_of` says to which share a task belongs."""
+    """`make` makes the pool when the first share is taken; `owner_of` says to which share a task
+    belongs."""
 
     def __init__(self, make: Make, owner_of: Callable[[Any], Hashable]) -> None:
         self._make = make
@@ -27,7 +29,8 @@ class SharedPool:
         self._pool: Pool | None = None
 
     def share(self, owner: Hashable, size: int, done: Done) -> Share:
-        """Return the share of `owner`. The pool has as many slots as the one wants that wants the most."""
+        """Return the share of `owner`. The pool has as many slots as the one wants that wants the
+        most."""
         with self.lock:
             if self._pool is None:
                 self._pool = self._make(size, self._done)
@@ -43,7 +46,8 @@ class SharedPool:
                 self._fit(self._pool)
 
     def leave(self, owner: Hashable) -> None:
-        """End a share; the pool ends with the last one. Nobody is told any more of what still runs for it."""
+        """End a share; the pool ends with the last one. Nobody is told any more of what still runs
+        for it."""
         with self.lock:
             if self._pool is None or self._shares.pop(owner, None) is None:
                 return

@@ -1,7 +1,9 @@
-"""Where a thread runs one task after another, and how another thread interrupts just the one it means.
+"""Where a thread runs one task after another, and how another thread interrupts just the one it
+means.
 
-CPython raises an "asynchronous exception" in a thread at its next bytecode that looks for one (`PyThreadState_SetAsyncExc`).
-Note: it may be raised late, after the task has ended. A slot makes sure that it is then taken back, and never hits the next task.
+CPython raises an "asynchronous exception" in a thread at its next bytecode that looks for one
+(`PyThreadState_SetAsyncExc`). Note: it may be raised late, after the task has ended. A slot makes
+sure that it is then taken back, and never hits the next task.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ class Slot:
         self._ident = threading.get_ident()
 
     def leave(self) -> bool:
-        """The current task has ended: from now on nothing is raised for it. True when it had been given up before."""
+        """The current task has ended: from now on nothing is raised for it. True when it had been
+        given up before."""
         while True:
             try:
                 with self._lock:
@@ -53,7 +56,8 @@ class Slot:
             return bool(_raise_in_thread(self._ident, ctypes.py_object(exception)))
 
     def abandon(self, task_id: str) -> Any | None:
-        """Mark the slot as lost with its task, and return the task; None if it does not run that task any more."""
+        """Mark the slot as lost with its task, and return the task; None if it does not run that
+        task any more."""
         with self._lock:
             if self.current is None or self.current.task_id != task_id:
                 return None

@@ -1,7 +1,8 @@
 """A pool of threads that grows on demand and shrinks when idle.
 
-Workers take tasks one by one from a shared deque (an atomic operation of 40 ns), so that no task is stuck behind a long one;
-what costs is waking a thread, and that is done only when it helps: while tasks are short, few threads stay awake.
+Workers take tasks one by one from a shared deque (an atomic operation of 40 ns), so that no task is
+stuck behind a long one; what costs is waking a thread, and that is done only when it helps: while
+tasks are short, few threads stay awake.
 """
 
 from __future__ import annotations

@@ -1,1 +1,2 @@
-"""The project around the functions: writing its fb.toml, checking it, showing what is in force, listing brokers."""
+"""The project around the functions: writing its fb.toml, checking it, showing what is in force,
+listing brokers."""

@@ -1,4 +1,5 @@
-"""What brokers there are and what each can do, read from their code; for `fb brokers` and the documentation."""
+"""What brokers there are and what each can do, read from their code; for `fb brokers` and the
+documentation."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from fbcli.errors import FbError
 
 
 class BrokerEntry(msgspec.Struct):
-    """One broker. Where it cannot be imported, `problem` says why, and what is known only from its code is None."""
+    """One broker. Where it cannot be imported, `problem` says why, and what is known only from its
+    code is None."""
 
     schemes: list[str]
     """The URL schemes that it answers to."""

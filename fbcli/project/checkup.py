@@ -1,4 +1,5 @@
-"""Are the settings sound? Every table of `fb.toml`, every address in it (importing nothing), broker and store."""
+"""Are the settings sound? Every table of `fb.toml`, every address in it (importing nothing), broker
+and store."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ class Finding(msgspec.Struct):
 
 
 def checkup(settings: Settings) -> Iterator[Finding]:
-    """Yield a finding for each thing, as it is looked at; the slow ones, broker and store, at the end."""
+    """Yield a finding for each thing, as it is looked at; the slow ones, broker and store, at the
+    end."""
     yield Finding("settings", True, str(settings.file or "no fb.toml: built-in settings"))
     yield _options("defaults", {name: default.value for name, default in settings.defaults.items()})
     for name, context in settings.contexts.items():

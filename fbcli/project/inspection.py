@@ -1,4 +1,5 @@
-"""What settings are in force and where each comes from, for `fb config show`. Passwords are masked."""
+"""What settings are in force and where each comes from, for `fb config show`. Passwords are
+masked."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ class SettingRow(NamedTuple):
 
 
 def rows_of(settings: Settings, booster: Booster[Any, Any] | None = None) -> list[SettingRow]:
-    """Return the settings of the process and, with `booster`, the options of its function, else those that hold for all.
+    """Return the settings of the process and, with `booster`, the options of its function, else
+    those that hold for all.
 
     Raises `BadSetting` for a value that cannot be used.
     """

@@ -1,4 +1,5 @@
-"""The `fb.toml` to start from: written from the options themselves, so that it is never out of date."""
+"""The `fb.toml` to start from: written from the options themselves, so that it is never out of
+date."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from fbcli.options import Options
 from fbcli.settings import FILE
 
 HEAD = """\
-# Settings of fb for this folder and those below it. Flags, FB_… variables and @boost(…) win over what is written here.
+# Settings of fb for this folder and those below it. Flags, FB_… variables and @boost(…) win over \
+what is written here.
 #   fb config show    prints what is in force, and where it comes from
 #   fb config check   checks this file, the addresses in it, and whether broker and store answer
 
@@ -18,7 +20,8 @@ HEAD = """\
 # ${{NAME}} is taken from the environment, so that no password is written here.
 {broker}
 
-# Where results, pauses and the like are kept. By default beside the broker: its own server, else an SQLite file.
+# Where results, pauses and the like are kept. By default beside the broker: its own \
+server, else an SQLite file.
 # store = "sqlite:///store.db"
 """
 
@@ -35,7 +38,8 @@ TAIL = """\
 # qps = 5
 # retries = 5
 
-# Other places to work on, chosen by --context NAME, FB_CONTEXT=NAME, or a line `context = "NAME"` at the top.
+# Other places to work on, chosen by --context NAME, FB_CONTEXT=NAME, or a line \
+`context = "NAME"` at the top.
 # [contexts.dev]
 # broker = "sqlite:///dev.db"
 """
@@ -47,7 +51,8 @@ HIDDEN = ("queue", "broker")
 
 
 def starter(broker: str | None = None) -> str:
-    """Return the text of a new `fb.toml`. Raises `UsageError` for a broker URL that nothing answers to."""
+    """Return the text of a new `fb.toml`. Raises `UsageError` for a broker URL that nothing answers
+    to."""
     return HEAD.format(
         broker=f"# {EXAMPLE}" if broker is None else f"broker = {_text(_known(broker))}"
     ) + (
@@ -58,7 +63,8 @@ def starter(broker: str | None = None) -> str:
 
 
 def write_starter(folder: Path, *, broker: str | None = None, force: bool = False) -> Path:
-    """Write a new `fb.toml` into `folder` and return its path. Raises `Refused` when there is one, unless `force`."""
+    """Write a new `fb.toml` into `folder` and return its path. Raises `Refused` when there is one,
+    unless `force`."""
     path = folder / FILE
     text = starter(broker)
     try:
@@ -75,7 +81,8 @@ def _known(url: str) -> str:
     scheme, separator, _ = url.partition("://")
     if not separator or scheme not in schemes():
         raise UsageError(
-            f"{url!r} is no broker's URL.{did_you_mean(scheme, schemes())} `fb brokers` lists what there is."
+            f"{url!r} is no broker's URL.{did_you_mean(scheme, schemes())} `fb brokers` lists what"
+            " there is."
         )
     return url
 

@@ -21,12 +21,14 @@ _ASYNCIO = os.path.join(os.path.dirname(os.__file__), "asyncio") + os.sep
 def call(
     booster: Booster[Any, Any], arguments: Mapping[str, Any], *, wait: float | None, **single: Any
 ) -> Any:
-    """Push a call and return what it returned in whatever process ran it. `single`: as of `Booster.message`.
+    """Push a call and return what it returned in whatever process ran it. `single`: as of
+    `Booster.message`.
 
-    Raises `TaskFailed` with the remote error, and `TimedOut` after `wait` seconds (None: never) that says what to check; the
-    task goes on then.
+    Raises `TaskFailed` with the remote error, and `TimedOut` after `wait` seconds (None: never)
+    that says what to check; the task goes on then.
     """
-    booster.settings.open_store().pauses()  # what cannot be waited for is not pushed: raises when there is no store
+    # what cannot be waited for is not pushed: raises when there is no store
+    booster.settings.open_store().pauses()
     message = booster.message(arguments, **{**single, "result": True})
     booster.queue.publish((message,))
     pending = AsyncResult(task_id_of(message), booster.settings.open_store)
@@ -44,8 +46,9 @@ def call(
 def run(booster: Booster[Any, Any], arguments: Mapping[str, Any]) -> Any:
     """Call the function in this process and return its value; `async def` is run, too.
 
-    The arguments are taken through the wire format and back, so that the function gets what it would get from its queue.
-    Raises `BadArguments`, `BadMessage`, and `TaskFailed` with the function's own error and the traceback of its own code.
+    The arguments are taken through the wire format and back, so that the function gets what it
+    would get from its queue. Raises `BadArguments`, `BadMessage`, and `TaskFailed` with the
+    function's own error and the traceback of its own code.
     """
     signature = booster.signature
     sent, _ = decode(encode(signature.bind((), arguments), {}))
@@ -79,7 +82,8 @@ def _awaited(function: Callable[..., Any], args: list[Any], kwargs: dict[str, An
 
 
 def _own_traceback(error: Exception) -> str:
-    """Return the traceback from the first frame that belongs neither to fbcli nor to the event loop."""
+    """Return the traceback from the first frame that belongs neither to fbcli nor to the event
+    loop."""
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename.startswith((_OWN, _ASYNCIO)):
         frames = frames.tb_next

@@ -1,4 +1,5 @@
-"""Many messages into one queue: from files, pipes or templates, in batches. What is bad is told with its place.
+"""Many messages into one queue: from files, pipes or templates, in batches. What is bad is told
+with its place.
 
 Knows records and messages, nothing of the console.
 """
@@ -17,7 +18,8 @@ BATCH = 500
 
 
 class Feed:
-    """Turns records into messages and publishes them in batches; knows how far it came when it ends early."""
+    """Turns records into messages and publishes them in batches; knows how far it came when it ends
+    early."""
 
     def __init__(
         self,
@@ -27,8 +29,9 @@ class Feed:
         skip: Callable[[UsageError], None] | None = None,
         done: str = "pushed",
     ) -> None:
-        """`make` returns the message of a record's arguments. `skip` is told of each bad record, which is then left out; None:
-        the first bad one ends it. `done` is the word for what `publish` does."""
+        """`make` returns the message of a record's arguments. `skip` is told of each bad record,
+        which is then left out; None: the first bad one ends it. `done` is the word for what
+        `publish` does."""
         self.pushed = 0
         self.skipped = 0
         self._make = make
@@ -38,8 +41,8 @@ class Feed:
         self._batch: list[Outgoing] = []
 
     def run(self, records: Iterable[Record]) -> None:
-        """Publish all records. Those before a bad one are published. Raises `UsageError` for it, and what publishing raises;
-        both say how many were pushed."""
+        """Publish all records. Those before a bad one are published. Raises `UsageError` for it,
+        and what publishing raises; both say how many were pushed."""
         batch = self._batch
         for place, arguments, fault in records:
             try:

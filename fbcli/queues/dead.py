@@ -1,5 +1,5 @@
-"""Dead letters of a queue: what failed for good, kept in `<queue>.dead` with its obituary (`extra.dead`), until somebody
-replays, edits or clears it."""
+"""Dead letters of a queue: what failed for good, kept in `<queue>.dead` with its obituary
+(`extra.dead`), until somebody replays, edits or clears it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ class Letter(Envelope):
 
     @property
     def obituary(self) -> dict[str, Any]:
-        """Why it is here: reason, error_type, traceback, attempts, deliveries, queue, host, time. Any may be missing."""
+        """Why it is here: reason, error_type, traceback, attempts, deliveries, queue, host, time.
+        Any may be missing."""
         obituary = self.extra.get("dead")
         return obituary if isinstance(obituary, dict) else {}
 
@@ -49,7 +50,8 @@ class Letter(Envelope):
         return "" if value is None else str(value)
 
     def revived(self, now: float) -> bytes:
-        """Return the body as good as new: published `now`, with no obituary, no past attempts, no delay.
+        """Return the body as good as new: published `now`, with no obituary, no past attempts, no
+        delay.
 
         What never was a message goes back as it came, where its bytes are still known.
         """
@@ -71,7 +73,8 @@ class DeadLetters:
 
     @classmethod
     def of(cls, queue: Queue) -> DeadLetters:
-        """The dead letters of `queue`; its own name and that of its dead letters (`orders.dead`) lead to the same."""
+        """The dead letters of `queue`; its own name and that of its dead letters (`orders.dead`)
+        lead to the same."""
         if queue.name.endswith(DEAD_SUFFIX):
             queue = Queue(
                 queue.name.removesuffix(DEAD_SUFFIX), queue.broker, queue.open_store, queue.clock
@@ -79,7 +82,8 @@ class DeadLetters:
         return cls(queue)
 
     def count(self, task_ids: Collection[str] | None = None) -> int | None:
-        """Count them, or those of some tasks; None: the broker cannot tell. Raises `TaskNotFound` when no such task has one."""
+        """Count them, or those of some tasks; None: the broker cannot tell. Raises `TaskNotFound`
+        when no such task has one."""
         if task_ids is not None:
             letters = self.letters(EVERYTHING)
             found = sum(letter.task_id in task_ids for letter in letters)
@@ -90,7 +94,8 @@ class DeadLetters:
         return None if size is None else size.ready
 
     def held(self) -> int:
-        """Count those that another `fb dead` has in hand, or one that was killed less than a lease ago."""
+        """Count those that another `fb dead` has in hand, or one that was killed less than a lease
+        ago."""
         size = self._line.size()
         if size is None or not size.in_flight:
             return 0
@@ -127,8 +132,8 @@ class DeadLetters:
     ) -> Done:
         """Move letters back to the queue, as good as new. `task_ids` None: all that are there now.
 
-        Each batch is published before it is removed here: killed in between, a letter may be replayed twice, but is never lost.
-        `progress` is told the size of each batch.
+        Each batch is published before it is removed here: killed in between, a letter may be
+        replayed twice, but is never lost. `progress` is told the size of each batch.
         """
         there = self.count()
         if there is not None:
@@ -149,7 +154,8 @@ class DeadLetters:
         return self._take(task_ids, publish, limit)
 
     def rewrite(self, letter: Letter, body: bytes, *, replay: bool) -> Letter:
-        """Put `body` in the place of a letter, or (`replay`) into the queue, as good as new; return what is there now.
+        """Put `body` in the place of a letter, or (`replay`) into the queue, as good as new; return
+        what is there now.
 
         Raises `TaskNotFound` when the letter is gone meanwhile.
         """
@@ -218,7 +224,8 @@ def editable(letter: Letter) -> bytes:
 
 
 def edited(letter: Letter, text: bytes) -> bytes:
-    """Return the body that a person has made of `editable(letter)`, with its obituary again. Raises `BadMessage`."""
+    """Return the body that a person has made of `editable(letter)`, with its obituary again. Raises
+    `BadMessage`."""
     decode(text)
     check_limits(text)
     return replace_extra(text, {"dead": letter.obituary or None})

@@ -12,7 +12,8 @@ from fbcli.clock import Clock
 from fbcli.queues.queue import Queue
 
 FIRST_POLL, LAST_POLL = 0.05, 0.5
-"""Seconds between two looks at the broker, growing: short waits end at once, long ones cost the broker nothing."""
+"""Seconds between two looks at the broker, growing: short waits end at once, long ones cost the
+broker nothing."""
 
 WINDOW = 10.0
 """Seconds over which the rate is measured."""
@@ -46,7 +47,8 @@ class Drain:
         delayed: bool = False,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """`delayed`: wait for messages that wait for their time, too; among them are those that will be retried later."""
+        """`delayed`: wait for messages that wait for their time, too; among them are those that
+        will be retried later."""
         self._queues = queues
         self._clock = clock
         self._delayed = delayed
@@ -57,7 +59,8 @@ class Drain:
     def wait(
         self, timeout: float | None, on_reading: Callable[[Backlog], None]
     ) -> tuple[bool, Backlog]:
-        """Return whether all was drained within `timeout` seconds (None: however long it takes), and the last reading.
+        """Return whether all was drained within `timeout` seconds (None: however long it takes),
+        and the last reading.
 
         It takes two readings in a row, so that nothing hides between two counts of a broker.
         Raises `Unsupported` when the broker cannot count.
@@ -95,10 +98,11 @@ class Drain:
         return total
 
     def _reported(self, queues: Sequence[Queue], *, quiet: bool) -> int:
-        """Count what is in flight by what live consumers say of themselves, where the broker does not know.
+        """Count what is in flight by what live consumers say of themselves, where the broker does
+        not know.
 
-        They say it once a second, so a word from before the queue was empty does not count: until each of them has spoken
-        again, one is taken to be in flight.
+        They say it once a second, so a word from before the queue was empty does not count: until
+        each of them has spoken again, one is taken to be in flight.
         """
         names = {queue.name for queue in queues}
         workers = [

@@ -1,4 +1,5 @@
-"""A message opened for a person: whatever the bytes are, it has a name, arguments and `extra`. Knows the wire format only."""
+"""A message opened for a person: whatever the bytes are, it has a name, arguments and `extra`.
+Knows the wire format only."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ LARGEST = 1e15
 
 
 class Envelope:
-    """One message. Opening it never fails: bytes that are no message are shown as the argument `raw`."""
+    """One message. Opening it never fails: bytes that are no message are shown as the argument
+    `raw`."""
 
     def __init__(self, body: bytes) -> None:
         self.body = body
@@ -46,7 +48,8 @@ class Envelope:
 
     @cached_property
     def task_id(self) -> str:
-        """Its task id. A message of another language may have none: then a name made of its bytes, the same each time."""
+        """Its task id. A message of another language may have none: then a name made of its bytes,
+        the same each time."""
         return str(
             self.extra.get("task_id") or f"body-{hashlib.sha256(self.body).hexdigest()[:12]}"
         )

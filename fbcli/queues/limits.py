@@ -1,4 +1,5 @@
-"""Limits that are set for a queue while its consumers live, over what these were started with; and what is in force."""
+"""Limits that are set for a queue while its consumers live, over what these were started with; and
+what is in force."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ class Force(msgspec.Struct, frozen=True):
 
 
 class Limited(msgspec.Struct):
-    """One queue: what is set, and what its consumers have reported (they do so about once a second)."""
+    """One queue: what is set, and what its consumers have reported (they do so about once a
+    second)."""
 
     queue: str
     limits: Limits
@@ -42,7 +44,8 @@ def change(store: Store, queue: str, changes: Mapping[str, Any]) -> Limits:
 
 
 def limited(store: Store, queues: Sequence[str] = ()) -> list[Limited]:
-    """Return how it stands with these queues, or (none given) with all that have limits, by name."""
+    """Return how it stands with these queues, or (none given) with all that have limits, by
+    name."""
     limits = store.limits()
     reports: dict[str, list[Mapping[str, Any]]] = {}
     for worker in store.workers():

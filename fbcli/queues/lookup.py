@@ -1,4 +1,5 @@
-"""The queues of a context: found by name or by the address of a function, and all of them at a glance."""
+"""The queues of a context: found by name or by the address of a function, and all of them at a
+glance."""
 
 from __future__ import annotations
 
@@ -34,17 +35,17 @@ class Overview(msgspec.Struct):
 def find_queue(text: str, settings: Settings, *, importing: bool = True) -> Queue:
     """Return the queue of this name, or that of the function at this address.
 
-    What `@boost(…)` says of an address's queue and broker is read from its source; the function is imported only where that
-    does not tell, and not without `importing`. A name with a colon that the broker knows, and no module fits, is taken for a
-    name.
-    Raises `UsageError`, and what importing raises.
+    What `@boost(…)` says of an address's queue and broker is read from its source; the function is
+    imported only where that does not tell, and not without `importing`. A name with a colon that
+    the broker knows, and no module fits, is taken for a name. Raises `UsageError`, and what
+    importing raises.
     """
     if not text:
         raise UsageError("Name a queue, or the address of a function, like mymod:task.")
     if ":" not in text or _is_name(text, settings):
         return Queue(text, settings.open_broker(), settings.open_store)
     address = Address.parse(text, settings.root)
-    decorated = written_options(settings.root, address)
+    decorated: Mapping[str, Any] | None = written_options(settings.root, address)
     if decorated is None and importing:
         decorated = _imported_options(address, settings)
     options = settings.options(address.text, decorated)
@@ -61,7 +62,8 @@ def _imported_options(address: Address, settings: Settings) -> Mapping[str, Any]
 
 
 def _is_name(text: str, settings: Settings) -> bool:
-    """Whether a text with a colon is the name of a queue that the broker knows, and leads to no module here."""
+    """Whether a text with a colon is the name of a queue that the broker knows, and leads to no
+    module here."""
     try:
         if has_source(settings.root, Address.parse(text, settings.root)):
             return False
@@ -72,8 +74,9 @@ def _is_name(text: str, settings: Settings) -> bool:
 
 
 def nearby(queue: Queue) -> str:
-    """Return `" Did you mean 'x'?"` when another queue of the same broker has nearly this name, else an empty text. Queues of one
-    module have much of their names in common: there it is the function that must be alike."""
+    """Return `" Did you mean 'x'?"` when another queue of the same broker has nearly this name,
+    else an empty text. Queues of one module have much of their names in common: there it is the
+    function that must be alike."""
     if not queue.broker.capabilities.queues:
         return ""
     names = {name.removesuffix(DEAD_SUFFIX) for name in queue.broker.queues()} - {queue.name}
@@ -98,7 +101,8 @@ def unknown(queue: Queue) -> str:
 
 
 def obstacles(queues: Sequence[Queue]) -> list[str]:
-    """Return a sentence for each thing that keeps these queues from being worked on, or that looks like a slip."""
+    """Return a sentence for each thing that keeps these queues from being worked on, or that looks
+    like a slip."""
     store = queues[0].open_store()
     pauses = store.pauses()
     consumed = {name for worker in store.workers() for name in worker.queues}
@@ -117,8 +121,8 @@ def obstacles(queues: Sequence[Queue]) -> list[str]:
 def overview(
     settings: Settings, names: Iterable[str] = (), *, configured: bool = False
 ) -> list[Overview]:
-    """Return what is known of these queues (names or addresses), or (none given) of all that hold something, are paused, or
-    have a consumer; `configured`: of those of `[tasks]` in fb.toml, too.
+    """Return what is known of these queues (names or addresses), or (none given) of all that hold
+    something, are paused, or have a consumer; `configured`: of those of `[tasks]` in fb.toml, too.
 
     Raises `Unsupported` when none is given and the broker cannot list its queues.
     """

@@ -1,6 +1,7 @@
 """One queue by name: publishing to it and looking into it, without any function.
 
-What a broker cannot do (delay) is done here with the store, once for all brokers; what nobody can raises `Unsupported`.
+What a broker cannot do (delay) is done here with the store, once for all brokers; what nobody can
+raises `Unsupported`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from fbcli.stores.base import Parked, Store
 from fbcli.stores.keys import PUSHER, unique_space
 
 LEASE = 5.0
-"""Seconds that messages taken out by hand (replay, edit) stay owned: when `fb` is killed meanwhile, they come back then."""
+"""Seconds that messages taken out by hand (replay, edit) stay owned: when `fb` is killed meanwhile,
+they come back then."""
 
 BATCH = 500
 
@@ -57,7 +59,8 @@ class Done(msgspec.Struct):
         """Raise `PartlyDone` when it was not done for all."""
         if self.missing:
             raise PartlyDone(
-                f"Done for {self.count:,}, but there is no such message of {', '.join(self.missing)}."
+                f"Done for {self.count:,}, but there is no such message of"
+                f" {', '.join(self.missing)}."
             )
 
 
@@ -89,7 +92,8 @@ class Queue:
         return Queue(dead_queue(self.name), self.broker, self.open_store, self.clock)
 
     def publish(self, messages: Sequence[Outgoing]) -> None:
-        """Publish a batch; returns once broker (or, for delayed ones where the broker cannot, the store) has confirmed all."""
+        """Publish a batch; returns once broker (or, for delayed ones where the broker cannot, the
+        store) has confirmed all."""
         if not self._delays:
             later = [message for message in messages if message.not_before is not None]
             if later:
@@ -128,7 +132,8 @@ class Queue:
         return size
 
     def clear(self) -> int:
-        """Remove all that is ready or delayed; return how many. What was pushed as unique may be pushed again."""
+        """Remove all that is ready or delayed; return how many. What was pushed as unique may be
+        pushed again."""
         self.require("purge", "clear a queue")
         removed = self.broker.purge(self.name)
         self.open_store().drop_claims([unique_space(self.name)], PUSHER)
@@ -190,10 +195,12 @@ class Queue:
         handle: Callable[[list[Delivery]], None],
         limit: int = EVERYTHING,
     ) -> int:
-        """Take the ready messages that are `wanted`, up to `limit`, and acknowledge each batch after `handle` has returned.
+        """Take the ready messages that are `wanted`, up to `limit`, and acknowledge each batch
+        after `handle` has returned.
 
-        The others go back to where they were. Killed in the middle, what was taken and not acknowledged is back in the queue
-        when the lease has run out; but where the broker cannot acknowledge, it is lost. Returns how many were taken.
+        The others go back to where they were. Killed in the middle, what was taken and not
+        acknowledged is back in the queue when the lease has run out; but where the broker cannot
+        acknowledge, it is lost. Returns how many were taken.
         """
         inbox = self.broker.open(
             self.name, consumer_id=f"fb-take-{new_task_id()}", prefetch=BATCH, lease=LEASE
@@ -223,8 +230,8 @@ class Queue:
             inbox.close()
 
     def reclaim(self) -> None:
-        """Give back what a command that was killed had taken, if its lease has run out. On a queue without consumers nobody
-        else does that."""
+        """Give back what a command that was killed had taken, if its lease has run out. On a queue
+        without consumers nobody else does that."""
         inbox = self.broker.open(
             self.name, consumer_id=f"fb-reclaim-{new_task_id()}", prefetch=1, lease=LEASE
         )

@@ -1,6 +1,8 @@
-"""Messages of which no two alike are in a queue at once: claimed in the store before they are published, freed when they have ended.
+"""Messages of which no two alike are in a queue at once: claimed in the store before they are
+published, freed when they have ended.
 
-A message carries its key as `extra.unique`; whoever consumes it gives the claim back (`fbcli.controls.dedupe.Unique`).
+A message carries its key as `extra.unique`; whoever consumes it gives the claim back
+(`fbcli.controls.dedupe.Unique`).
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from fbcli.queues.queue import Queue
 from fbcli.stores.keys import PUSHER, unique_space
 
 HELD = 7 * 86400.0
-"""Seconds after the last unique push to a queue for which messages that nobody consumes refuse their like."""
+"""Seconds after the last unique push to a queue for which messages that nobody consumes refuse
+their like."""
 
 
 class Sorted(NamedTuple):
@@ -25,7 +28,8 @@ class Sorted(NamedTuple):
 
 
 def publish_unique(queue: Queue, messages: Sequence[Outgoing]) -> Sorted:
-    """Publish those of a batch whose like is neither queued nor running (nor, where calls are deduped, done).
+    """Publish those of a batch whose like is neither queued nor running (nor, where calls are
+    deduped, done).
 
     When publishing fails, their claims are given back. Raises `Unavailable`.
     """

@@ -1,4 +1,5 @@
-"""Callbacks: called with a task's result once it is there, one after the other, in a thread of the process that is theirs alone."""
+"""Callbacks: called with a task's result once it is there, one after the other, in a thread of the
+process that is theirs alone."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ log = logging.getLogger("fbcli.results")
 
 
 def call_back(store: Store, task_id: str, callback: Callable[[Result], Any]) -> None:
-    """Call `callback(result)` when the task has ended. An `async def` runs in the event loop from which this is called.
+    """Call `callback(result)` when the task has ended. An `async def` runs in the event loop from
+    which this is called.
 
     Raises `UsageError` for an `async def` outside of an event loop.
     """
@@ -77,7 +79,8 @@ def _running_loop() -> asyncio.AbstractEventLoop:
         return asyncio.get_running_loop()
     except RuntimeError:
         raise UsageError(
-            "A callback that is an 'async def' needs a running event loop: call then() from a coroutine."
+            "A callback that is an 'async def' needs a running event loop: call then() from a"
+            " coroutine."
         ) from None
 
 

@@ -1,4 +1,5 @@
-"""Cancelling tasks, and finding out what became of each: a queued one never starts, a running one is interrupted."""
+"""Cancelling tasks, and finding out what became of each: a queued one never starts, a running one
+is interrupted."""
 
 from __future__ import annotations
 
@@ -45,8 +46,9 @@ def cancel(
     clock: Clock = SYSTEM,
     sleep: Callable[[float], None] = time.sleep,
 ) -> list[Outcome]:
-    """Ask that these tasks neither start nor go on; return what became of each, in order, as far as that is known within `wait`
-    seconds. No request is left for those that had ended. Raises `Unavailable`."""
+    """Ask that these tasks neither start nor go on; return what became of each, in order, as far as
+    that is known within `wait` seconds. No request is left for those that had ended. Raises
+    `Unavailable`."""
     before = {each.task_id: each for each in statuses(store, list(dict.fromkeys(task_ids)))}
     outcomes = {
         task_id: Outcome(task_id, "ended_before", each.result.state)
@@ -71,8 +73,8 @@ def cancel(
 class Inquiry:
     """Looks what becomes of tasks that shall be cancelled.
 
-    A consumer asks for requests, acts, and reports what it runs, in this order and about once a second. So after two reports of
-    all consumers whatever none of them runs will not start.
+    A consumer asks for requests, acts, and reports what it runs, in this order and about once a
+    second. So after two reports of all consumers whatever none of them runs will not start.
     """
 
     def __init__(self, store: Store, task_ids: Sequence[str], clock: Clock) -> None:

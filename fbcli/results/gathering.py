@@ -1,4 +1,5 @@
-"""The results of many tasks together: in the order in which they were pushed, or in which they come."""
+"""The results of many tasks together: in the order in which they were pushed, or in which they
+come."""
 
 from __future__ import annotations
 
@@ -11,9 +12,11 @@ from fbcli.stores.base import Result, Store
 
 
 def wait_all(results: Iterable[AsyncResult], timeout: float | None = None) -> list[Result]:
-    """Return the whole results of these tasks, in their order, once all are there, however they ended.
+    """Return the whole results of these tasks, in their order, once all are there, however they
+    ended.
 
-    `timeout` is in seconds, for all together. Raises `TimedOut`, and `Unavailable` when a store cannot be reached.
+    `timeout` is in seconds, for all together. Raises `TimedOut`, and `Unavailable` when a store
+    cannot be reached.
     """
     pushed = list(results)
     with Waiter(_awaited(pushed, timeout)) as letters:
@@ -21,9 +24,11 @@ def wait_all(results: Iterable[AsyncResult], timeout: float | None = None) -> li
 
 
 def gather(results: Iterable[AsyncResult], timeout: float | None = None) -> list[Any]:
-    """Return what these tasks returned, in their order; raises `TaskFailed` of the first that failed, as soon as it has.
+    """Return what these tasks returned, in their order; raises `TaskFailed` of the first that
+    failed, as soon as it has.
 
-    The others go on then. `timeout` is in seconds, for all together. Raises `TimedOut` and `Unavailable`, too.
+    The others go on then. `timeout` is in seconds, for all together. Raises `TimedOut` and
+    `Unavailable`, too.
     """
     pushed = list(results)
     with Waiter(_awaited(pushed, timeout)) as letters:
@@ -64,9 +69,11 @@ class Completed:
 
 
 def as_completed(results: Iterable[AsyncResult], timeout: float | None = None) -> Completed:
-    """Return the whole results of tasks, each as soon as it is there: `for result in as_completed(results)`, or `async for`.
+    """Return the whole results of tasks, each as soon as it is there: `for result in
+    as_completed(results)`, or `async for`.
 
-    `timeout` is in seconds, from the beginning of the loop, for all together. The loop raises `TimedOut` and `Unavailable`.
+    `timeout` is in seconds, from the beginning of the loop, for all together. The loop raises
+    `TimedOut` and `Unavailable`.
     """
     return Completed(_awaited(results, timeout))
 

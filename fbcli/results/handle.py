@@ -18,11 +18,13 @@ CANCEL_TTL = 7 * 86400.0
 
 
 class AsyncResult:
-    """What `push` returns. Results are there when they are saved: option `results`, or `publish(..., result=True)`.
+    """What `push` returns. Results are there when they are saved: option `results`, or
+    `publish(..., result=True)`.
 
-    `await result` is `await result.aresult()`; each method has a twin with an "a" before its name, to be awaited (of `wait`:
-    `awaited`, since `await` is a word of the language). For many at once: `fbcli.gather`, `wait_all`, `as_completed`. All of
-    them raise `Unavailable` when the store cannot be reached.
+    `await result` is `await result.aresult()`; each method has a twin with an "a" before its name,
+    to be awaited (of `wait`: `awaited`, since `await` is a word of the language). For many at once:
+    `fbcli.gather`, `wait_all`, `as_completed`. All of them raise `Unavailable` when the store
+    cannot be reached.
     """
 
     __slots__ = ("_open_store", "task_id")
@@ -43,11 +45,13 @@ class AsyncResult:
 
     @property
     def state(self) -> State:
-        """How it stands, by the store, at once: "succeeded", "failed", "dropped" or "cancelled" when its result was saved;
-        "running" when a live worker has reported so (once a second); else "queued".
+        """How it stands, by the store, at once: "succeeded", "failed", "dropped" or "cancelled"
+        when its result was saved; "running" when a live worker has reported so (once a second);
+        else "queued".
 
-        Note: nobody can be sure of "queued". A task whose results are not saved is "queued" before it runs and after it has
-        ended, too; so is one that never was, or whose result was kept for long enough.
+        Note: nobody can be sure of "queued". A task whose results are not saved is "queued" before
+        it runs and after it has ended, too; so is one that never was, or whose result was kept for
+        long enough.
         """
         return statuses(self.store, [self.task_id])[0].state
 
@@ -60,8 +64,9 @@ class AsyncResult:
         return self.store.result(self.task_id)
 
     def cancel(self) -> bool:
-        """Ask that it neither start nor go on: within about two seconds a running call gets `TaskCancelled`, and a message that
-        comes up is dropped, for a week. Its state is "cancelled" then. False: it had ended before."""
+        """Ask that it neither start nor go on: within about two seconds a running call gets
+        `TaskCancelled`, and a message that comes up is dropped, for a week. Its state is
+        "cancelled" then. False: it had ended before."""
         if self.done():
             return False
         self.store.request_cancel([self.task_id], CANCEL_TTL)
@@ -70,21 +75,25 @@ class AsyncResult:
     # its result
 
     def wait(self, timeout: float | None = None) -> Result:
-        """Return the whole result as soon as it is there; raises `TimedOut` after `timeout` seconds."""
+        """Return the whole result as soon as it is there; raises `TimedOut` after `timeout`
+        seconds."""
         result = self.store.wait_result(self.task_id, FOREVER if timeout is None else timeout)
         if result is None:
             raise self._awaited(timeout).late(1)
         return result
 
     def result(self, timeout: float | None = None) -> Any:
-        """Return what the function returned; raises `TaskFailed` when it failed for good, `TimedOut` after `timeout` seconds."""
+        """Return what the function returned; raises `TaskFailed` when it failed for good,
+        `TimedOut` after `timeout` seconds."""
         return value_of(self.wait(timeout))
 
     def then(self, callback: Callable[[Result], Any]) -> AsyncResult:
-        """Call `callback(result)` as soon as the result is there, however it ended, and return this.
+        """Call `callback(result)` as soon as the result is there, however it ended, and return
+        this.
 
-        Callbacks run one after the other in a thread that all tasks of the process share, as long as the process lives; an
-        `async def` runs in the event loop from which `then` is called. What they raise is logged.
+        Callbacks run one after the other in a thread that all tasks of the process share, as long
+        as the process lives; an `async def` runs in the event loop from which `then` is called.
+        What they raise is logged.
         """
         call_back(self.store, self.task_id, callback)
         return self
@@ -124,7 +133,8 @@ class AsyncResult:
 
 
 def value_of(result: Result) -> Any:
-    """Return the value of a result, or raise `TaskFailed` with the remote error and its traceback."""
+    """Return the value of a result, or raise `TaskFailed` with the remote error and its
+    traceback."""
     if result.state == "succeeded":
         return result.value
     error = TaskFailed(

@@ -1,8 +1,8 @@
-"""Looks out for the results of many tasks at once, for all who wait in this process: one thread, and one question to a store for
-all that is waited for there.
+"""Looks out for the results of many tasks at once, for all who wait in this process: one thread,
+and one question to a store for all that is waited for there.
 
-It asks often while something is new, and ever less the longer it waits; and never so often that asking takes more than a tenth
-of the time.
+It asks often while something is new, and ever less the longer it waits; and never so often that
+asking takes more than a tenth of the time.
 """
 
 from __future__ import annotations
@@ -109,7 +109,8 @@ class Poller:
             self._pause(begun, self._clock.monotonic())
 
     def _has_work(self) -> bool:
-        """Whether anything is waited for; else wait for that a little. When False, the thread ends."""
+        """Whether anything is waited for; else wait for that a little. When False, the thread
+        ends."""
         with self._changed:
             if not self._wanted:
                 self._changed.wait(IDLE_SECONDS)
@@ -129,7 +130,8 @@ class Poller:
 
 
 def results_of(store: Store, task_ids: Sequence[str]) -> list[Result]:
-    """Return the results that are there, what ended first before the others. Raises `Unavailable`."""
+    """Return the results that are there, what ended first before the others. Raises
+    `Unavailable`."""
     found: list[Result] = []
     for start in range(0, len(task_ids), BATCH):
         found += store.results_of(task_ids[start : start + BATCH]).values()
@@ -140,6 +142,7 @@ _lookouts: dict[int, Poller] = {}
 
 
 def poller() -> Poller:
-    """Return the one of this process. A forked child gets one of its own: it has not inherited the thread."""
+    """Return the one of this process. A forked child gets one of its own: it has not inherited the
+    thread."""
     process = os.getpid()
     return _lookouts.get(process) or _lookouts.setdefault(process, Poller())

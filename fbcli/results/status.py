@@ -27,8 +27,9 @@ class TaskStatus(NamedTuple):
 
     @property
     def state(self) -> State:
-        """How it ended; else "running" where a live worker says so; else "queued", of which nobody can be sure: it may be
-        unknown, run for less than a second, or have ended without its result having been saved."""
+        """How it ended; else "running" where a live worker says so; else "queued", of which nobody
+        can be sure: it may be unknown, run for less than a second, or have ended without its result
+        having been saved."""
         if self.result is not None:
             return self.result.state
         return "running" if self.run is not None else "queued"
@@ -50,7 +51,8 @@ def statuses(store: Store, task_ids: Sequence[str]) -> list[TaskStatus]:
 
 
 def runs_of(workers: Sequence[Worker]) -> dict[str, Run]:
-    """Return what runs now, by task id: up to some hundreds of each consumer, as of its last report (a second ago)."""
+    """Return what runs now, by task id: up to some hundreds of each consumer, as of its last report
+    (a second ago)."""
     return {
         task_id: Run(queue, worker)
         for worker in workers

@@ -1,4 +1,5 @@
-"""What a thread or a coroutine waits on for the results of many tasks: they arrive one by one, as they come."""
+"""What a thread or a coroutine waits on for the results of many tasks: they arrive one by one, as
+they come."""
 
 from __future__ import annotations
 
@@ -38,7 +39,8 @@ class Awaited(NamedTuple):
             else f"{missing:,} of {len(task_ids):,} tasks"
         )
         return TimedOut(
-            f"No result of {which} within {self.timeout:g} s. Is a consumer running, with results on?"
+            f"No result of {which} within {self.timeout:g} s. Is a consumer running, with"
+            " results on?"
         )
 
 
@@ -84,7 +86,8 @@ class _BaseWaiter(ABC):
 
 
 class Waiter(_BaseWaiter):
-    """For threads. Use as a context; iterating over it raises `TimedOut`, and `Unavailable` when the store cannot be reached."""
+    """For threads. Use as a context; iterating over it raises `TimedOut`, and `Unavailable` when
+    the store cannot be reached."""
 
     def __init__(self, awaited: Awaited) -> None:
         super().__init__(awaited)
@@ -118,7 +121,8 @@ class Waiter(_BaseWaiter):
 
 
 class AsyncWaiter(_BaseWaiter):
-    """For coroutines: `async with`, `async for`, else the same. However many wait, they take no thread for it."""
+    """For coroutines: `async with`, `async for`, else the same. However many wait, they take no
+    thread for it."""
 
     def __init__(self, awaited: Awaited) -> None:
         import asyncio  # noqa: PLC0415  17 ms: whoever awaits has it, and `fb push` does without

@@ -1,7 +1,8 @@
 """The contract of stores: state shared by all processes of a context, beside the broker.
 
-Verbs of the domain, not raw keys. Times are Unix seconds of the store's own clock where it has one. Every verb raises
-`Unavailable` when the store cannot be reached, and tries to connect anew at the next call. Thread-safe.
+Verbs of the domain, not raw keys. Times are Unix seconds of the store's own clock where it has one.
+Every verb raises `Unavailable` when the store cannot be reached, and tries to connect anew at the
+next call. Thread-safe.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ class Parked(msgspec.Struct):
 
 
 class Limits(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What `fb limit` sets for a queue, over what its consumers were started with. None: as they were started."""
+    """What `fb limit` sets for a queue, over what its consumers were started with. None: as they
+    were started."""
 
     qps: float | None = None
     """Starts a second; 0: no limit."""
@@ -75,7 +77,8 @@ class Tokens(NamedTuple):
     count: int  # type: ignore[assignment]  # tuples have a method of that name
     """How many were taken, side by side on the grid; 0: none is free near enough."""
     wait: float
-    """Seconds from now to the first of them (below 0: it is due); with none taken, to the next free one."""
+    """Seconds from now to the first of them (below 0: it is due); with none taken, to the next free
+    one."""
 
 
 class Claim(NamedTuple):
@@ -103,7 +106,8 @@ class Store(ABC):
     # pauses
     @abstractmethod
     def pause(self, queue: str, seconds: float | None = None) -> None:
-        """Stop all consumers of `queue` from taking more, for `seconds` or (None) until `resume`."""
+        """Stop all consumers of `queue` from taking more, for `seconds` or (None) until
+        `resume`."""
 
     @abstractmethod
     def resume(self, queue: str) -> bool:
@@ -111,16 +115,19 @@ class Store(ABC):
 
     @abstractmethod
     def pauses(self) -> Mapping[str, float | None]:
-        """Return the paused queues, each with the seconds left (None: until resumed). Ended pauses are not among them."""
+        """Return the paused queues, each with the seconds left (None: until resumed). Ended pauses
+        are not among them."""
 
     # limits of live consumers
     @abstractmethod
     def limit(self, queue: str, limits: Limits) -> None:
-        """Have the consumers of `queue` keep to `limits` until `unlimit`; replaces the earlier ones of the queue."""
+        """Have the consumers of `queue` keep to `limits` until `unlimit`; replaces the earlier ones
+        of the queue."""
 
     @abstractmethod
     def unlimit(self, queue: str) -> bool:
-        """Let the consumers of `queue` go back to what they were started with; False when nothing was set."""
+        """Let the consumers of `queue` go back to what they were started with; False when nothing
+        was set."""
 
     @abstractmethod
     def limits(self) -> Mapping[str, Limits]:
@@ -148,11 +155,13 @@ class Store(ABC):
     def take_tokens(
         self, key: str, qps: float, count: int, *, ahead: float, slack: float
     ) -> Tokens:
-        """Take up to `count` of the next free slots of the grid `key`, on which `qps` slots a second lie evenly.
+        """Take up to `count` of the next free slots of the grid `key`, on which `qps` slots a
+        second lie evenly.
 
-        A slot that is free and not taken within `slack` seconds after its time is lost; the next one is due at once then. One
-        later than `ahead` seconds from now is not handed out. The grid goes by the store's clock, and is the same for all who
-        use the key; when `qps` changes, it goes on from the last slot taken. Forgotten when it has long been idle.
+        A slot that is free and not taken within `slack` seconds after its time is lost; the next
+        one is due at once then. One later than `ahead` seconds from now is not handed out. The grid
+        goes by the store's clock, and is the same for all who use the key; when `qps` changes, it
+        goes on from the last slot taken. Forgotten when it has long been idle.
         """
 
     # claims on keys: who works on what, and what is done
@@ -160,9 +169,10 @@ class Store(ABC):
     def claim(
         self, space: str, keys: Sequence[str], *, owner: str, lease: float, limit: int = 1
     ) -> list[Claim]:
-        """Claim each key for `owner`, in order: "granted" while fewer than `limit` claims of all owners are on it (an owner may
-        hold several), "busy" when not, "done" when it is marked. All claims of an owner in a space live until `lease` seconds
-        after its last `claim` or `keep_claims` there."""
+        """Claim each key for `owner`, in order: "granted" while fewer than `limit` claims of all
+        owners are on it (an owner may hold several), "busy" when not, "done" when it is marked. All
+        claims of an owner in a space live until `lease` seconds after its last `claim` or
+        `keep_claims` there."""
 
     @abstractmethod
     def keep_claims(self, spaces: Sequence[str], owner: str, lease: float) -> None:
@@ -178,8 +188,8 @@ class Store(ABC):
 
     @abstractmethod
     def mark(self, space: str, keys: Sequence[str], *, owner: str, ttl: float | None) -> None:
-        """Mark keys as done, for `ttl` seconds or (None) for ever, and give one claim of `owner` on each back. A later mark
-        replaces the earlier; the owner need not have claimed the key."""
+        """Mark keys as done, for `ttl` seconds or (None) for ever, and give one claim of `owner` on
+        each back. A later mark replaces the earlier; the owner need not have claimed the key."""
 
     @abstractmethod
     def unmark(self, space: str, keys: Sequence[str] | None = None) -> int:
@@ -188,7 +198,8 @@ class Store(ABC):
     # results
     @abstractmethod
     def save_results(self, results: Sequence[Result], ttl: float) -> None:
-        """Save a batch for `ttl` seconds; confirmed when it returns. A later result of the same task replaces the earlier."""
+        """Save a batch for `ttl` seconds; confirmed when it returns. A later result of the same
+        task replaces the earlier."""
 
     @abstractmethod
     def result(self, task_id: str) -> Result | None:
@@ -226,8 +237,8 @@ class Store(ABC):
 
     @abstractmethod
     def due(self, queue: str, scheme: str, limit: int, lease: float) -> list[Parked]:
-        """Hand out up to `limit` messages whose time has come, soonest first. Each is handed to nobody else for `lease`
-        seconds; whoever has published it says `unpark`."""
+        """Hand out up to `limit` messages whose time has come, soonest first. Each is handed to
+        nobody else for `lease` seconds; whoever has published it says `unpark`."""
 
     @abstractmethod
     def parked(self, queue: str, scheme: str, limit: int) -> list[Parked]:

@@ -1,4 +1,5 @@
-"""The evenly spaced slots of a shared rate, as arithmetic: for stores that hand them out themselves. Knows no clock and no store."""
+"""The evenly spaced slots of a shared rate, as arithmetic: for stores that hand them out
+themselves. Knows no clock and no store."""
 
 from __future__ import annotations
 
@@ -15,15 +16,18 @@ class Grid(NamedTuple):
     """What is remembered of a shared rate."""
 
     last: float
-    """Time of the last slot that was taken. The next one follows at the rate of whoever asks for it."""
+    """Time of the last slot that was taken. The next one follows at the rate of whoever asks for
+    it."""
     taken: float
-    """When it was taken. Should the clock be before that, it was put back, and the grid moves with it."""
+    """When it was taken. Should the clock be before that, it was put back, and the grid moves with
+    it."""
 
 
 def take(
     grid: Grid | None, now: float, qps: float, count: int, *, ahead: float, slack: float
 ) -> tuple[Tokens, Grid | None]:
-    """Return the slots that are handed out at `now`, and what is to be remembered then. See `Store.take_tokens`."""
+    """Return the slots that are handed out at `now`, and what is to be remembered then. See
+    `Store.take_tokens`."""
     start = now
     if grid is not None:
         free = grid.last + 1 / qps + min(0.0, now - grid.taken)

@@ -15,7 +15,8 @@ _encode = msgspec.json.Encoder(order="deterministic", enc_hook=repr).encode
 
 
 def key_of(arguments: Mapping[str, Any], names: Sequence[str] | None = None) -> str:
-    """Return a short text that is the same for equal arguments (of these names; None: all), in whatever order they come."""
+    """Return a short text that is the same for equal arguments (of these names; None: all), in
+    whatever order they come."""
     chosen = arguments if names is None else {name: arguments.get(name) for name in names}
     return hashlib.blake2b(_encode(chosen), digest_size=16).hexdigest()
 
@@ -26,7 +27,8 @@ def dedupe_space(queue: str) -> str:
 
 
 def unique_space(queue: str) -> str:
-    """Return where messages of a queue that were pushed as unique are known until they have ended."""
+    """Return where messages of a queue that were pushed as unique are known until they have
+    ended."""
     return f"unique:{queue}"
 
 

@@ -1,7 +1,8 @@
-"""Windows: spans of time written as text, like "mon-fri 9:00-17:00" or cron, and when they are open in a time zone.
+"""Windows: spans of time written as text, like "mon-fri 9:00-17:00" or cron, and when they are open
+in a time zone.
 
-Spans are meant by the clock on the wall: where it skips an hour there is none to be open in, and one that it repeats is open both
-times. Knows no clock itself: whoever asks says at what time.
+Spans are meant by the clock on the wall: where it skips an hour there is none to be open in, and
+one that it repeats is open both times. Knows no clock itself: whoever asks says at what time.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ _EPOCH = datetime(1970, 1, 1)
 _NEVER = datetime.max
 _TIME = r"(\d{1,2}):(\d{2})(?::(\d{2}))?"
 _SPAN = re.compile(rf"(?:([a-z,-]+) )?{_TIME}-{_TIME}")
-_LIKE = "write 22:00-06:00, 'mon-fri 9:00-17:00', or cron like '* 9-17 * * 1-5'; several separated by ';'"
+_LIKE = (
+    "write 22:00-06:00, 'mon-fri 9:00-17:00', or cron like '* 9-17 * * 1-5'; several separated"
+    " by ';'"
+)
 
 
 class Look(NamedTuple):
@@ -48,7 +52,8 @@ class Part(Protocol):
 
 
 class Span:
-    """From `begin` for `length` (seconds from midnight, seconds), on the weekdays `days` (0: Monday): those on which it begins."""
+    """From `begin` for `length` (seconds from midnight, seconds), on the weekdays `days` (0:
+    Monday): those on which it begins."""
 
     def __init__(self, begin: int, length: int, days: frozenset[int]) -> None:
         self.begin = begin
@@ -86,7 +91,8 @@ class Cron:
 
     def _after(self, local: datetime) -> Any:
         """Return an iterator over the minutes after this one."""
-        from cronsim import CronSim, CronSimError  # noqa: PLC0415  only where there is a cron expression
+        # only where there is a cron expression
+        from cronsim import CronSim, CronSimError  # noqa: PLC0415
 
         try:
             return CronSim(self._text, local)
@@ -106,7 +112,8 @@ class Cron:
         )
 
     def _end(self, minute: datetime) -> datetime:
-        """Return the first minute after this one that is not included (a year from now, should none be near)."""
+        """Return the first minute after this one that is not included (a year from now, should none
+        be near)."""
         last = minute + 366 * _DAY
         while minute < last and self._includes(minute):
             if self._daily and not minute.hour and not minute.minute:
@@ -119,7 +126,8 @@ class Cron:
 
 
 def parse_windows(text: str) -> tuple[Part, ...]:
-    """Return the parts of "22:00-06:00; mon-fri 12:00-13:00; * 9-17 * * 1-5". Raises `ValueError`."""
+    """Return the parts of "22:00-06:00; mon-fri 12:00-13:00; * 9-17 * * 1-5". Raises
+    `ValueError`."""
     parts = tuple(_part(part.strip()) for part in text.split(";") if part.strip())
     if not parts:
         raise ValueError(f"{text!r} names no span of time; {_LIKE}")
@@ -183,7 +191,8 @@ def check_zone(name: str) -> str:
 
 @lru_cache(maxsize=16)
 def find_zone(name: str) -> tzinfo:
-    """Return the time zone "Europe/Berlin". Raises `ValueError` when there is none of that name, or the system knows none."""
+    """Return the time zone "Europe/Berlin". Raises `ValueError` when there is none of that name, or
+    the system knows none."""
     import zoneinfo  # noqa: PLC0415  a few milliseconds that only a named zone needs
 
     try:
@@ -192,15 +201,18 @@ def find_zone(name: str) -> tzinfo:
         known = zoneinfo.available_timezones()
     if not known:
         raise ValueError(
-            f"{name!r} is not known, since this system has no time zone data; `pip install tzdata` brings it"
+            f"{name!r} is not known, since this system has no time zone data; `pip install tzdata`"
+            " brings it"
         )
     raise ValueError(
-        f"{name!r} is no time zone.{_similar(name, known)} Zones are named like Europe/Berlin or UTC"
+        f"{name!r} is no time zone.{_similar(name, known)} Zones are named like Europe/Berlin"
+        " or UTC"
     )
 
 
 def _similar(name: str, known: set[str]) -> str:
-    """Return a hint, as `did_you_mean` does, that sees through upper case, spaces, and a missing continent."""
+    """Return a hint, as `did_you_mean` does, that sees through upper case, spaces, and a missing
+    continent."""
     wanted = name.strip().replace(" ", "_").lower()
     for zone in sorted(known):
         if wanted in (zone.lower(), zone.lower().rpartition("/")[2]):
@@ -216,8 +228,9 @@ class State(NamedTuple):
 
 
 class Hours:
-    """Open inside any part of `window` (None: always) and outside all parts of `not_between`, by the local time of the zone `tz`
-    (None: that of the machine). Raises `ValueError` when one cannot be read."""
+    """Open inside any part of `window` (None: always) and outside all parts of `not_between`, by
+    the local time of the zone `tz` (None: that of the machine). Raises `ValueError` when one cannot
+    be read."""
 
     def __init__(
         self, window: str | None, not_between: str | None = None, tz: str | None = None
@@ -246,7 +259,8 @@ class Hours:
         return State(False, self._reach(at, local, max(outside)))
 
     def opens_at(self, at: float) -> float | None:
-        """Return when it is open next (Unix seconds): `at` itself when it is open then, None when never."""
+        """Return when it is open next (Unix seconds): `at` itself when it is open then, None when
+        never."""
         last = at + HORIZON
         for _ in range(MOST_LOOKS):
             state = self.look(at)
@@ -265,7 +279,8 @@ class Hours:
         return round((self._local(at) - _EPOCH).total_seconds()) - at
 
     def _reach(self, at: float, local: datetime, change: datetime) -> float:
-        """Return when the clock on the wall, which shows `local` at `at`, will show `change`; or when it is changed before that."""
+        """Return when the clock on the wall, which shows `local` at `at`, will show `change`; or
+        when it is changed before that."""
         if change == _NEVER:
             return float("inf")
         goal = at + (change - local).total_seconds()

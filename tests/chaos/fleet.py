@@ -1,5 +1,5 @@
-"""Consumers as a user starts them, killed as nobody should; and what they did. The functions, the ledger and the killing are those of
-`fb chaos`; what is here lets a test decide who dies when."""
+"""Consumers as a user starts them, killed as nobody should; and what they did. The functions, the
+ledger and the killing are those of `fb chaos`; what is here lets a test decide who dies when."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The installed `fb chaos`, with everybody killed at random: of 5,000 tasks none is lost, and what ran twice was in flight at a kill."""
+"""The installed `fb chaos`, with everybody killed at random: of 5,000 tasks none is lost, and what
+ran twice was in flight at a kill."""
 
 from __future__ import annotations
 

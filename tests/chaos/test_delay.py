@@ -1,4 +1,5 @@
-"""A delay survives kill -9 of everything: what was pushed for later runs, at its time or after it, whoever has died meanwhile."""
+"""A delay survives kill -9 of everything: what was pushed for later runs, at its time or after it,
+whoever has died meanwhile."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ import pytest
 from fbcli.address.address import Address
 from fbcli.broker import open_broker
 from fbcli.chaos.processes import kill_child
-from fbcli.engine.services import Mover
+from fbcli.engine.services.mover import Mover
 from tests.chaos.fleet import Fleet, address
 from tests.servers import require_or_skip, wait_until
 from tests.servers.redis import RedisServer
@@ -70,7 +71,8 @@ def kill_again_and_again(
     until: float,
     look: Callable[[], object] = lambda: None,
 ) -> None:
-    """Start a consumer and kill it, now and then together with the server, a few times and until a moment (Unix seconds)."""
+    """Start a consumer and kill it, now and then together with the server, a few times and until a
+    moment (Unix seconds)."""
     chance, kills = random.Random(COUNT), 0
     while kills < LEAST_KILLS or time.time() < until:
         victim = fleet.consume("work", *OPTIONS)
@@ -118,8 +120,8 @@ def test_each_runs_and_none_before_its_time(
 def test_what_is_parked_in_the_store_is_moved_in_its_time(
     make_fleet: Callable[[str], Fleet], server: RedisServer
 ) -> None:
-    """Where the broker cannot delay. The queue is paused while consumers are killed: this broker cannot acknowledge, so what they
-    had taken would be lost; they go on to move what is due."""
+    """Where the broker cannot delay. The queue is paused while consumers are killed: this broker
+    cannot acknowledge, so what they had taken would be lost; they go on to move what is due."""
     fleet = make_fleet(server.url.replace("redis://", "redis+list://"))
     fleet.fb("pause", address("work"))
     dues = push_delayed(fleet)

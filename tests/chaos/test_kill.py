@@ -1,4 +1,5 @@
-"""kill -9 of consumers, children and parents: what was in flight is back within three heartbeats, and nothing else runs twice.
+"""kill -9 of consumers, children and parents: what was in flight is back within three heartbeats,
+and nothing else runs twice.
 
 Kills at random, and the count of what they cost: `test_chaos.py`."""
 

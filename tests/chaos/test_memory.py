@@ -38,7 +38,8 @@ WARM, MORE = 50_000, 150_000
 """Tasks before the first look, and from there to the second."""
 
 GROWTH = 4_000_000
-"""Bytes by which a consumer may have grown between them. Measured on Linux: below 0.7 MB; a leak of 50 bytes a task makes 8 MB."""
+"""Bytes by which a consumer may have grown between them. Measured on Linux: below 0.7 MB; a leak of
+50 bytes a task makes 8 MB."""
 
 BATCH = 5000
 

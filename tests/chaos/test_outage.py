@@ -1,4 +1,5 @@
-"""The broker goes away in the middle of the work and comes back: consuming resumes by itself, and nothing is lost."""
+"""The broker goes away in the middle of the work and comes back: consuming resumes by itself, and
+nothing is lost."""
 
 from __future__ import annotations
 

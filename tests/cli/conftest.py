@@ -1,4 +1,5 @@
-"""The installed `fb`, run as a user runs it: a subprocess in a fresh folder with a small module, and no FB_… variable."""
+"""The installed `fb`, run as a user runs it: a subprocess in a fresh folder with a small module,
+and no FB_… variable."""
 
 from __future__ import annotations
 

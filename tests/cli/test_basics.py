@@ -102,7 +102,8 @@ def test_nobody_reads_any_more(fb: Shell) -> None:
 def test_interrupt_ends_with_130_and_no_traceback(fb: Shell) -> None:
     fb.write(
         "lazy.py",
-        "import pathlib, time\ndef task():\n    pathlib.Path('begun').touch()\n    time.sleep(60)\n",
+        "import pathlib, time\ndef task():\n    pathlib.Path('begun').touch()\n   "
+        " time.sleep(60)\n",
     )
     child = fb.start("run", "lazy:task")
     wait_until((fb.folder / "begun").exists, "the task to begin")
@@ -116,7 +117,8 @@ def test_an_unexpected_error_is_called_a_bug_and_shows_its_traceback_only_when_a
 ) -> None:
     fb.write(
         "sitecustomize.py",
-        "import fbcli.settings\ndef load(**flags): raise RuntimeError('odd')\nfbcli.settings.load = load\n",
+        "import fbcli.settings\ndef load(**flags): raise RuntimeError('odd')\nfbcli.settings.load ="
+        " load\n",
     )
     ran = fb("run", "mymod:add", "x=1", env={"PYTHONPATH": str(fb.folder)})
     assert ran.code == 1
@@ -172,7 +174,8 @@ def test_streams_that_are_closed_full_or_poor(fb: Shell) -> None:
 def test_help_imports_neither_commands_nor_brokers_nor_the_messages(fb: Shell) -> None:
     fb.write(
         "sitecustomize.py",
-        "import atexit, sys\natexit.register(lambda: print(*sys.modules, file=open('modules', 'w')))\n",
+        "import atexit, sys\natexit.register(lambda: print(*sys.modules, file=open('modules',"
+        " 'w')))\n",
     )
     fb.ok("--help", env={"PYTHONPATH": str(fb.folder)})
     imported = set((fb.folder / "modules").read_text().split())

@@ -41,8 +41,12 @@ def test_run_prints_the_value(fb: Shell, words: list[str], out: str) -> None:
 
 
 def test_run_gives_the_types_that_annotations_ask_for(fb: Shell) -> None:
-    fb.write("typed.py", "from datetime import date\ndef task(day: date, /, *, tags: set[str] = frozenset()):\n"
-             "    return [type(day).__name__, sorted(tags), type(tags).__name__]\n")  # fmt: skip
+    fb.write(
+        "typed.py",
+        "from datetime import date\n"
+        "def task(day: date, /, *, tags: set[str] = frozenset()):\n"
+        "    return [type(day).__name__, sorted(tags), type(tags).__name__]\n",
+    )
     assert fb.ok("run", "typed:task", "day=2026-11-21", 'tags:=["b", "a"]').json == [
         "date",
         ["a", "b"],
@@ -53,9 +57,9 @@ def test_run_gives_the_types_that_annotations_ask_for(fb: Shell) -> None:
 def test_run_of_boosted_partial_and_awaitable(fb: Shell) -> None:
     fb.write(
         "more.py",
-        "import asyncio, functools\nfrom fbcli import boost\n@boost(qps=5)\ndef boosted(x: int): return x + 1\n"
-        "def two(x: int, y: int): return x * y\ndouble = functools.partial(two, 2)\n"
-        "def later(): return asyncio.sleep(0, 'done')\n",
+        "import asyncio, functools\nfrom fbcli import boost\n@boost(qps=5)\ndef boosted(x: int):"
+        " return x + 1\ndef two(x: int, y: int): return x * y\ndouble = functools.partial(two,"
+        " 2)\ndef later(): return asyncio.sleep(0, 'done')\n",
     )
     assert fb.ok("run", "more:boosted", "x=1").out == "2\n"
     assert fb.ok("run", "more:double", "y=4").out == "8\n"
@@ -186,7 +190,8 @@ def test_call_tells_how_the_task_ended(fb: Shell) -> None:
     assert (ran.code, ran.out) == (1, "")
     last = ran.err.splitlines()[-1]
     assert re.fullmatch(
-        r"fb: Task \S+ of mymod\.fails failed after 2 attempts on \S+:\d+: ValueError: bad \\x1b\[31mred",
+        r"fb: Task \S+ of mymod\.fails failed after 2 attempts on \S+:\d+: ValueError: bad"
+        r" \\x1b\[31mred",
         last,
     ), last
 

@@ -1,4 +1,5 @@
-"""`fb chaos` as a user runs it, with few tasks: what it finds on sound brokers and on broken ones, and that it leaves nothing behind.
+"""`fb chaos` as a user runs it, with few tasks: what it finds on sound brokers and on broken ones,
+and that it leaves nothing behind.
 
 5,000 tasks: `tests/chaos/test_chaos.py`. The counting: `tests/unit/test_chaos.py`."""
 
@@ -53,7 +54,8 @@ class Stuttering(Broken):
     """Delivers some messages twice."""
 
     def publish(self, queue, messages):
-        super().publish(queue, [*messages, *(message for message in messages if number(message) % 50 == 7)])
+        twice = (message for message in messages if number(message) % 50 == 7)
+        super().publish(queue, [*messages, *twice])
 
 
 class Careless(Broken):
@@ -93,14 +95,17 @@ class Uncounted(Broken):
     """Does not count deliveries, and confirms nothing."""
 
     capabilities = Capabilities(
-        reach="host", confirm=False, durable=False, delay=True, priority=True, rewrite=True, peek=True, purge=True, size=True, queues=True
+        reach="host", confirm=False, durable=False, delay=True, priority=True, rewrite=True,
+        peek=True, purge=True, size=True, queues=True
     )
 
 
 class Blind(Broken):
     """Cannot show, count or clear: what it holds is found out by taking it."""
 
-    capabilities = Capabilities(reach="host", delay=True, priority=True, rewrite=True, delivery_count=True)
+    capabilities = Capabilities(
+        reach="host", delay=True, priority=True, rewrite=True, delivery_count=True
+    )
 
     def size(self, queue):
         return None
@@ -114,7 +119,8 @@ class Blind(Broken):
 
 @pytest.fixture
 def shop(fb: Shell) -> Shell:
-    """`fb` with a folder for temporary files of its own, and an installed package of broken brokers."""
+    """`fb` with a folder for temporary files of its own, and an installed package of broken
+    brokers."""
     (fb.folder / "tmp").mkdir()
     fb.env["TMPDIR"] = str(fb.folder / "tmp")
     names = re.findall(r"^class (\w+)\(Broken\)", BROKEN, re.MULTILINE)
@@ -138,7 +144,8 @@ def sound(request: pytest.FixtureRequest, shop: Shell) -> Shell:
 
 
 def processes_of(fb: Shell) -> list[int]:
-    """Return the processes that were started below this `fb`, whoever is their parent now: by their environment."""
+    """Return the processes that were started below this `fb`, whoever is their parent now: by their
+    environment."""
     mine = f"TMPDIR={fb.env['TMPDIR']}".encode()
     found = []
     for folder in Path("/proc").iterdir():
@@ -243,7 +250,8 @@ def test_tasks_that_kill_their_worker_end_as_dead_letters(shop: Shell, mode: str
 def test_settings_of_the_project_and_the_environment_do_not_disturb(shop: Shell) -> None:
     shop.write(
         "fb.toml",
-        'broker = "sqlite:///mine.db"\n[defaults]\nqps = 0.1\n[tasks."fbcli.chaos.tasks:work"]\nretries = 9\n',
+        'broker = "sqlite:///mine.db"\n[defaults]\nqps ='
+        ' 0.1\n[tasks."fbcli.chaos.tasks:work"]\nretries = 9\n',
     )
     shop.write("home/.config/fbcli/config.toml", "[defaults]\nqps = 0.1\n")
     shop.env["FB_QPS"] = "0.1"

@@ -135,8 +135,8 @@ def test_bash(fb: Shell, line: str, words: list[str], replies: list[str]) -> Non
 def test_bash_with_a_colon_that_breaks_no_words(fb: Shell) -> None:
     """As people set it who are tired of the colon."""
     script = (
-        "source <(fb completion bash); COMP_WORDBREAKS=' '; COMP_LINE='fb push mymod:ad'; COMP_POINT=16; "
-        "COMP_WORDS=(fb push mymod:ad); COMP_CWORD=2; _fb; echo ${COMPREPLY[@]}"
+        "source <(fb completion bash); COMP_WORDBREAKS=' '; COMP_LINE='fb push mymod:ad';"
+        " COMP_POINT=16; COMP_WORDS=(fb push mymod:ad); COMP_CWORD=2; _fb; echo ${COMPREPLY[@]}"
     )
     ran = subprocess.run(
         ["bash", "--norc", "-c", script],
@@ -191,7 +191,8 @@ def typist(request: pytest.FixtureRequest, fb: Shell) -> Iterator[Typist]:
         person.type("", r"[>%#] ?")
         if name == "zsh":
             person.type(
-                "PROMPT='> '; unsetopt zle_bracketed_paste; autoload -Uz compinit; compinit -u -D; echo RE''ADY\r",
+                "PROMPT='> '; unsetopt zle_bracketed_paste; autoload -Uz compinit; compinit -u -D;"
+                " echo RE''ADY\r",
                 "READY",
             )
         person.type(f"source <(fb completion {name}); echo DO''NE\r", "DONE")
@@ -246,9 +247,9 @@ def test_powershell(fb: Shell) -> None:
     if pwsh is None:
         pytest.skip("There is no pwsh on the PATH; it is in no Debian repository.")
     script = (
-        "fb completion powershell | Out-String | Invoke-Expression; "
-        "foreach ($line in 'fb pee', 'fb push mymod:add ', 'fb push mymod:ad') "
-        "{ (TabExpansion2 -inputScript $line -cursorColumn $line.Length).CompletionMatches.CompletionText -join ' ' }"
+        "fb completion powershell | Out-String | Invoke-Expression; foreach ($line in 'fb pee', 'fb"
+        " push mymod:add ', 'fb push mymod:ad') { (TabExpansion2 -inputScript $line -cursorColumn"
+        " $line.Length).CompletionMatches.CompletionText -join ' ' }"
     )
     ran = subprocess.run(
         [pwsh, "-NoProfile", "-Command", script],

@@ -66,8 +66,10 @@ def test_init_does_not_overwrite(fb: Shell) -> None:
 def test_init_with_a_broker(fb: Shell) -> None:
     fb.ok("init", "--broker", "sqlite:///jobs.db")
     assert shown(fb.ok("config", "show", "--json"))["broker"] == {
-        "setting": "broker", "value": f"sqlite:///{fb.folder}/jobs.db", "source": str(fb.folder / "fb.toml")
-    }  # fmt: skip
+        "setting": "broker",
+        "value": f"sqlite:///{fb.folder}/jobs.db",
+        "source": str(fb.folder / "fb.toml"),
+    }
     ran = fb("init", "--force", "--broker", "redsi://h")
     assert ran.code == 2
     assert "Did you mean 'redis'?" in ran.err
@@ -82,8 +84,11 @@ def test_init_with_a_broker(fb: Shell) -> None:
 
 
 def test_show_says_where_each_value_comes_from(fb: Shell) -> None:
-    fb.write("fb.toml", '[defaults]\nretries = 1\nqps = 1\n[tasks."work:task"]\nqps = 2\n'
-             '[contexts.dev]\nbroker = "sqlite:///dev.db"\n[contexts.dev.defaults]\ndrain = "1m"\n')  # fmt: skip
+    fb.write(
+        "fb.toml",
+        '[defaults]\nretries = 1\nqps = 1\n[tasks."work:task"]\nqps = 2\n'
+        '[contexts.dev]\nbroker = "sqlite:///dev.db"\n[contexts.dev.defaults]\ndrain = "1m"\n',
+    )
     fb.write(
         "work.py",
         "from fbcli import boost\n@boost(qps=3, timeout='5m')\ndef task(): ...\ndef other(): ...\n",
@@ -182,8 +187,12 @@ def test_a_file_that_makes_no_sense(fb: Shell, command: str, text: str, sentence
 
 
 def test_check_looks_at_everything(fb: Shell) -> None:
-    fb.write("pkg/work.py", "raise SystemExit('imported')\nfrom os import getcwd\nasync def task(): ...\nother = task\n"
-             "class Site:\n    @staticmethod\n    def fetch(): ...\n")  # fmt: skip
+    fb.write(
+        "pkg/work.py",
+        "raise SystemExit('imported')\nfrom os import getcwd\n"
+        "async def task(): ...\nother = task\n"
+        "class Site:\n    @staticmethod\n    def fetch(): ...\n",
+    )
     tasks = [
         "pkg.work:task",
         "pkg.work:other",

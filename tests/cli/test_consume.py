@@ -1,5 +1,5 @@
-"""`fb consume` as a user runs it: real processes on SQLite (nothing configured) and on Redis. Signals: `test_signals.py`; `--json`:
-`test_json.py`; the live table: `test_live.py`."""
+"""`fb consume` as a user runs it: real processes on SQLite (nothing configured) and on Redis.
+Signals: `test_signals.py`; `--json`: `test_json.py`; the live table: `test_live.py`."""
 
 from __future__ import annotations
 
@@ -174,7 +174,8 @@ def together(fb: Shell, calls: Iterable[Sequence[str]]) -> list[Ran]:
 
 
 class Consuming:
-    """`fb consume` in the background, its streams in files. Use as a context: what is left over is killed."""
+    """`fb consume` in the background, its streams in files. Use as a context: what is left over is
+    killed."""
 
     _numbers = itertools.count()
 
@@ -498,7 +499,8 @@ def test_options_by_their_precedence(plain: Shell) -> None:
 def test_each_function_has_options_of_its_own(plain: Shell) -> None:
     plain.write(
         "fb.toml",
-        '[tasks."jobs:hold"]\nprocesses = 2\nconcurrency = 1\n[tasks."jobs:ahold"]\nqueue = "elsewhere"\n',
+        '[tasks."jobs:hold"]\nprocesses = 2\nconcurrency = 1\n[tasks."jobs:ahold"]\nqueue ='
+        ' "elsewhere"\n',
     )
     push(plain, "hold", range(3))
     with queue_in(plain.folder, "elsewhere") as queue:

@@ -1,4 +1,5 @@
-"""The controls as a user switches them on: flags of `fb consume` and `fb push`, real processes, on SQLite and on Redis."""
+"""The controls as a user switches them on: flags of `fb consume` and `fb push`, real processes, on
+SQLite and on Redis."""
 
 from __future__ import annotations
 
@@ -495,9 +496,10 @@ def test_retries_of_named_exceptions_only(shop: Shell) -> None:
     push(shop, "fails", range(1, 2))
     how = ("--retries", "2", "--burst", "--retry-on", "LookupError, ConnectionError")
     assert shop("consume", "jobs:lookup", "jobs:fails", *how).code == 1
-    assert Counter(began(shop)) == {0: 3, 1: 1}, (
-        "KeyError is a LookupError, ValueError is none of them"
-    )
+    assert Counter(began(shop)) == {
+        0: 3,
+        1: 1,
+    }, "KeyError is a LookupError, ValueError is none of them"
 
 
 # cancel, timeout
@@ -579,7 +581,8 @@ def test_a_process_that_holds_too_much_is_replaced(plain: Shell) -> None:
 def test_config_show_says_where_a_control_comes_from(plain: Shell) -> None:
     plain.write(
         "fb.toml",
-        '[defaults]\nbreaker = "5/60s"\n[tasks."jobs:work"]\nmax_per_key = "n=2"\nwindow = "22:00-06:00"\n',
+        '[defaults]\nbreaker = "5/60s"\n[tasks."jobs:work"]\nmax_per_key = "n=2"\nwindow ='
+        ' "22:00-06:00"\n',
     )
     rows = {
         row["setting"]: row for row in plain.ok("config", "show", "jobs:work", "--json").objects

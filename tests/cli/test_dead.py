@@ -196,7 +196,8 @@ def test_clear(fb: Shell, queue: Queue) -> None:
 def test_a_replay_that_is_killed_loses_nothing(
     fb: Shell, queue: Queue, kill: signal.Signals
 ) -> None:
-    """Killed after some batches were moved: every letter is in the queue or among the dead, at once or when the lease has run out."""
+    """Killed after some batches were moved: every letter is in the queue or among the dead, at once
+    or when the lease has run out."""
     count = 20_000
     queue.dead.publish([letter(f"d{number}", x=number) for number in range(count)])
     replay = fb.start("dead", "replay", "mymod:add", "--all", "-y")

@@ -14,7 +14,8 @@ from tests.lines import message, queue_in
 
 @pytest.fixture(params=["sqlite", "redis", "redis+list"])
 def queue(request: pytest.FixtureRequest, fb: Shell) -> Iterator[Queue]:
-    """The queue of `mymod:add` on a broker, which `fb` uses, too; the last one cannot delay by itself."""
+    """The queue of `mymod:add` on a broker, which `fb` uses, too; the last one cannot delay by
+    itself."""
     scheme = request.param
     url = (
         None

@@ -1,4 +1,5 @@
-"""`--json`, of every command that has it: nothing but JSON on stdout, an object or value a line; errors on stderr, with their code."""
+"""`--json`, of every command that has it: nothing but JSON on stdout, an object or value a line;
+errors on stderr, with their code."""
 
 from __future__ import annotations
 

@@ -28,9 +28,10 @@ def test_limits_are_set_merged_shown_and_reset(fb: Shell, queue: Queue) -> None:
     ran = fb.ok("limit")
     assert (ran.out, ran.err) == ("", "No queue has limits.\n  fb limit mymod:task --qps 5\n")
     queue.publish([message("a", x=1)])
-    assert fb.ok("limit", "mymod:add", "--qps", "3", "--qps-scope", "cluster").err == (
-        "mymod.add: 3 a second over all processes. It has no consumer now; it holds for those that start; "
-        "`fb limit mymod.add --reset` ends that.\n"
+    assert (
+        fb.ok("limit", "mymod:add", "--qps", "3", "--qps-scope", "cluster").err
+        == "mymod.add: 3 a second over all processes. It has no consumer now; it holds for those"
+        " that start; `fb limit mymod.add --reset` ends that.\n"
     )
     ran = fb.ok("limit", "mymod.add", "other", "--concurrency", "20", "--json")
     first, second = ran.objects
@@ -82,9 +83,11 @@ def test_live_consumers_take_it_up(fb: Shell, queue: Queue) -> None:
     queue.publish([message(f"m{number}", x=number) for number in range(50)])
     consuming(fb, "mymod:add")
     row = fb.ok("limit", "mymod:add", "--json").json
-    assert (row["qps"], row["consumers"], row["in_force"][0]["qps"]) == (None, 1, 0.001), (
-        "FB_QPS is for consumers"
-    )
+    assert (row["qps"], row["consumers"], row["in_force"][0]["qps"]) == (
+        None,
+        1,
+        0.001,
+    ), "FB_QPS is for consumers"
     ran = fb.ok("limit", "mymod:add", "--qps", "none", "--concurrency", "7")
     assert (
         "mymod.add: no rate limit, concurrency 7. Live consumers take it up within 2 s;" in ran.err

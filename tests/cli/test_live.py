@@ -1,4 +1,5 @@
-"""The live table of `fb consume`, on a real terminal: tmux, whose screen is what a person would see."""
+"""The live table of `fb consume`, on a real terminal: tmux, whose screen is what a person would
+see."""
 
 from __future__ import annotations
 

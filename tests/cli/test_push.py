@@ -96,8 +96,13 @@ def test_options_of_one_message_travel_with_it(fb: Shell) -> None:
     (message,) = messages(fb)
     del message["extra"]["publish_time"]
     assert message["extra"] == {
-        "task_id": "mine", "retries": 0, "timeout": 300, "expires": 3600, "priority": 9, "result": True
-    }  # fmt: skip
+        "task_id": "mine",
+        "retries": 0,
+        "timeout": 300,
+        "expires": 3600,
+        "priority": 9,
+        "result": True,
+    }
     fb.ok("push", "mymod:add", "x=1", env={"FB_PUSH_RETRIES": "2"})
     assert messages(fb)[-1]["extra"]["retries"] == 2
 

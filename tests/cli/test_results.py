@@ -90,8 +90,10 @@ def test_failures_are_found_among_many(fb: Shell, store: Store) -> None:
 
 def test_no_results_say_what_to_type_next(fb: Shell, store: Store) -> None:
     store.save_results([result("a", "other")], 60)
-    assert fb.ok("results", "mymod:add").err == (
-        "mymod.add has no results.\n  fb consume mymod:add --results\n  fb push mymod:add x=1 --result\n"
+    assert (
+        fb.ok("results", "mymod:add").err
+        == "mymod.add has no results.\n  fb consume mymod:add --results\n  fb push mymod:add x=1"
+        " --result\n"
     )
     assert fb.ok("results", "--failed").err.startswith(
         "There are no results of tasks that failed.\n"
@@ -141,8 +143,8 @@ def test_show_of_one_that_failed_has_its_traceback(fb: Shell, store: Store) -> N
     )
     out = fb.ok("show", "a").out
     assert (
-        'error     ValueError: bad\ntraceback\n    File "mymod.py", line 1, in add\n  ValueError: bad\n'
-        in out
+        'error     ValueError: bad\ntraceback\n    File "mymod.py", line 1, in add\n  ValueError:'
+        " bad\n" in out
     )
     assert "error     expired\n" in fb.ok("show", "b").out
 

@@ -1,5 +1,6 @@
-"""Stopping as a truth table: signal × phase × pool. For each: what was carried out, what is back in the queue, leases left, processes
-registered or alive, and the exit code. The table is `EXPECTED`; how the signals are given is `SIGNALS`.
+"""Stopping as a truth table: signal × phase × pool. For each: what was carried out, what is back in
+the queue, leases left, processes registered or alive, and the exit code. The table is `EXPECTED`;
+how the signals are given is `SIGNALS`.
 """
 
 from __future__ import annotations
@@ -76,7 +77,8 @@ class Outcome(NamedTuple):
 
 
 def expected(signals: str, phase: str, pool: str) -> Outcome:
-    """Return the row: the first signal drains, the second stops; what is unfinished goes back, and so does what never started."""
+    """Return the row: the first signal drains, the second stops; what is unfinished goes back, and
+    so does what never started."""
     if phase == "idle":
         return Outcome(0, 0, 0)
     if phase == "running" and signals not in ("TERM TERM", "QUIT"):

@@ -1,4 +1,5 @@
-"""`fb consume --watchdog`: one that is deaf ends and says so; one that has a reason to get nothing stays."""
+"""`fb consume --watchdog`: one that is deaf ends and says so; one that has a reason to get nothing
+stays."""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""A broker against its model: hypothesis makes up what publishers and consumers do, and every answer must be the model's.
+"""A broker against its model: hypothesis makes up what publishers and consumers do, and every
+answer must be the model's.
 
-For brokers that hand over at once and whose leases a test can end by force (`expire`). What a broker lacks is taken from its
-capabilities: what a consumer of one that cannot acknowledge held when it died, is lost.
+For brokers that hand over at once and whose leases a test can end by force (`expire`). What a
+broker lacks is taken from its capabilities: what a consumer of one that cannot acknowledge held
+when it died, is lost.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ class Message:
     holder: int | None = None
     due: float | None = None
     waited: bool = False
-    """Was delayed when it was published: the contract does not say where it comes in among those that were not."""
+    """Was delayed when it was published: the contract does not say where it comes in among those
+    that were not."""
     returned: tuple[int, int] | None = None
     """When it came back last: with which batch, and as the how manyth of it."""
 
@@ -55,10 +58,12 @@ class Message:
 
 
 class BrokerModel(RuleBasedStateMachine):
-    """Two consumers of one queue, and a store beside it, where somebody pauses the queue now and then."""
+    """Two consumers of one queue, and a store beside it, where somebody pauses the queue now and
+    then."""
 
     keeps_place = False
-    """Whether a message that comes back is where it was before: more than "at the front", as the contract wants it."""
+    """Whether a message that comes back is where it was before: more than "at the front", as the
+    contract wants it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,8 +74,9 @@ class BrokerModel(RuleBasedStateMachine):
         self.messages: list[Message] = []
         self.held: list[list[tuple[Message, Delivery]]] = [[], []]
         self.past: list[tuple[int, Delivery, bool | None]] = []
-        """What was settled before or lost with the lease: by whom, and whether it is too late to settle it. None: what was
-        settled before the lease was lost; not every broker can tell that."""
+        """What was settled before or lost with the lease: by whom, and whether it is too late to
+        settle it. None: what was settled before the lease was lost; not every broker can tell that.
+        """
         self.buried: list[Outgoing] = []
         self.paused = False
         self.count = 0
@@ -131,7 +137,8 @@ class BrokerModel(RuleBasedStateMachine):
             message.returned = self.batches, place
 
     def order(self) -> list[Message]:
-        """Return the ready messages in the order in which the broker shows them, which must be a right one."""
+        """Return the ready messages in the order in which the broker shows them, which must be a
+        right one."""
         by_body = {message.body: message for message in self.ready}
         shown = self.broker.peek(QUEUE, EVERYTHING)
         assert sorted(shown) == sorted(by_body)
@@ -285,7 +292,8 @@ class BrokerModel(RuleBasedStateMachine):
     @precondition(lambda self: self.can.ack and any(self.held))
     @rule(who=who, other=who, action=st.sampled_from(Action), comes_back=st.booleans())
     def lose_the_lease(self, who: int, other: int, action: Action, comes_back: bool) -> None:
-        """It runs out; another consumer's heartbeat takes back what was held. One's own comes in time."""
+        """It runs out; another consumer's heartbeat takes back what was held. One's own comes in
+        time."""
         self.expire(self.inboxes[who])
         expected = 0 if who == other else len(self.held[who])
         assert self.inboxes[other].keep_alive() == expected
@@ -306,7 +314,8 @@ class BrokerModel(RuleBasedStateMachine):
     @precondition(lambda self: any(self.held))
     @rule(who=who, dying=st.booleans())
     def leave(self, who: int, dying: bool) -> None:
-        """A consumer ends, in order or (where there is no lease to lose) not, and another one takes its place."""
+        """A consumer ends, in order or (where there is no lease to lose) not, and another one takes
+        its place."""
         if dying and not self.can.ack:
             self.abandon(self.inboxes[who])
             assert self.inboxes[1 - who].keep_alive() == 0

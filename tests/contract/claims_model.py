@@ -1,4 +1,5 @@
-"""Claims against a simple model: hypothesis makes up what owners do, and every answer of a store must be the model's."""
+"""Claims against a simple model: hypothesis makes up what owners do, and every answer of a store
+must be the model's."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ Step = tuple[Any, ...]
 
 
 def steps(spans: Sequence[float], waits: Sequence[float] = ()) -> st.SearchStrategy[list[Step]]:
-    """Return what to do in turn. `spans`: seconds of leases and marks (0: over at once); `waits`: seconds that pass in between."""
+    """Return what to do in turn. `spans`: seconds of leases and marks (0: over at once); `waits`:
+    seconds that pass in between."""
     keys = st.lists(st.sampled_from(KEYS), min_size=1, max_size=4)
     space, owner, span = st.sampled_from(SPACES), st.sampled_from(OWNERS), st.sampled_from(spans)
     claim = st.tuples(st.just("claim"), space, keys, owner, span, st.integers(1, 3))
@@ -63,7 +65,8 @@ class Space:
 def compare(
     store: Store, script: Sequence[Step], suffix: str, wait: Callable[[float], None] | None = None
 ) -> None:
-    """Carry out the steps on `store` and on the model. `suffix` makes the names of spaces new ones."""
+    """Carry out the steps on `store` and on the model. `suffix` makes the names of spaces new
+    ones."""
     now = 0.0
     spaces = {name: Space() for name in SPACES}
     for verb, *words in script:

@@ -17,7 +17,8 @@ from tests.servers import wait_until
 
 @dataclass
 class Job:
-    """A task for a pool: does `act` when it is run. What that is, the pool under test says; None: nothing."""
+    """A task for a pool: does `act` when it is run. What that is, the pool under test says; None:
+    nothing."""
 
     task_id: str
     act: Any = None
@@ -76,7 +77,8 @@ class PoolContract(ABC):
         """Return an action that raises `SystemExit`."""
 
     interrupts = 100
-    """How many tasks are interrupted where it is many: fewer, where one interrupt takes its time."""
+    """How many tasks are interrupted where it is many: fewer, where one interrupt takes its time.
+    """
 
     @pytest.fixture
     def stage(self) -> Iterator[Callable[[int], ConsumeRun]]:

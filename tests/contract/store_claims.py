@@ -1,5 +1,5 @@
-"""What every store must do about claims and marks: granted, busy, done; over with the lease; exact, however many ask at once.
-Part of `StoreContract`."""
+"""What every store must do about claims and marks: granted, busy, done; over with the lease; exact,
+however many ask at once. Part of `StoreContract`."""
 
 from __future__ import annotations
 
@@ -200,7 +200,8 @@ class ClaimsContract:
         wait_until(lambda: is_free(store, "a"), "the lease to run out")
 
     def test_the_dead_of_a_busy_space_are_forgotten(self, store: Store) -> None:
-        """While others go on, with leases of all lengths, so that nothing they share expires meanwhile."""
+        """While others go on, with leases of all lengths, so that nothing they share expires
+        meanwhile."""
         ask(store, "long", owner="lives", lease=1000)
         for number in range(3):
             ask(store, *(f"{n}" for n in range(50)), owner=f"dies {number}", lease=0.5)
@@ -279,7 +280,8 @@ class ClaimsContract:
         assert store.unmark("s") == 1
 
     def test_processes_share_a_limit(self, store: Store, store_url: str) -> None:
-        """Each claims and gives back what it got, again and again; in the end just as many as may have each key."""
+        """Each claims and gives back what it got, again and again; in the end just as many as may
+        have each key."""
         code = """
             owner, keys = sys.argv[2], [str(n) for n in range(20)]
 

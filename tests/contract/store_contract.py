@@ -1,7 +1,8 @@
-"""What every store must do. Subclass `StoreContract`, give it a `store_url` and an `unreachable_url`: pytest does the rest.
+"""What every store must do. Subclass `StoreContract`, give it a `store_url` and an
+`unreachable_url`: pytest does the rest.
 
-Expiry is tested in real time with short spans, since it is the store's own clock that counts; everything else waits for
-conditions.
+Expiry is tested in real time with short spans, since it is the store's own clock that counts;
+everything else waits for conditions.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from fbcli.errors import Unavailable
 from fbcli.stores import open_store
 from fbcli.stores.base import Parked, Result, Store
 from tests.contract.store_claims import ClaimsContract
+from tests.contract.store_limits import SteeringContract
 from tests.contract.store_samples import (
     EVERY_VERB,
     STRANGE,
@@ -29,7 +31,6 @@ from tests.contract.store_samples import (
     ids,
     output_of,
 )
-from tests.contract.store_steering import SteeringContract
 from tests.servers import wait_until
 
 
@@ -46,7 +47,8 @@ def take(store: Store, count: int, queue: str = "q") -> list[Parked]:
 
 
 class StoreContract(ClaimsContract, SteeringContract):
-    """Every verb, its expiry, its concurrency, and what happens when the store cannot be reached."""
+    """Every verb, its expiry, its concurrency, and what happens when the store cannot be
+    reached."""
 
     @pytest.fixture
     def store_url(self) -> str:

@@ -1,4 +1,5 @@
-"""What the tests of stores are made of: every verb once, samples of what is stored, and a process of its own with a store."""
+"""What the tests of stores are made of: every verb once, samples of what is stored, and a process
+of its own with a store."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ STRANGE = "üñ{i}:*?[x] 'q\"\\ %s; 队列"
 
 
 def elsewhere(url: str, code: str, *words: str) -> subprocess.Popen[str]:
-    """Run `code` in a process of its own, with `store` opened on `url`, and `words` from `sys.argv[2]` on."""
+    """Run `code` in a process of its own, with `store` opened on `url`, and `words` from
+    `sys.argv[2]` on."""
     script = f"{OPEN}{textwrap.dedent(code)}\nstore.close()"
     return subprocess.Popen(
         [sys.executable, "-c", script, url, *words], stdout=subprocess.PIPE, text=True

@@ -40,7 +40,8 @@ def act(name: str, **arguments: Any) -> Act:
 
 
 class JobTranslator:
-    """`patience`: how often a failed attempt is tried again, each time after `wait` seconds. `closed` counts what was left open."""
+    """`patience`: how often a failed attempt is tried again, each time after `wait` seconds.
+    `closed` counts what was left open."""
 
     def __init__(
         self,
@@ -281,7 +282,7 @@ def test_errors_tell_what_they_were(bench: Callable[..., Bench], mode: str) -> N
         "builtins.OSError",
     } <= set(job.error.lineage)
     assert "raise ConnectionRefusedError(text)" in job.error.traceback
-    assert "hand_calls" not in job.error.traceback, "only the user's own frames"
+    assert "children/calls" not in job.error.traceback, "only the user's own frames"
 
 
 @every_mode
@@ -434,9 +435,10 @@ def test_of_a_batch_of_short_calls_only_the_culprit_fails(
     jobs = on.do(*acts, brisk=True)
     assert [index for index, job in enumerate(jobs) if job.error is not None] == [70]
     assert isinstance(jobs[70].error, WorkerLost)
-    assert [int(line) for line in notes.read_text().split()] == [*range(70), *range(71, 150)], (
-        "each once, in order"
-    )
+    assert [int(line) for line in notes.read_text().split()] == [
+        *range(70),
+        *range(71, 150),
+    ], "each once, in order"
 
 
 @greenlets
@@ -629,7 +631,9 @@ def test_a_replaced_child_ends_in_order(
     bench: Callable[..., Bench], tmp_path: Path, mode: str
 ) -> None:
     (tmp_path / "tidy.py").write_text(
-        f"import atexit, pathlib\natexit.register(pathlib.Path({str(tmp_path / 'ended')!r}).touch)\ndef task(): pass\n"
+        "import atexit,"
+        f" pathlib\natexit.register(pathlib.Path({str(tmp_path / 'ended')!r}).touch)\ndef task():"
+        " pass\n"
     )
     on = bench(mode, 1, addresses=["tidy:task"], root=str(tmp_path), tasks_per_child=1)
     on.do(None)
@@ -665,7 +669,7 @@ def test_close_ends_children_and_leaves_no_task_half_way(
     translator = JobTranslator(attempts=2, wait=60.0, guarded=lambda job: True)
     on = bench(mode, 3, translator)
     on.do(None)
-    (failing, _) = on.begin(act("fail", text="x"), act("nap", seconds=60))
+    failing, _ = on.begin(act("fail", text="x"), act("nap", seconds=60))
     wait_until(
         lambda: failing.error is not None and len(on.pool.running()) == 2, "one to wait, one to run"
     )
@@ -684,7 +688,10 @@ from tests.contract import test_child_pools
 from tests.contract.test_child_pools import Bench, act
 helpless = sys.argv[3] == "helpless"
 if helpless:
-    alone = "import fbcli.engine.children.sequential as alone; alone.die_with_parent = lambda setting: False"
+    alone = (
+        "import fbcli.engine.children.sequential as alone; "
+        "alone.die_with_parent = lambda setting: False"
+    )
     test_child_pools.BOOT = test_child_pools.BOOT.replace("main()", f"{alone}; main()")
 on = Bench(sys.argv[1], 2)
 on.do(None)
@@ -730,7 +737,8 @@ def outlive(mode: str, number: signal.Signals, how: str) -> None:
 def test_whatever_happens_each_job_ends_once_or_comes_back(
     bench: Callable[..., Bench], tmp_path: Path, mode: str
 ) -> None:
-    """Random batches, interrupts, kills, changes of size and calls back: nothing is lost, nothing happens twice."""
+    """Random batches, interrupts, kills, changes of size and calls back: nothing is lost, nothing
+    happens twice."""
     seed = int.from_bytes(os.urandom(4), "big")
     chance = random.Random(seed)
     notes = tmp_path / "notes"

@@ -1,4 +1,5 @@
-"""The Redis broker beyond the contract: foreign publishers, lost replies, restarts, fencing, clusters and sentinels."""
+"""The Redis broker beyond the contract: foreign publishers, lost replies, restarts, fencing,
+clusters and sentinels."""
 
 from __future__ import annotations
 
@@ -90,7 +91,8 @@ def later(seconds: float, do: Callable[[], object]) -> threading.Timer:
 
 
 def fetch_all(inbox: Inbox, count: int, timeout: float = 20.0) -> list[bytes]:
-    """Fetch and acknowledge `count` messages, as a consumer does that survives whatever happens to its server."""
+    """Fetch and acknowledge `count` messages, as a consumer does that survives whatever happens to
+    its server."""
     found: list[bytes] = []
     unsettled: list[Settlement] = []
     deadline = time.monotonic() + timeout
@@ -299,7 +301,8 @@ class TestOrder:
     def test_what_was_lost_comes_before_what_was_released_for_later(
         self, broker: Broker, opened: Callable[..., Inbox]
     ) -> None:
-        """Both come back to the front, the former with a count, which a plain list cannot hold. What is shown is what comes."""
+        """Both come back to the front, the former with a count, which a plain list cannot hold.
+        What is shown is what comes."""
         dead, alive = opened("dead", lease=0.1), opened("alive")
         broker.publish(QUEUE, numbered(3))
         assert dead.fetch(1, 0)
@@ -441,7 +444,8 @@ class TestLostReplies:
     def test_a_claim_that_comes_late_takes_nothing(
         self, proxy: Proxy, broker: Broker, client: redis.Redis, inbox: Inbox
     ) -> None:
-        """A request given up by its sender may still lie in some buffer. What it took would be missed by nobody."""
+        """A request given up by its sender may still lie in some buffer. What it took would be
+        missed by nobody."""
         with client.monitor() as monitor:
             inbox.fetch(1, 0)
             old = next(m["command"] for m in monitor.listen() if m["command"].startswith("EVALSHA"))
@@ -797,7 +801,8 @@ class TestRaces:
         assert found == Counter(str(i) for i in range(20_000))
 
     def test_consumers_die_and_come_back(self, broker: Broker, client: redis.Redis) -> None:
-        """Each consumer is abandoned (not closed) after a few batches, with messages in its hands."""
+        """Each consumer is abandoned (not closed) after a few batches, with messages in its
+        hands."""
         total, found, lock = 3_000, Counter[bytes](), threading.Lock()
         broker.publish(QUEUE, numbered(total))
         everything = threading.Event()
@@ -929,7 +934,8 @@ class TestCluster:
     def test_a_burial_that_loses_its_race_leaves_no_dead_letter(
         self, cluster: RedisCluster
     ) -> None:
-        """The lease is lost in the moment between the dead letter and the removal, which are on two nodes."""
+        """The lease is lost in the moment between the dead letter and the removal, which are on two
+        nodes."""
         with closing(open_broker(cluster.url)) as broker, ExitStack() as inboxes:
             loser, heir = (
                 inboxes.enter_context(

@@ -1,4 +1,5 @@
-"""The SQLite broker beyond the contract: processes, their sudden end, full disks, and files that are not what they should be."""
+"""The SQLite broker beyond the contract: processes, their sudden end, full disks, and files that
+are not what they should be."""
 
 from __future__ import annotations
 
@@ -155,7 +156,9 @@ class TestProcesses:
             import random
             inbox = broker.open("work.queue", consumer_id=str(os.getpid()), prefetch=1, lease=30)
             for start in range(0, 2000, 100):
-                broker.publish("work.queue", [Outgoing(b"%d %d" % (os.getpid(), i)) for i in range(start, start + 100)])
+                numbers = range(start, start + 100)
+                some = [Outgoing(b"%d %d" % (os.getpid(), i)) for i in numbers]
+                broker.publish("work.queue", some)
             quiet_since, turn = time.monotonic(), 0
             while time.monotonic() - quiet_since < 2:
                 batch = inbox.fetch(random.choice((1, 10, 50)), 0.2)
@@ -163,7 +166,9 @@ class TestProcesses:
                     continue
                 quiet_since, turn = time.monotonic(), turn + 1
                 release = turn % 20 == 0
-                late = inbox.settle([Settlement(delivery, 1 if release else 0) for delivery in batch])
+                late = inbox.settle([
+                    Settlement(delivery, 1 if release else 0) for delivery in batch
+                ])
                 assert not late
                 assert all(delivery.deliveries == 1 for delivery in batch)
                 if not release:
@@ -286,7 +291,8 @@ class TestLeases:
     def test_a_beat_that_waited_for_the_lock_takes_no_lease(
         self, broker: Broker, opened: Callable[..., Inbox], path: Path
     ) -> None:
-        """Whoever is kept out for long must not take the beats that others have written meanwhile for ones from the future."""
+        """Whoever is kept out for long must not take the beats that others have written meanwhile
+        for ones from the future."""
         slow, lively = opened(), opened()
         broker.publish(QUEUE, numbered(2))
         held = lively.fetch(2, 5)
@@ -380,7 +386,8 @@ class Tmpfs:
             ) from error
         if made.returncode != 0:
             raise ServerMissing(
-                f"A small disk to be filled cannot be mounted ({made.stderr.strip()}): run this test as root."
+                f"A small disk to be filled cannot be mounted ({made.stderr.strip()}): run this"
+                " test as root."
             )
 
     def close(self) -> None:
@@ -452,7 +459,8 @@ class TestTrouble:
     def test_what_may_not_be_written(
         self, elsewhere: Callable[..., subprocess.Popen[str]], what: str
     ) -> None:
-        # pytest's own folder is closed to others, and root may write anywhere: so another place, and another user
+        # pytest's own folder is closed to others, and root may write anywhere: so another place,
+        # and another user
         folder = Path(
             subprocess.run(
                 ["mktemp", "-d"], capture_output=True, text=True, check=True

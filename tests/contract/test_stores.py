@@ -1,4 +1,5 @@
-"""The store contract on SQLite, and what only it can get wrong; and how stores are found by their URL."""
+"""The store contract on SQLite, and what only it can get wrong; and how stores are found by their
+URL."""
 
 from __future__ import annotations
 
@@ -51,7 +52,8 @@ class TestSqliteStore(StoreContract):
         store.close()
 
     def test_a_full_disk(self, store_url: str) -> None:
-        """A limit on the size of files stands for it: SQLite gets EFBIG where it would get ENOSPC."""
+        """A limit on the size of files stands for it: SQLite gets EFBIG where it would get
+        ENOSPC."""
         code = """
             import resource, signal
             from fbcli.errors import Unavailable
@@ -258,7 +260,10 @@ class TestOpening:
             store.close()
 
     def test_looking_at_the_table_imports_no_store(self) -> None:
-        code = "import sys, fbcli.stores; print([m for m in sys.modules if m in ('redis', 'sqlite3', 'msgspec')])"
+        code = (
+            "import sys, fbcli.stores; print([m for m in sys.modules if m in ('redis', 'sqlite3',"
+            " 'msgspec')])"
+        )
         run = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True
         )

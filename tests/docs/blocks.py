@@ -17,13 +17,15 @@ ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 
 STRICT = ("-W", "error", "-W", "ignore:unclosed database:ResourceWarning")
-"""Warnings are errors; but a short program may leave it to its end to close the queue (Python 3.13 begins to warn of that)."""
+"""Warnings are errors; but a short program may leave it to its end to close the queue (Python 3.13
+begins to warn of that)."""
 
 _FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 READER = """\
 set -euo pipefail
-# A person at a terminal: stops a consumer once its queues are empty, and has one running while waiting for a result.
+# A person at a terminal: stops a consumer once its queues are empty, and has one running while
+# waiting for a result.
 fb() {
     local words=("$@")
     case "$1 $*" in
@@ -34,7 +36,9 @@ fb() {
             command fb "$@" &
             local consumer=$!
             for queue in "${queues[@]}"; do
-                until [[ $(command fb queues "$queue" --json) == *'"consumers":'[1-9]* ]]; do sleep 0.1; done
+                until [[ $(command fb queues "$queue" --json) == *'"consumers":'[1-9]* ]]; do
+                    sleep 0.1
+                done
             done
             command fb wait "${queues[@]}" --timeout 60
             kill -TERM $consumer

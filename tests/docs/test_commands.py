@@ -43,7 +43,8 @@ def test_every_command_is_there_with_an_example() -> None:
 
 @pytest.mark.parametrize("name", sections())
 def test_it_says_what_the_help_says(name: str, tmp_path: Path) -> None:
-    """Every option of the installed command's help stands in the page with an explanation, and no other."""
+    """Every option of the installed command's help stands in the page with an explanation, and no
+    other."""
     wide = {"COLUMNS": "300", "NO_COLOR": "1", "TERM": "dumb", "HOME": str(tmp_path)}
     shown = subprocess.run(
         [BIN / "fb", *name.split(), "--help"],

@@ -1,4 +1,5 @@
-"""Every example runs as it is, and does what it says; the census is counted again here, by other means."""
+"""Every example runs as it is, and does what it says; the census is counted again here, by other
+means."""
 
 from __future__ import annotations
 
@@ -44,7 +45,8 @@ def ran(command: Sequence[str | Path], folder: Path) -> subprocess.CompletedProc
 
 
 def summary_of(script: str, folder: Path, *words: str) -> dict[str, Any]:
-    """Run a Python example in `folder`; return the JSON object that it prints last, and that is all on stdout."""
+    """Run a Python example in `folder`; return the JSON object that it prints last, and that is all
+    on stdout."""
     done = ran([sys.executable, EXAMPLES / script, *words], folder)
     assert done.returncode == 0, done.stderr
     summary: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -75,8 +77,9 @@ def test_all_examples_are_listed_and_tested() -> None:
 
 
 def functions_in(data: bytes) -> int:
-    """Count `def` by the compiler's symbol tables, an independent way to what the example counts in the tree; where there is
-    a tree and no table (a `from __future__` in the wrong place), by the tokens."""
+    """Count `def` by the compiler's symbol tables, an independent way to what the example counts in
+    the tree; where there is a tree and no table (a `from __future__` in the wrong place), by the
+    tokens."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

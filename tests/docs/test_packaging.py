@@ -1,4 +1,5 @@
-"""Wheel and sdist hold what they must and nothing else, and what is installed from them works without the tree."""
+"""Wheel and sdist hold what they must and nothing else, and what is installed from them works
+without the tree."""
 
 from __future__ import annotations
 
@@ -120,7 +121,8 @@ def test_the_sdist_holds_real_files(built: Path) -> None:
 
 @pytest.mark.parametrize("source", ["wheel", "sdist"])
 def test_what_is_installed_works(source: str, built: Path, tmp_path: Path) -> None:
-    """Without the network: the dependencies are those of this environment, the package is the one from the archive."""
+    """Without the network: the dependencies are those of this environment, the package is the one
+    from the archive."""
     wheel = wheel_of(built)
     if source == "sdist":
         (sdist,) = built.glob("*.tar.gz")
@@ -170,7 +172,10 @@ def test_what_is_installed_works(source: str, built: Path, tmp_path: Path) -> No
         [
             sys.executable,
             "-c",
-            "import fbcli, fbcli.brokers, fbcli.commands; print(fbcli.__file__, fbcli.commands.__file__)",
+            (
+                "import fbcli, fbcli.brokers, fbcli.commands; print(fbcli.__file__,"
+                " fbcli.commands.__file__)"
+            ),
         ],
         cwd=folder,
         env=env,
@@ -183,7 +188,8 @@ def test_what_is_installed_works(source: str, built: Path, tmp_path: Path) -> No
     fb("push", "mymod:task", "x=1")
     assert '"succeeded":1' in fb("consume", "mymod:task", "--burst", "--json")
 
-    # -S: without this environment's own folders, of which an editable install may make the tree's root one
+    # -S: without this environment's own folders, of which an editable install may make the tree's
+    # root one
     for name in ("commands", "brokers", "tests", "benchmarks"):
         found = subprocess.run(
             [sys.executable, "-S", "-c", f"import {name}"],

@@ -1,4 +1,5 @@
-"""What README says is done as it is written: every shell line, the Python block, the settings, the links."""
+"""What README says is done as it is written: every shell line, the Python block, the settings, the
+links."""
 
 from __future__ import annotations
 

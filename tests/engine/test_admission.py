@@ -1,4 +1,5 @@
-"""From deliveries to tasks that may run: what waits, goes back, is dropped, and what an outage of the store costs: nothing."""
+"""From deliveries to tasks that may run: what waits, goes back, is dropped, and what an outage of
+the store costs: nothing."""
 
 from __future__ import annotations
 
@@ -255,7 +256,8 @@ class TestOutage:
         assert ids(desk.admitter.waiting) == ["wait"]
 
     def test_those_of_other_plans_are_kept_too(self, says: Says) -> None:
-        """Some have been let pass when the store goes away in the middle of a batch: they are asked about once more."""
+        """Some have been let pass when the store goes away in the middle of a batch: they are asked
+        about once more."""
         desk = Desk(says)
         calls = 0
         admit = says.admit
@@ -274,7 +276,8 @@ class TestOutage:
         assert sorted(desk.again()) == ["a", "b", "own"]
 
     def test_whatever_happens_each_task_is_in_one_place(self) -> None:
-        """At random: verdicts, outages and cancels; every task has passed, ended, or is held, and none twice."""
+        """At random: verdicts, outages and cancels; every task has passed, ended, or is held, and
+        none twice."""
         chance = random.Random(3)
         controls = Says(), Says()
         desk = Desk(*controls, waiting_room=5)

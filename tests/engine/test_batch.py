@@ -1,4 +1,5 @@
-"""Batches: how they are gathered, called, and what becomes of each message when a call fails, is interrupted, or hangs."""
+"""Batches: how they are gathered, called, and what becomes of each message when a call fails, is
+interrupted, or hangs."""
 
 from __future__ import annotations
 
@@ -209,7 +210,8 @@ class TestBundle:
 
 
 class TestLeftBehind:
-    """A call that cannot be interrupted: its copy is settled, and it may go on changing what is its own."""
+    """A call that cannot be interrupted: its copy is settled, and it may go on changing what is its
+    own."""
 
     def test_the_copy_stays_as_it_is(self) -> None:
         batch = bundle_of(many, "a", "b")

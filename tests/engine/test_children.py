@@ -14,7 +14,7 @@ import pytest
 
 from fbcli.address.address import Address
 from fbcli.booster import Booster
-from fbcli.engine import remote
+from fbcli.engine.children import start
 from fbcli.engine.consumer import Consumer
 from fbcli.errors import AddressNotFound, BadSetting, MissingLibrary
 from fbcli.settings import Settings, load
@@ -212,7 +212,7 @@ def test_async_functions_need_another_mode(make: Make, mode: str) -> None:
 def test_a_library_that_is_missing(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     booster = make(child_acts.nothing, "gevent")
     booster.push()
-    monkeypatch.setattr(remote.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(start.importlib.util, "find_spec", lambda name: None)
     consumer = Consumer(booster.work(), burst=True)
     consumer.serve()
     assert isinstance(consumer.failure, MissingLibrary)

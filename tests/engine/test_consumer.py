@@ -1,4 +1,5 @@
-"""A consumer in this process, on real brokers: what becomes of each kind of message and of each way to fail."""
+"""A consumer in this process, on real brokers: what becomes of each kind of message and of each way
+to fail."""
 
 from __future__ import annotations
 

@@ -65,7 +65,8 @@ def about(path, n):
     task = fbcli.current()
     more = task.extend(60)
     task.log.info("here")
-    return [task.attempt, task.queue, task.deadline is not None, more, task.options.retries, task.extra.get("task_id")]
+    said = [task.attempt, task.queue, task.deadline is not None, more, task.options.retries]
+    return [*said, task.extra.get("task_id")]
 
 
 async def aabout(path, n):
@@ -93,7 +94,8 @@ EVERYWHERE = [
     *itertools.product(("sqlite",), MODES),
     *itertools.product(("memory", "redis", "redis+list"), ("threads", "process")),
 ]
-"""Every pool on one broker, every broker with two pools: what a pool does has nothing to do with the broker."""
+"""Every pool on one broker, every broker with two pools: what a pool does has nothing to do with
+the broker."""
 
 
 class Shop:

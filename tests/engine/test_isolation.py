@@ -1,4 +1,5 @@
-"""The last delivery of messages that were lost with their workers: one at a time, and nothing beside it."""
+"""The last delivery of messages that were lost with their workers: one at a time, and nothing
+beside it."""
 
 from __future__ import annotations
 

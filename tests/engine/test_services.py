@@ -1,4 +1,5 @@
-"""The small services: starting and stopping them in any order and number does no harm; a dead broker or store is told of once."""
+"""The small services: starting and stopping them in any order and number does no harm; a dead
+broker or store is told of once."""
 
 from __future__ import annotations
 
@@ -9,7 +10,9 @@ import threading
 import pytest
 
 from fbcli.broker import Outgoing
-from fbcli.engine.services import Heartbeat, Mover, Service
+from fbcli.engine.services.heartbeat import Heartbeat
+from fbcli.engine.services.mover import Mover
+from fbcli.engine.services.service import Service
 from fbcli.engine.tally import Tally
 from fbcli.errors import Unavailable
 from fbcli.settings import load

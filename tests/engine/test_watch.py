@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from fbcli.engine.services import ClaimKeeper, Service, StoreWatch
+from fbcli.engine.services.claim_keeper import ClaimKeeper
+from fbcli.engine.services.service import Service
+from fbcli.engine.services.store_watch import StoreWatch
 from fbcli.errors import FbError, Unavailable
 from fbcli.stores.base import Claim, Limits, News, Worker
 from fbcli.stores.sqlite.store import SqliteStore

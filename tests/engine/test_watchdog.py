@@ -18,7 +18,7 @@ from fbcli.engine.assembly import Pools
 from fbcli.engine.consumer import Consumer
 from fbcli.engine.intake import MAX_WAIT
 from fbcli.engine.lifecycle import run
-from fbcli.engine.services import Watchdog
+from fbcli.engine.services.watchdog import Watchdog
 from fbcli.engine.work import Work
 from fbcli.errors import ExitCode, Unavailable
 from fbcli.options import Options
@@ -216,7 +216,8 @@ class DeafBroker(MemoryBroker):
 
 
 def work_on(broker: MemoryBroker, folder: Path, **options: Any) -> tuple[Work, list[int]]:
-    """Return what a consumer needs of a function that writes down its argument, and where it does so."""
+    """Return what a consumer needs of a function that writes down its argument, and where it does
+    so."""
     seen: list[int] = []
 
     def note(x: int) -> None:
@@ -313,7 +314,8 @@ class BusyBroker(DeafBroker):
 
 
 def test_a_busy_consumer_is_not_deaf_however_short_its_tasks(tmp_path: Path) -> None:
-    """Their outcomes are there before the next fetch: so it never seems to hold anything, but has got something."""
+    """Their outcomes are there before the next fetch: so it never seems to hold anything, but has
+    got something."""
     clock = Clock()
     broker = BusyBroker(clock)
     work, seen = work_on(broker, tmp_path, watchdog=10)

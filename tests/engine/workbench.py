@@ -1,4 +1,5 @@
-"""What tests of the engine's parts are made of: a clock that the test turns, messages, plans, and tasks."""
+"""What tests of the engine's parts are made of: a clock that the test turns, messages, plans, and
+tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Real servers for tests, each on private loopback ports and in a folder of its own, stopped by its pid."""
+"""Real servers for tests, each on private loopback ports and in a folder of its own, stopped by its
+pid."""
 
 from __future__ import annotations
 
@@ -19,8 +20,8 @@ class ServerMissing(Exception):
 
 
 def require_or_skip(start: Callable[[], T]) -> T:
-    """Return what `start` returns. When its server is missing, skip the test at a desk, and fail it where all must run
-    (`FB_TEST_REQUIRE=all`, as CI sets it)."""
+    """Return what `start` returns. When its server is missing, skip the test at a desk, and fail it
+    where all must run (`FB_TEST_REQUIRE=all`, as CI sets it)."""
     try:
         return start()
     except ServerMissing as missing:
@@ -30,7 +31,8 @@ def require_or_skip(start: Callable[[], T]) -> T:
 
 
 def needs(library: str) -> None:
-    """Skip the test, or where all must run fail it, when a library is not installed. Imports nothing: some patch or warn when imported."""
+    """Skip the test, or where all must run fail it, when a library is not installed. Imports
+    nothing: some patch or warn when imported."""
 
     def find() -> None:
         if importlib.util.find_spec(library) is None:
@@ -40,7 +42,8 @@ def needs(library: str) -> None:
 
 
 def free_port() -> int:
-    """Return a loopback port that nobody listens on. Somebody may take it before you do: try again then."""
+    """Return a loopback port that nobody listens on. Somebody may take it before you do: try again
+    then."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -48,7 +51,8 @@ def free_port() -> int:
 
 
 def wait_until(condition: Callable[[], bool], what: str, timeout: float = 60.0) -> None:
-    """Return as soon as `condition` holds; raise `TimeoutError` naming `what` after `timeout` seconds."""
+    """Return as soon as `condition` holds; raise `TimeoutError` naming `what` after `timeout`
+    seconds."""
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:

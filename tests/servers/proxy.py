@@ -1,4 +1,5 @@
-"""A TCP proxy that loses replies on purpose: what was asked is carried out, and the asker never learns of it."""
+"""A TCP proxy that loses replies on purpose: what was asked is carried out, and the asker never
+learns of it."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ class Proxy:
         self._marker: bytes | None = None
 
     def lose_reply(self, marker: bytes) -> None:
-        """Break the connection of the next request that contains `marker`, once the server has answered it."""
+        """Break the connection of the next request that contains `marker`, once the server has
+        answered it."""
         with self._lock:
             self._marker = marker
 

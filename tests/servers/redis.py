@@ -27,7 +27,8 @@ def _binary() -> str:
 class RedisServer:
     """One redis-server. `with RedisServer(appendonly=True) as server: … server.url …`
 
-    `restart` keeps the port and the folder, so data survive when `appendonly` is set (fsync always: also a `kill`).
+    `restart` keeps the port and the folder, so data survive when `appendonly` is set (fsync always:
+    also a `kill`).
     """
 
     def __init__(self, *options: str, appendonly: bool = False, sentinel: str = "") -> None:
@@ -49,7 +50,8 @@ class RedisServer:
         return self._process.pid
 
     def start(self) -> Self:
-        """Start, and return once it answers. A port that was taken meanwhile is replaced by another."""
+        """Start, and return once it answers. A port that was taken meanwhile is replaced by
+        another."""
         for _ in range(5):
             with open(self._folder / "log", "ab") as log:
                 self._process = process = subprocess.Popen(
@@ -60,7 +62,7 @@ class RedisServer:
                     start_new_session=True,
                 )
             wait_until(
-                lambda: process.poll() is not None or self._answers(),
+                lambda process=process: process.poll() is not None or self._answers(),
                 f"redis-server at {self.port}",
             )
             if process.poll() is None:
@@ -181,7 +183,8 @@ class RedisCluster:
 
 
 class RedisSentinel:
-    """A primary, a replica, and one sentinel whose word is enough to fail over (after half a second of silence)."""
+    """A primary, a replica, and one sentinel whose word is enough to fail over (after half a second
+    of silence)."""
 
     SERVICE = "fb"
 

@@ -1,4 +1,5 @@
-"""Addresses: their forms, their queues, importing what they name, and finding them without importing."""
+"""Addresses: their forms, their queues, importing what they name, and finding them without
+importing."""
 
 from __future__ import annotations
 
@@ -215,7 +216,10 @@ def test_load_returns_what_can_be_called(root: Path, write: Write, name: str) ->
         ("fails.py:f", r"Importing 'fails\.py' failed: ValueError: boom \(.*pkg/deep\.py:3\)"),
         (
             "needs:f",
-            r"Importing 'needs' failed: ModuleNotFoundError: No module named 'not_there' \(.*needs\.py:1\)",
+            (
+                r"Importing 'needs' failed: ModuleNotFoundError: No module named 'not_there'"
+                r" \(.*needs\.py:1\)"
+            ),
         ),
         ("stdlib:f", r"Importing 'stdlib' failed: JSONDecodeError: .* \(.*stdlib\.py:2\)"),
     ],
@@ -542,7 +546,10 @@ def test_completing_a_function_reads_its_module_alone(
 
 
 def test_importing_it_is_cheap() -> None:
-    code = "import sys, fbcli.address.address, fbcli.arguments.signature; print([n for n in ('pydantic', 'typer', 'rich') if n in sys.modules])"
+    code = (
+        "import sys, fbcli.address.address, fbcli.arguments.signature; print([n for n in"
+        " ('pydantic', 'typer', 'rich') if n in sys.modules])"
+    )
     assert (
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True

@@ -162,7 +162,10 @@ def test_bind_names_what_was_given_and_adds_nothing() -> None:
         (
             (),
             {"xx": 1},
-            "m:task needs 'x' and takes no 'xx'; its parameters are (x: int, y: int = 2). Did you mean 'x'?",
+            (
+                "m:task needs 'x' and takes no 'xx'; its parameters are (x: int, y: int = 2). Did"
+                " you mean 'x'?"
+            ),
         ),
         ((1, 2, 3), {}, "m:task takes at most 2 arguments by position, not 3"),
         ((1,), {"x": 1}, "m:task got 'x' twice, by position and by name."),
@@ -631,7 +634,10 @@ def test_json_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     for token, sentence in (
         (
             "x=@nothing",
-            r"x=@nothing: cannot read the file \(No such file or directory\)\. For text write x=@@nothing",
+            (
+                r"x=@nothing: cannot read the file \(No such file or directory\)\. For text write"
+                r" x=@@nothing"
+            ),
         ),
         ("x=@.", "cannot read the file"),
         ("x=@raw", "the file is not UTF-8 text"),
@@ -707,7 +713,10 @@ def test_guessing_never_fails_and_changes_numbers_only(text: str) -> None:
 def test_bound_arguments_reach_the_function_as_they_were(
     arguments: dict[str, Any], by_position: int
 ) -> None:
-    source = f"def function({', '.join(arguments)}): return dict({', '.join(f'{name}={name}' for name in arguments)})"
+    source = (
+        f"def function({', '.join(arguments)}): return"
+        f" dict({', '.join(f'{name}={name}' for name in arguments)})"
+    )
     scope: dict[str, Any] = {}
     if any(not name.isidentifier() or name in ("def",) for name in arguments):
         return

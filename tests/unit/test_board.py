@@ -1,4 +1,5 @@
-"""The board and its views, with clocks of their own, and a terminal that is drawn on for real, in memory."""
+"""The board and its views, with clocks of their own, and a terminal that is drawn on for real, in
+memory."""
 
 from __future__ import annotations
 
@@ -199,8 +200,9 @@ def test_the_summary(board: Board, time: Time) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "shown"),
-    [(None, "—"), (0, "0 s"), (4.2e-5, "42 µs"), (0.00042, "0.42 ms"), (0.0042, "4.2 ms"), (0.9996, "1 s"), (1.26, "1.3 s"),
-     (59.7, "1 min"), (125, "2 min 5 s"), (7500, "2 h 5 min"), (86399.9, "1 d"), (273600, "3 d 4 h")],
+    [(None, "—"), (0, "0 s"), (4.2e-5, "42 µs"), (0.00042, "0.42 ms"), (0.0042, "4.2 ms"),
+     (0.9996, "1 s"), (1.26, "1.3 s"), (59.7, "1 min"), (125, "2 min 5 s"), (7500, "2 h 5 min"),
+     (86399.9, "1 d"), (273600, "3 d 4 h")],
 )  # fmt: skip
 def test_durations(seconds: float | None, shown: str) -> None:
     assert duration(seconds) == shown
@@ -336,8 +338,9 @@ def test_the_table_shows_how_it_stands(screen: Screen, board: Board, time: Time)
         heading, _, names, _, row, hint = screen.rows[1:]
         assert re.fullmatch(r"mymod:task · 5 s · pid \d+ · redis://me:\*\*\*@host/0", heading)
         assert names.split("  ")[0] == "queue"
-        assert re.sub(" {2,}", "|", row) == (
-            "mymod.task|running|12,347|2|0|2,469|2,469|2,469|0.42 ms|0.42 ms|16/16|9,000|3.6 s"
+        assert (
+            re.sub(" {2,}", "|", row)
+            == "mymod.task|running|12,347|2|0|2,469|2,469|2,469|0.42 ms|0.42 ms|16/16|9,000|3.6 s"
         )
         assert hint == HINT
         assert screen.cursor == "l"
@@ -348,8 +351,8 @@ def test_the_table_shows_how_it_stands(screen: Screen, board: Board, time: Time)
 def everything(board: Board, time: Time) -> None:
     """Fill a board with long names, large numbers and troubles."""
     trouble = (
-        "Cannot reach redis://127.0.0.1:6379/0: Connection refused, and more than there is room for."
-        * 2
+        "Cannot reach redis://127.0.0.1:6379/0: Connection refused, and more than there is room"
+        " for." * 2
     )
     for _ in range(2):
         time.at += 5

@@ -1,4 +1,5 @@
-"""What `fb chaos` counts: from given records to the verdict, each kind of loss and repetition; and the parts that make the trial."""
+"""What `fb chaos` counts: from given records to the verdict, each kind of loss and repetition; and
+the parts that make the trial."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from fbcli.chaos import report
+from fbcli.chaos import report as reporting
 from fbcli.chaos.analysis import (
     AFTERMATH,
     SETTLING,
@@ -40,7 +41,8 @@ HERE, THERE = 11, 22
 
 
 class Case:
-    """Evidence put together step by step. Tasks 0 to 4 are ordinary, 5 is poison, 6 a killer; all pushed at 0 and confirmed."""
+    """Evidence put together step by step. Tasks 0 to 4 are ordinary, 5 is poison, 6 a killer; all
+    pushed at 0 and confirmed."""
 
     def __init__(self) -> None:
         self.tasks = [TrialTask(number, 0.5) for number in range(5)] + [
@@ -56,7 +58,8 @@ class Case:
     def call(
         self, number: int, pid: int, begun: float, how: str = "", at: float | None = None
     ) -> None:
-        """`how`: ended, failed or killed, `at` or else half a second later; empty: it was cut short."""
+        """`how`: ended, failed or killed, `at` or else half a second later; empty: it was cut
+        short."""
         fate = self.tasks[number].fate if number < len(self.tasks) else END
         call = Execution(number, pid, begun, fate, 0.5)
         if how:
@@ -164,7 +167,7 @@ def test_a_task_whose_workers_died_too_often_is_neither_lost_nor_misplaced(case:
     case.buried.append(Buried(2, 21))
     account = case.reckon()
     assert (account.worn_out, account.misplaced, account.lost, account.sound) == (1, 0, 0, True)
-    assert report.verdict(report_of(account)).endswith(
+    assert reporting.verdict(report_of(account)).endswith(
         "; 1 task put aside, with too many dead workers."
     )
 
@@ -343,12 +346,12 @@ def report_of(account: Account, **changes: Any) -> TrialReport:
 def test_the_answer(case: Case) -> None:
     case.all_well()
     report = report_of(case.reckon())
-    assert report.verdict(report) == "Nothing lost: 7 tasks, 0 kills."
-    shown = {what: (count, remark) for what, count, remark in report.rows(report)}
+    assert reporting.verdict(report) == "Nothing lost: 7 tasks, 0 kills."
+    shown = {what: (count, remark) for what, count, remark in reporting.rows(report)}
     assert shown["lost"][0] == "0"
     assert shown["poison"] == ("1", "tasks that fail for good: of 1 in the dead letters")
     assert "misplaced" not in shown
-    figures = report.figures(report)
+    figures = reporting.figures(report)
     assert (figures["lost"], figures["sound"], figures["recovery"]["p99"]) == (0, True, None)
 
 
@@ -357,10 +360,10 @@ def test_the_answer_when_something_is_wrong(case: Case) -> None:
     case.buried.append(Buried(2, 1))
     case.call(99, HERE, 1.0, "ended")
     report = report_of(case.reckon(), left_in_queue=3)
-    assert report.verdict(report).startswith(
+    assert reporting.verdict(report).startswith(
         "2 of 7 tasks lost, 1 dead letter too many, 1 call that nobody asked for: "
     )
-    shown = {what: (count, remark) for what, count, remark in report.rows(report)}
+    shown = {what: (count, remark) for what, count, remark in reporting.rows(report)}
     assert shown["lost"][0] == "2"
     assert "1, 5; the queue still holds 3 messages" in shown["lost"][1]
     assert shown["poison"][1].endswith(", 1 missing")
@@ -371,8 +374,8 @@ def test_when_time_was_up_nothing_is_known_to_be_lost(case: Case) -> None:
     case.all_well(but=(1,))
     case.pushes[2] = Push(1, None)
     report = report_of(case.reckon(), timed_out=True)
-    assert report.figures(report)["lost"] is None
-    assert "2 tasks not accounted for" in report.verdict(report)
+    assert reporting.figures(report)["lost"] is None
+    assert "2 tasks not accounted for" in reporting.verdict(report)
 
 
 def test_the_line_while_it_goes_on() -> None:
@@ -380,7 +383,7 @@ def test_the_line_while_it_goes_on() -> None:
         tasks=5000, confirmed=1200, ended=900, kills=1, outages=2, away=True, storming=True
     )
     assert (
-        report.line(reading)
+        reporting.line(reading)
         == "1,200 of 5,000 pushed · 900 done · 1 kill · 2 outages · the broker is away"
     )
 
@@ -434,7 +437,9 @@ def test_the_seed_decides_all(case: Case) -> None:
     plan = TrialPlan(seed=3, tasks=1000, poison=0.5, killers=2)
     tasks = plan.make_tasks()
     assert (
-        tasks == plan.make_tasks() != TrialPlan(seed=4, tasks=1000, poison=0.5, killers=2).tasks()
+        tasks
+        == plan.make_tasks()
+        != TrialPlan(seed=4, tasks=1000, poison=0.5, killers=2).make_tasks()
     )
     assert [task.number for task in tasks] == list(range(1000))
     assert [sum(task.fate == fate for task in tasks) for fate in (END, POISON, KILLER)] == [
@@ -526,7 +531,10 @@ def test_nobody_is_killed_when_that_is_wanted() -> None:
 
 
 def test_a_tree_is_killed_to_its_last_leaf_and_nobody_else() -> None:
-    sleeper = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); time.sleep(60)"
+    sleeper = (
+        "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time;"
+        " time.sleep(60)']); time.sleep(60)"
+    )
     tree = subprocess.Popen([sys.executable, "-c", sleeper], start_new_session=True)
     other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     try:
@@ -555,9 +563,10 @@ def _runs(pid: int) -> bool:
 
 def outages(tmp_path: Path, **plan: Any) -> tuple[Outages, Time]:
     clock = Time()
-    return Outages(
-        TrialPlan(seed=1, outage_every=10.0, **plan), tmp_path, random.Random(1), clock
-    ), clock
+    return (
+        Outages(TrialPlan(seed=1, outage_every=10.0, **plan), tmp_path, random.Random(1), clock),
+        clock,
+    )
 
 
 def until(outages: Outages, clock: Time, condition: Any, *, begin: bool = True) -> None:

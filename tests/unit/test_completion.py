@@ -22,7 +22,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project with two functions, in which the test is run."""
     (tmp_path / "fb.toml").write_text("[contexts.dev]\n[contexts.prod]\n")
     (tmp_path / "mymod.py").write_text(
-        "raise SystemExit('imported')\ndef task(x: int, y: int = 2, *rest, tag=None, **more): ...\nasync def other(): ...\n"
+        "raise SystemExit('imported')\ndef task(x: int, y: int = 2, *rest, tag=None, **more):"
+        " ...\nasync def other(): ...\n"
     )
     (tmp_path / "jobs").mkdir()
     (tmp_path / "jobs" / "crawl.py").write_text("def fetch(url): ...\n")

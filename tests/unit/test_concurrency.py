@@ -54,8 +54,8 @@ class LimitsInForce(list[Point]):
 
 
 class SharedBackend:
-    """Calls share so many processors evenly: a call among twice as many takes twice as long. (So do threads that compute in Python,
-    which have one.)"""
+    """Calls share so many processors evenly: a call among twice as many takes twice as long. (So do
+    threads that compute in Python, which have one.)"""
 
     def __init__(self, places: Callable[[float], float]) -> None:
         self._places = places
@@ -215,7 +215,8 @@ def test_work_that_becomes_slower_by_itself_is_no_reason_to_do_less() -> None:
 
 
 def test_long_calls_with_nothing_at_hand() -> None:
-    """Whoever has long calls fetches one when a slot is free: all slots taken is a wish for more."""
+    """Whoever has long calls fetches one when a slot is free: all slots taken is a wish for
+    more."""
     course = simulate(
         AutoConcurrency(most=50),
         SharedBackend(lambda now: math.inf),

@@ -15,7 +15,8 @@ from tests.servers import wait_until
 
 
 class World:
-    """Real time, which no process knows: each has a monotonic clock that began at another moment."""
+    """Real time, which no process knows: each has a monotonic clock that began at another
+    moment."""
 
     def __init__(self) -> None:
         self.at = 1e6
@@ -53,7 +54,8 @@ class GridStore:
 
 
 class Member:
-    """A process with more to do than it may. Its gate's thread is the test: it asks the store, and the answer takes `trip` seconds."""
+    """A process with more to do than it may. Its gate's thread is the test: it asks the store, and
+    the answer takes `trip` seconds."""
 
     def __init__(
         self,
@@ -224,9 +226,10 @@ def test_a_slot_far_ahead_is_refused_and_nothing_is_held_meanwhile() -> None:
     assert other.starts == []
     assert other.gate.closed(other.now), "ten seconds: its messages go back"
     assert other.gate.fetchable(other.now) == (0, pytest.approx(other.now + 10 - AHEAD))
-    assert other.gate.startable(other.now, 1) == (0, pytest.approx(other.now + 10 - AHEAD)), (
-        "when to ask again"
-    )
+    assert other.gate.startable(other.now, 1) == (
+        0,
+        pytest.approx(other.now + 10 - AHEAD),
+    ), "when to ask again"
     asked = store.asked
     world.at += 10 - AHEAD - LONG - 0.01
     settle(other)

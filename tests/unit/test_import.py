@@ -1,4 +1,5 @@
-"""Importing fbcli writes nothing, prints nothing, patches nothing, configures no logging, and loads no client library."""
+"""Importing fbcli writes nothing, prints nothing, patches nothing, configures no logging, and loads
+no client library."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Logging of the commands: what a line says, that none is lost or torn, and that logging never harms who logs."""
+"""Logging of the commands: what a line says, that none is lost or torn, and that logging never
+harms who logs."""
 
 from __future__ import annotations
 
@@ -162,8 +163,9 @@ def test_a_json_line_says_all_and_survives_odd_values(stream: io.StringIO) -> No
     circle: list[Any] = []
     circle.append(circle)
     extra = {
-        "number": 5, "nested": {"a": [1, None]}, "odd": Odd(), "circle": circle, "huge": 10**40, "keys": {(1, 2): 3},
-        "surrogate": "\udc80", "nan": float("nan"), "raw": b"\xff", "time": "taken", "line": 3,
+        "number": 5, "nested": {"a": [1, None]}, "odd": Odd(), "circle": circle, "huge": 10**40,
+        "keys": {(1, 2): 3}, "surrogate": "\udc80", "nan": float("nan"), "raw": b"\xff",
+        "time": "taken", "line": 3,
     }  # fmt: skip
     try:
         raise ValueError("odd \udc80")
@@ -271,9 +273,10 @@ def test_configuring_again_replaces(stream: io.StringIO) -> None:
 
 def test_importing_configures_nothing() -> None:
     code = (
-        "import logging, warnings, sys; shows = warnings.showwarning; import fbcli.logs, fbcli.engine.consumer\n"
-        "assert not logging.getLogger().handlers and not logging.getLogger('fbcli.task').filters\n"
-        "assert warnings.showwarning is shows and 'rich' not in sys.modules and 'concurrent_log_handler' not in sys.modules"
+        "import logging, warnings, sys; shows = warnings.showwarning; import fbcli.logs,"
+        " fbcli.engine.consumer\nassert not logging.getLogger().handlers and not"
+        " logging.getLogger('fbcli.task').filters\nassert warnings.showwarning is shows and 'rich'"
+        " not in sys.modules and 'concurrent_log_handler' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
 

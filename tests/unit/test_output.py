@@ -1,4 +1,5 @@
-"""The console: what is data, what is told, what is asked. Streams are given; a terminal is tested with a real one in tests/cli."""
+"""The console: what is data, what is told, what is asked. Streams are given; a terminal is tested
+with a real one in tests/cli."""
 
 from __future__ import annotations
 

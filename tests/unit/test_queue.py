@@ -1,4 +1,5 @@
-"""A queue by name, its dead letters, and waiting for it: on every broker that needs no one's help."""
+"""A queue by name, its dead letters, and waiting for it: on every broker that needs no one's
+help."""
 
 from __future__ import annotations
 
@@ -244,7 +245,10 @@ def test_json_is_one_line_and_keeps_numbers() -> None:
 
 
 def test_hostile_extras_do_no_harm() -> None:
-    body = b'{"extra":{"task_id":[1],"publish_time":"soon","dead":{"time":true,"attempts":"many","reason":{"a":1}}}}'
+    body = (
+        b'{"extra":{"task_id":[1],"publish_time":"soon",'
+        b'"dead":{"time":true,"attempts":"many","reason":{"a":1}}}}'
+    )
     hostile = Letter(body)
     assert (hostile.published, hostile.died, hostile.attempts) == (None, None, None)
     assert hostile.reason == "{'a': 1}"

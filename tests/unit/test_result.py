@@ -76,7 +76,8 @@ def save(store: Store, *results: Result) -> None:
 
 
 class Later:
-    """Saves results from another thread, each when the test says so or the one before it is known to have been taken."""
+    """Saves results from another thread, each when the test says so or the one before it is known
+    to have been taken."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -139,7 +140,8 @@ def test_standings_of_many_are_in_order_and_tell_where_they_run(store: Store) ->
 
 def test_one_that_ended_while_it_was_looked_at_is_not_taken_for_queued(store: Store) -> None:
     class Ending:
-        """The task ends right after the first look at results, and has left the workers' reports by the next look."""
+        """The task ends right after the first look at results, and has left the workers' reports by
+        the next look."""
 
         looks = 0
 

@@ -1,4 +1,5 @@
-"""Several functions in one pool: each sees its own tasks only, and the slots belong to whoever has work."""
+"""Several functions in one pool: each sees its own tasks only, and the slots belong to whoever has
+work."""
 
 from __future__ import annotations
 

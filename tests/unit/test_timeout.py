@@ -68,7 +68,8 @@ class Watched(Deadlines):
         return self.lets_go
 
     def at(self, seconds: float) -> float:
-        """Look, so many seconds after the start; return how many seconds after it the next look is due."""
+        """Look, so many seconds after the start; return how many seconds after it the next look is
+        due."""
         self.clock.at = START + seconds
         return self.look(self.clock.at) - START
 

@@ -427,7 +427,8 @@ def test_the_gate_looks_again_every_minute_since_clocks_are_set() -> None:
 
 
 def test_the_gate_does_not_spin_at_the_moment_of_a_change() -> None:
-    """The two clocks disagree by a microsecond: at the monotonic time of the opening, the wall does not show it yet."""
+    """The two clocks disagree by a microsecond: at the monotonic time of the opening, the wall does
+    not show it yet."""
     clock = TwoClocks(utc("2026-06-12 06:59:59.999999"), 5000.0)
     gate = Window("9:00-17:00", None, BERLIN, clock)
     room, again = gate.fetchable(5000.0)

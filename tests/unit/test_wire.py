@@ -1,4 +1,5 @@
-"""Messages of every released format stay readable: each line of `tests/samples` is one, and is a call of `task(x, y)`."""
+"""Messages of every released format stay readable: each line of `tests/samples` is one, and is a
+call of `task(x, y)`."""
 
 from __future__ import annotations
 

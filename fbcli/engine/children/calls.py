@@ -1,6 +1,8 @@
-"""In a child process of a pool: the connection to the parent, what makes the child like it, and how a call is made.
+"""In a child process of a pool: the connection to the parent, what makes the child like it, and how
+a call is made.
 
-How calls follow each other is the matter of `hand_alone` (one after the other) and `hand_greenlets` (side by side).
+How calls follow each other is the matter of `sequential` (one after the other) and `greenlets`
+(side by side).
 """
 
 from __future__ import annotations
@@ -50,13 +52,15 @@ MEANT = ("Retry", "Requeue", "DeadLetter", "TaskTimeout", "TaskCancelled")
 
 
 class ParentLink:
-    """The connection to the parent, which was this process's standard input. One thread reads it."""
+    """The connection to the parent, which was this process's standard input. One thread reads
+    it."""
 
     def __init__(self, tickets: int, read: Callable[[int, int], bytes] = os.read) -> None:
         """`read`: what reads a file without ever waiting, if it is set so."""
         self.socket = socket.socket(fileno=os.dup(0))
         self._kept = os.dup(0)
-        """Open until the process is gone, whatever Python closes at its end: to the parent, the end of this one means that."""
+        """Open until the process is gone, whatever Python closes at its end: to the parent, the end
+        of this one means that."""
         with open(os.devnull, "rb") as nothing:
             os.dup2(nothing.fileno(), 0)
         self._tickets = os.dup(
@@ -79,7 +83,8 @@ class ParentLink:
         return msgspec.json.decode(self._bodies.pop(0), type=ChildSetup)
 
     def read(self) -> bytes:
-        """Return what has come, as soon as something does. Ends the process when the parent is gone."""
+        """Return what has come, as soon as something does. Ends the process when the parent is
+        gone."""
         data = self.socket.recv(_PIECE)
         if not data:
             os._exit(1)
@@ -98,7 +103,8 @@ class ParentLink:
         return orders
 
     def ticket(self) -> int | None:
-        """Return a ticket; None: there will be no more. Raises `BlockingIOError` while there is none."""
+        """Return a ticket; None: there will be no more. Raises `BlockingIOError` while there is
+        none."""
         return read_ticket(self._tickets, self._read)
 
     def take(self) -> int | None:
@@ -122,10 +128,12 @@ class ParentLink:
 
 
 def settle_in(setting: ChildSetup) -> None:
-    """Make this process like its parent, bound to its life, and deaf for signals that are meant for it.
+    """Make this process like its parent, bound to its life, and deaf for signals that are meant for
+    it.
 
-    Note: handlers that do nothing, rather than signals ignored, since programs that a function starts would go on ignoring them. Of
-    processes that it forks the signals are blocked until they heed them again: one may come right away.
+    Note: handlers that do nothing, rather than signals ignored, since programs that a function
+    starts would go on ignoring them. Of processes that it forks the signals are blocked until they
+    heed them again: one may come right away.
     """
     usual = {number: signal.signal(number, _nothing) for number in (signal.SIGTERM, signal.SIGINT)}
 
@@ -148,7 +156,8 @@ def settle_in(setting: ChildSetup) -> None:
 
 
 def die_with_parent(setting: ChildSetup) -> bool:
-    """Have the system kill this process when its parent ends, in whatever way; False: it cannot (Linux can: prctl(2))."""
+    """Have the system kill this process when its parent ends, in whatever way; False: it cannot
+    (Linux can: prctl(2))."""
     if not sys.platform.startswith("linux"):
         return False
     if ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
@@ -269,9 +278,11 @@ class Caller:
 
 
 class _ChildTask(RemoteTask):
-    """One whose options are read when they are asked for: few functions do, and pydantic takes its time to be imported.
+    """One whose options are read when they are asked for: few functions do, and pydantic takes its
+    time to be imported.
 
-    Note: mypy takes a Struct for a dataclass, of which a property could not take the place of a field.
+    Note: mypy takes a Struct for a dataclass, of which a property could not take the place of a
+    field.
     """
 
     given: msgspec.Raw = msgspec.Raw(b"{}")
@@ -291,7 +302,8 @@ def _arguments_of(call: RemoteCall, signature: Signature) -> tuple[dict[str, Any
 
 
 def value_of(value: Any) -> bytes:
-    """Return a value as JSON; what has no JSON form becomes its `repr`, so that a result is never lost for its type."""
+    """Return a value as JSON; what has no JSON form becomes its `repr`, so that a result is never
+    lost for its type."""
     try:
         return _plain(value)
     except (TypeError, ValueError, OverflowError, RecursionError):

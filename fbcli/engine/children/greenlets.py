@@ -1,8 +1,10 @@
-"""A child process that makes calls side by side, in greenlets: the pools of modes `gevent` and `eventlet`.
+"""A child process that makes calls side by side, in greenlets: the pools of modes `gevent` and
+`eventlet`.
 
-When this module is imported, the standard library has been patched: what looks as if it blocked lets other greenlets run. Three
-of them see to the rest: one takes tickets, one reads what the parent says, one sends. Greenlets that make calls never send by
-themselves: an interrupt in the middle of that would leave half a message behind.
+When this module is imported, the standard library has been patched: what looks as if it blocked
+lets other greenlets run. Three of them see to the rest: one takes tickets, one reads what the
+parent says, one sends. Greenlets that make calls never send by themselves: an interrupt in the
+middle of that would leave half a message behind.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ class Greenlets(Protocol):
         """Run a function in a greenlet of its own, soon."""
 
     def soon(self, function: Callable[..., None], *args: Any) -> None:
-        """Call a function in the hub, between two turns of greenlets. There nothing can wait, but greenlets can be thrown into."""
+        """Call a function in the hub, between two turns of greenlets. There nothing can wait, but
+        greenlets can be thrown into."""
 
 
 class Gevent:
@@ -138,7 +141,8 @@ class Desk:
         self._leaving = False
 
     def serve(self) -> None:
-        """Work until there are no more tickets, or too much memory is held; return when all calls have ended."""
+        """Work until there are no more tickets, or too much memory is held; return when all calls
+        have ended."""
         self._greenlets.spawn(self._listen)
         while not self._leaving:
             self._wait_until(lambda: len(self._begun) < self._slots)
@@ -155,7 +159,8 @@ class Desk:
             self._changed.wait()
 
     def _work(self, number: int | None) -> None:
-        """Make a call, and then one after the other while there are tickets: a greenlet for each would cost more than a short call."""
+        """Make a call, and then one after the other while there are tickets: a greenlet for each
+        would cost more than a short call."""
         turn = time.monotonic() + TURN_SECONDS
         while number is not None:
             while (call := self._link.request(number)) is None:

@@ -1,7 +1,8 @@
 """The child process of a pool: what it does before it can be asked for anything.
 
-With greenlets that is to patch the standard library before anything else is imported. So this module imports nothing but what every
-Python process has imported anyway, and finds the rest by its name.
+With greenlets that is to patch the standard library before anything else is imported. So this
+module imports nothing but what every Python process has imported anyway, and finds the rest by its
+name.
 """
 
 from __future__ import annotations
@@ -10,9 +11,13 @@ import importlib
 import sys
 import warnings
 
-BOOT = "import sys; sys.path[:] = [*filter(None, sys.path), sys.argv.pop(1)]; from fbcli.engine.children.main import main; main()"
-"""For `python -c`, followed by the folder of fbcli, a mode, the queue (for who reads `ps`), and a file descriptor. Not `python -m`: that
-puts the working folder first on the path, where a user's `queue.py` would take the place of Python's."""
+BOOT = (
+    "import sys; sys.path[:] = [*filter(None, sys.path), sys.argv.pop(1)]; from"
+    " fbcli.engine.children.main import main; main()"
+)
+"""For `python -c`, followed by the folder of fbcli, a mode, the queue (for who reads `ps`), and a
+file descriptor. Not `python -m`: that puts the working folder first on the path, where a user's
+`queue.py` would take the place of Python's."""
 
 _LOOPS = {
     "process": "fbcli.engine.children.sequential",

@@ -1,4 +1,5 @@
-"""A child process that makes one call after the other, in its main thread: the pool of mode `process`."""
+"""A child process that makes one call after the other, in its main thread: the pool of mode
+`process`."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ def work(mode: str, tickets: int) -> None:
     lock = threading.Lock()
 
     def say(answer: Answer) -> None:
-        """Say it at once, so that whatever this process dies of, what has ended before is known to have ended."""
+        """Say it at once, so that whatever this process dies of, what has ended before is known to
+        have ended."""
         if link.forked:
             return
         frame = framed(answer)
@@ -43,7 +45,8 @@ def work(mode: str, tickets: int) -> None:
 
 
 def _follow_parent(link: ParentLink) -> None:
-    """End with the parent, where the system does not see to that: with all processes that functions have started."""
+    """End with the parent, where the system does not see to that: with all processes that functions
+    have started."""
     poll = select.poll()
     poll.register(link.socket, select.POLLHUP)
     while not any(event & select.POLLHUP for _, event in poll.poll()):

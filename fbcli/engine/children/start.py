@@ -1,6 +1,8 @@
-"""Pools whose calls run in child processes, for tasks: what is asked of a child, and what its answers mean.
+"""Pools whose calls run in child processes, for tasks: what is asked of a child, and what its
+answers mean.
 
-Modes `process` (a call at a time in each of several children), `gevent` and `eventlet` (many side by side in one child).
+Modes `process` (a call at a time in each of several children), `gevent` and `eventlet` (many side
+by side in one child).
 """
 
 from __future__ import annotations
@@ -78,8 +80,9 @@ def child_pool(
 ) -> ChildPool:
     """Return the pool of a function.
 
-    `on_failure` is called, from a thread of the pool, when no child can ever work; `on_message` with what children say by `output`.
-    Raises `BadSetting` for a function that cannot be called that way, `MissingLibrary`.
+    `on_failure` is called, from a thread of the pool, when no child can ever work; `on_message`
+    with what children say by `output`. Raises `BadSetting` for a function that cannot be called
+    that way, `MissingLibrary`.
     """
     refuse_unfit(spec)
     options = spec.options
@@ -123,20 +126,24 @@ def child_pool(
 
 
 def refuse_unfit(spec: ChildSpec) -> None:
-    """Raise `BadSetting` or `MissingLibrary` when calls of this function cannot be made in child processes."""
+    """Raise `BadSetting` or `MissingLibrary` when calls of this function cannot be made in child
+    processes."""
     mode, address = spec.mode, spec.address
     if in_child():
         raise BadSetting(
-            f'{address} is consumed where it is imported, by each process again: guard that by `if __name__ == "__main__":`.'
+            f"{address} is consumed where it is imported, by each process again: guard that by `if"
+            ' __name__ == "__main__":`.'
         )
     if mode != "process":
         if importlib.util.find_spec(mode) is None:
             raise MissingLibrary(
-                f"This needs the library {mode!r}, which is not installed: pip install 'fbcli[{mode}]'"
+                f"This needs the library {mode!r}, which is not installed: pip install"
+                f" 'fbcli[{mode}]'"
             )
         if is_async(spec.function):
             raise BadSetting(
-                f"{address} is an `async def`, which needs --mode asyncio, threads or process, not {mode}."
+                f"{address} is an `async def`, which needs --mode asyncio, threads or process, not"
+                f" {mode}."
             )
     try:
         parsed = Address.parse(address, spec.root)
@@ -147,8 +154,8 @@ def refuse_unfit(spec: ChildSpec) -> None:
     module = None if parsed.is_file else sys.modules.get(parsed.module)
     if module is not None and not _is_there(spec.function, module, parsed.name):
         raise BadSetting(
-            f"With mode {mode}, child processes import the function, and cannot: {address} is not where {spec.function!r} is "
-            "found. Write it with `def` at the top level of a module."
+            f"With mode {mode}, child processes import the function, and cannot: {address} is not"
+            f" where {spec.function!r} is found. Write it with `def` at the top level of a module."
         )
 
 

@@ -1,4 +1,5 @@
-"""What a pool asks a child process to do, and what the child tells of errors: the words both sides share.
+"""What a pool asks a child process to do, and what the child tells of errors: the words both sides
+share.
 
 Knows msgspec only, since a child imports it before anything of the user's.
 """
@@ -11,10 +12,12 @@ import msgspec
 
 
 class ChildOutput(msgspec.Struct):
-    """Where what is logged and printed in a child goes; None of it: logging stays as Python sets it up, prints go where the parent's do."""
+    """Where what is logged and printed in a child goes; None of it: logging stays as Python sets it
+    up, prints go where the parent's do."""
 
     hook: str
-    """`module:function` that sees to it; it is called with a callable that sends a dict to the parent, and with `wishes`."""
+    """`module:function` that sees to it; it is called with a callable that sends a dict to the
+    parent, and with `wishes`."""
     wishes: dict[str, Any] = {}
 
 

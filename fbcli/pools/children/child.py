@@ -27,7 +27,8 @@ from fbcli.pools.children.wire import (
 _PIECE = 256 * 1024
 """Bytes read at once."""
 _MOST_PIECES = 64
-"""Read one after the other: far more than a socket holds, but a child that never stops talking must not be listened to for ever."""
+"""Read one after the other: far more than a socket holds, but a child that never stops talking must
+not be listened to for ever."""
 
 _decode = msgspec.json.Decoder(Answer).decode
 
@@ -38,14 +39,16 @@ class Child:
     def __init__(
         self, command: Sequence[str], folder: str, spec: object, slots: int, now: float
     ) -> None:
-        """Start `command`, with a socket as its standard input and the number of its end of the ticket pipe as last argument.
+        """Start `command`, with a socket as its standard input and the number of its end of the
+        ticket pipe as last argument.
 
         Raises `OSError` when the system has no room for another process.
         """
         self.slots = slots
         """How many calls it makes at once."""
         self.calls: dict[int, Call] = {}
-        """What it has been handed and has not answered, in that order: first what runs, then what waits for a slot of it."""
+        """What it has been handed and has not answered, in that order: first what runs, then what
+        waits for a slot of it."""
         self.sent = 0
         """How many calls it has been handed, those that were taken back not counted."""
         self.ready = False
@@ -82,7 +85,8 @@ class Child:
                     stdin=theirs.fileno(),
                     pass_fds=(self._tickets,),
                     cwd=folder,
-                    start_new_session=True,  # what a terminal sends to its group is for the parent to decide
+                    # what a terminal sends to its group is for the parent to decide
+                    start_new_session=True,
                 )
             except OSError:
                 self.close()
@@ -129,7 +133,8 @@ class Child:
         return taken
 
     def recall(self) -> list[Call]:
-        """Take back the calls that it has not begun, in their order. They will not be made by it."""
+        """Take back the calls that it has not begun, in their order. They will not be made by
+        it."""
         numbers = drain_tickets(self._tickets)
         if numbers:
             self.sent -= len(numbers)

@@ -1,4 +1,5 @@
-"""The children of one pool: started when there is need, watched, replaced when they die, and given up when none can ever work."""
+"""The children of one pool: started when there is need, watched, replaced when they die, and given
+up when none can ever work."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ SILENT_LOOK = 0.002
 """The same when one has fallen silent: it ends any moment."""
 
 STARTING = max(2, os.cpu_count() or 1)
-"""Children that may start at the same time: it takes a core, and when the first ones are ready, it shows whether more are needed."""
+"""Children that may start at the same time: it takes a core, and when the first ones are ready, it
+shows whether more are needed."""
 
 FIRST_BACKOFF, LAST_BACKOFF = 0.2, 30.0
 """Seconds before another child is started when one has died before it was ready."""
@@ -28,7 +30,8 @@ HOPELESS = 3
 """When so many have died in a row before any was ever ready, no other one will do better."""
 
 ENDING = 5.0
-"""Seconds that a child may take to end once it has no more calls: it runs what its code has registered for the end."""
+"""Seconds that a child may take to end once it has no more calls: it runs what its code has
+registered for the end."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +42,15 @@ class Start:
     spec: Any
     """The first message to each: data that has a JSON form."""
     shared: bool
-    """Whether one child makes all calls side by side, so that its end is the end of all of them; else each makes one at a time."""
+    """Whether one child makes all calls side by side, so that its end is the end of all of them;
+    else each makes one at a time."""
     tasks_per_child: int | None = None
     """A child is replaced when it has made so many calls."""
 
 
 class Group:
-    """Used by one thread at a time: whoever holds the pool's lock; started and buried are children by the pool's thread alone."""
+    """Used by one thread at a time: whoever holds the pool's lock; started and buried are children
+    by the pool's thread alone."""
 
     def __init__(
         self, start: Start, selector: selectors.BaseSelector, on_refusal: Callable[[Refusal], None]
@@ -75,7 +80,8 @@ class Group:
     # their beginning
 
     def lacks(self, backlog: int, size: int, *, brisk: bool) -> bool:
-        """Whether another child would help with `backlog` calls that none of those that are ready can take."""
+        """Whether another child would help with `backlog` calls that none of those that are ready
+        can take."""
         active = self.active()
         starting = sum(not child.ready for child in active)
         if self.refused or len(active) >= (1 if self.start.shared else size):
@@ -111,7 +117,8 @@ class Group:
         self._failures = 0
 
     def note_refusal(self, child: Child, refusal: Refusal, now: float) -> None:
-        """A child cannot work. When others could before, that may pass: somebody may be changing the code right now."""
+        """A child cannot work. When others could before, that may pass: somebody may be changing
+        the code right now."""
         child.refused = True
         if self._proven:
             self._failed(f"cannot work: {refusal.text}", now)
@@ -147,7 +154,8 @@ class Group:
             self._selector.modify(child.socket, events, child)
 
     def ended(self, now: float) -> list[tuple[Child, str]]:
-        """Return the children that have ended, and how. Ends those that cannot be reached any more, or do not end in time."""
+        """Return the children that have ended, and how. Ends those that cannot be reached any more,
+        or do not end in time."""
         look = now >= self._look_at
         if look:
             self._look_at = now + LOOK

@@ -1,8 +1,10 @@
-"""A pool whose calls run in child processes: each in a child of its own, or many side by side in one child.
+"""A pool whose calls run in child processes: each in a child of its own, or many side by side in
+one child.
 
-One thread of this process speaks to the children and listens. It leads each task by its steps, so that whatever decides about
-attempts, timeouts and retries stays here; only the calls are made elsewhere. While tasks are short, a child is handed several calls
-at once; those that it has not begun can be had back at any time (see the tickets of `child_wire`).
+One thread of this process speaks to the children and listens. It leads each task by its steps, so
+that whatever decides about attempts, timeouts and retries stays here; only the calls are made
+elsewhere. While tasks are short, a child is handed several calls at once; those that it has not
+begun can be had back at any time (see the tickets of `child_wire`).
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ log = logging.getLogger("fbcli.pool")
 
 MOST_AHEAD = 256
 AHEAD_SECONDS = 0.005
-"""While tasks are short, a child holds about so much work more than it has slots, and never more calls than that."""
+"""While tasks are short, a child holds about so much work more than it has slots, and never more
+calls than that."""
 AHEAD_BYTES = 256 * 1024
 """A hand-over ends with the call that makes it larger than this."""
 OVERHEAD = 10e-6
@@ -49,7 +52,8 @@ CLOSING = 0.5
 
 
 class ChildPool(Pool):
-    """`on_refusal` is called when no child can ever work, with the reason; `on_message` with what children say beside outcomes.
+    """`on_refusal` is called when no child can ever work, with the reason; `on_message` with what
+    children say beside outcomes.
 
     Both, like `done`, are called from the pool's own thread.
     """
@@ -108,7 +112,8 @@ class ChildPool(Pool):
         return not self._children.ready() and not self._children.refused
 
     def busy(self) -> int:
-        """All slots count as taken while no child is ready: what is started at its time shall not pile up before the door."""
+        """All slots count as taken while no child is ready: what is started at its time shall not
+        pile up before the door."""
         return self.size if self._is_cold() else super().busy()
 
     def pending(self) -> int:
@@ -174,7 +179,8 @@ class ChildPool(Pool):
         self._ring()
 
     def close(self) -> None:
-        """Children that are idle end in order; calls may run for another half a second. Waits about that long."""
+        """Children that are idle end in order; calls may run for another half a second. Waits about
+        that long."""
         with self._lock:
             if self._closed_at is None:
                 self._closed_at = time.monotonic()
@@ -275,7 +281,8 @@ class ChildPool(Pool):
     # to the children
 
     def _hand_out(self, now: float) -> bool:
-        """Give the children what they can take; start another one where that helps. Returns True."""
+        """Give the children what they can take; start another one where that helps. Returns
+        True."""
         children = self._children.ready()
         surplus = 0 if self._start.shared else len(self._children.active()) - self.size
         for child in children:
@@ -314,7 +321,8 @@ class ChildPool(Pool):
         )
 
     def _fill(self, child: Child, free: int, others: int, now: float) -> int:
-        """Give a child its part of what has not begun, of which `others` shall get some; return how many slots that took."""
+        """Give a child its part of what has not begun, of which `others` shall get some; return how
+        many slots that took."""
         held = len(child.calls)
         slots = max(0, min(free, child.slots - held))
         fair = max(slots, -(-len(self._tasks) // others))

@@ -1,4 +1,5 @@
-"""What becomes of each task in a pool of child processes: its attempts, the waits between them, its end."""
+"""What becomes of each task in a pool of child processes: its attempts, the waits between them, its
+end."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ import msgspec
 from fbcli.pools.children.wire import End
 
 Steps = Generator[float | None, Any, None]
-"""Leads a task to its end. Yields None: make the call, and send me its value or throw me its error. Yields seconds: wait so long."""
+"""Leads a task to its end. Yields None: make the call, and send me its value or throw me its error.
+Yields seconds: wait so long."""
 
 ENDED = -1.0
 
@@ -23,10 +25,12 @@ class Translator(Protocol):
     """What the pool must be told of its tasks, of which it knows nothing but their `task_id`."""
 
     def steps(self, task: Any) -> Steps:
-        """Return what leads a task to its end. It is asked for when the first attempt is certain to be made."""
+        """Return what leads a task to its end. It is asked for when the first attempt is certain to
+        be made."""
 
     def guarded(self, task: Any) -> bool:
-        """Whether its attempts must begin together with their calls, and not wait in a child (it has a timeout, say)."""
+        """Whether its attempts must begin together with their calls, and not wait in a child (it
+        has a timeout, say)."""
 
     def request(self, task: Any, *, begun: bool) -> bytes:
         """Return the call to make now, as JSON. `begun`: the steps have begun the attempt."""
@@ -69,7 +73,8 @@ class Call:
 
 
 class Attempts:
-    """The tasks of a pool that have begun and that no child has. Used under the pool's lock, but for `conclude`."""
+    """The tasks of a pool that have begun and that no child has. Used under the pool's lock, but
+    for `conclude`."""
 
     def __init__(self, translator: Translator) -> None:
         self._translator = translator
@@ -132,7 +137,8 @@ class Attempts:
         return step or 0.0
 
     def _error(self, call: Call, end: End) -> BaseException:
-        """Return what a call has raised; the one that it was interrupted with tells where that was."""
+        """Return what a call has raised; the one that it was interrupted with tells where that
+        was."""
         told = self._translator.error(call.task, end.outcome)
         if not end.struck or call.struck is None:
             return told

@@ -1,6 +1,8 @@
-"""What travels between a pool and its child processes: frames of JSON, each with its length in front; and tickets.
+"""What travels between a pool and its child processes: frames of JSON, each with its length in
+front; and tickets.
 
-Knows nothing of tasks or functions: what is asked for and what comes back is JSON that others make and read.
+Knows nothing of tasks or functions: what is asked for and what comes back is JSON that others make
+and read.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ _LENGTH = struct.Struct("=I")
 _TICKET = struct.Struct("=Q")
 
 MOST_TICKETS = 512
-"""Tickets written at once: as many bytes as a pipe takes whole or not at all (PIPE_BUF of pipe(7) is 4096)."""
+"""Tickets written at once: as many bytes as a pipe takes whole or not at all (PIPE_BUF of pipe(7)
+is 4096)."""
 
 
 class Order(msgspec.Struct, omit_defaults=True):
@@ -42,7 +45,8 @@ class End(msgspec.Struct, array_like=True):
     seconds: float
     """How long it ran."""
     outcome: msgspec.Raw = msgspec.Raw(b"null")
-    """What it returned, where somebody wants to know; or what it raised, as whoever made the request describes errors."""
+    """What it returned, where somebody wants to know; or what it raised, as whoever made the
+    request describes errors."""
     failed: bool = False
     struck: bool = False
     """Whether the error is the one it was interrupted with."""
@@ -64,7 +68,8 @@ class Answer(msgspec.Struct, omit_defaults=True):
     """It has loaded what it needs, and takes calls."""
     refusal: Refusal | None = None
     full: int = 0
-    """It holds so many bytes, which is too much: it takes no more calls and wants to be replaced."""
+    """It holds so many bytes, which is too much: it takes no more calls and wants to be replaced.
+    """
     say: dict[str, Any] | None = None
     """What the pool passes on as it is."""
 
@@ -102,13 +107,15 @@ class Frames:
         return bodies
 
 
-# Tickets. A ticket is the right to make one call: its number, in a pipe whose reading end both sides have, and which never blocks.
-# Whoever reads it owns the call: the child, to make it, or the pool, to take it back. So it is certain at any moment, whatever the
-# child is busy with or has died of, which calls have begun.
+# Tickets. A ticket is the right to make one call: its number, in a pipe whose reading end both
+# sides have, and which never blocks. Whoever reads it owns the call: the child, to make it, or the
+# pool, to take it back. So it is certain at any moment, whatever the child is busy with or has died
+# of, which calls have begun.
 
 
 def write_tickets(pipe: int, numbers: Sequence[int]) -> int:
-    """Hand over the right to make these calls, in this order; return how many fit into the pipe. At most `MOST_TICKETS`."""
+    """Hand over the right to make these calls, in this order; return how many fit into the pipe. At
+    most `MOST_TICKETS`."""
     try:
         return os.write(pipe, array("Q", numbers).tobytes()) // _TICKET.size
     except BlockingIOError:

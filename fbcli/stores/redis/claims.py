@@ -1,12 +1,15 @@
-"""What the Redis store does inside the server for claims and marks. All keys of a space are in one slot of a cluster.
+"""What the Redis store does inside the server for claims and marks. All keys of a space are in one
+slot of a cluster.
 
     fb:marks:{:<space>}                  zset    key -> until when it is done ("inf" for ever)
     fb:claims:{:<space>}:owners          zset    owner -> until when its claims live
-    fb:claims:{:<space>}:totals          hash    key -> "=owner": one claim, and it is the owner's (nearly all are so);
-                                                 or how many claims are on it, and an owner that had one of them: "2 owner"
+    fb:claims:{:<space>}:totals          hash    key -> "=owner": one claim, and it is the owner's
+                                                 (nearly all are so); or how many claims are on it,
+                                                 and an owner that had one of them: "2 owner"
     fb:claims:{:<space>}:held:<owner>    hash    key -> how many of them are the owner's
 
-Whoever removes an owner subtracts, in the same step, what it held. (The colon: a tag must not be empty.)
+Whoever removes an owner subtracts, in the same step, what it held. (The colon: a tag must not be
+empty.)
 """
 
 from __future__ import annotations
@@ -17,11 +20,12 @@ SWEEP = 100
 """How many expired marks one call removes, beside as many as it makes."""
 
 AT_ONCE = 1000
-"""How many keys one call takes at most: each command in a script has them all, and Lua's stack holds 8,000."""
+"""How many keys one call takes at most: each command in a script has them all, and Lua's stack
+holds 8,000."""
 
-# Note: a server that is out of memory refuses the first step of a script that may need some, and none after another that wrote.
-# So each begins with such a step: it is done as a whole or not at all.
-# KEYS of all: as `keys_of` returns them; ARGV of all but UNMARK begin with the owner.
+# Note: a server that is out of memory refuses the first step of a script that may need some, and
+# none after another that wrote. So each begins with such a step: it is done as a whole or not at
+# all. KEYS of all: as `keys_of` returns them; ARGV of all but UNMARK begin with the owner.
 _SPACE = f"""{NOW}
 local marks, owners, totals, held, owner = KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[1]
 local held_by = string.sub(held, 1, -1 - #owner)
@@ -115,7 +119,8 @@ local function drop(names, all)
 end
 """
 
-# All keys of a space expire together, at least a second after its last owner: no count is gone before it was subtracted.
+# All keys of a space expire together, at least a second after its last owner: no count is gone
+# before it was subtracted.
 _OUTLIVE = """
 local function outlive()
   local last = redis.call('ZRANGE', owners, -1, -1, 'WITHSCORES')[2]
@@ -123,7 +128,9 @@ local function outlive()
   local left = redis.call('PTTL', owners)
   if left < needed then
     left = needed + math.min(needed, 60000)  -- for all, and therefore seldom
-    for _, name in ipairs(redis.call('ZRANGE', owners, 0, -1)) do redis.call('PEXPIRE', held_by .. name, left) end
+    for _, name in ipairs(redis.call('ZRANGE', owners, 0, -1)) do
+      redis.call('PEXPIRE', held_by .. name, left)
+    end
     redis.call('PEXPIRE', owners, left)
   end
   redis.call('PEXPIRE', totals, left)
@@ -131,7 +138,8 @@ local function outlive()
 end
 """
 
-# ARGV: owner, lease in seconds, limit, key, … -> for each 1 (granted), 0 (done), or an owner that has it
+# ARGV: owner, lease in seconds, limit, key, … -> for each 1 (granted), 0 (done), or an owner that
+# has it
 CLAIM = f"""{_SPACE}{_DROP}{_OUTLIVE}
 -- The name in a total may be of one that has given it back; then another is looked for, once.
 local function holder_of(key)

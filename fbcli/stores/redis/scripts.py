@@ -1,4 +1,5 @@
-"""What the Redis store does inside the server, where each script is one indivisible step: all but claims (`redis_claims`).
+"""What the Redis store does inside the server, where each script is one indivisible step: all but
+claims (`redis_claims`).
 
 Which keys a script works on, and what it answers, stands above it.
 """
@@ -8,12 +9,14 @@ from __future__ import annotations
 from fbcli.stores.grid import IDLE_SECONDS
 
 INDEX_SIZE = 10_000
-"""How many of the newest results can be listed, for each queue and for all. Others are found by their task id."""
+"""How many of the newest results can be listed, for each queue and for all. Others are found by
+their task id."""
 
 PUSHED_AT_ONCE = 5000
 """How many values one command of a script has at most: Lua's stack holds 8,000."""
 
-# Note: Lua itself writes 14 digits of a number, redis.call 17. Times are left to redis.call, or formatted.
+# Note: Lua itself writes 14 digits of a number, redis.call 17. Times are left to redis.call, or
+# formatted.
 NOW = """
 local t = redis.call('TIME')
 local now = t[1] + t[2] / 1e6
@@ -73,9 +76,11 @@ redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
 CANCELS = f"""{NOW}
 return redis.call('ZRANGEBYSCORE', KEYS[1], now, '+inf')"""
 
-# KEYS: a grid; ARGV: qps, count, ahead, slack -> how many were taken, seconds to the first. The same as `grid.take`.
+# KEYS: a grid; ARGV: qps, count, ahead, slack -> how many were taken, seconds to the first. The
+# same as `grid.take`.
 TAKE = f"""{NOW}
-local qps, count, ahead, slack = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local qps, count = tonumber(ARGV[1]), tonumber(ARGV[2])
+local ahead, slack = tonumber(ARGV[3]), tonumber(ARGV[4])
 local last, taken, start = nil, nil, now
 local grid = redis.call('GET', KEYS[1])
 if grid then
@@ -86,7 +91,8 @@ end
 count = math.min(count, math.floor((now + ahead - start) * qps) + 1)
 local keep = math.ceil((start - now + math.max(count, 0) / qps + {IDLE_SECONDS}) * 1000)
 if count > 0 then
-  redis.call('SET', KEYS[1], string.format('%.17g %.17g', start + (count - 1) / qps, now), 'PX', keep)
+  grid = string.format('%.17g %.17g', start + (count - 1) / qps, now)
+  redis.call('SET', KEYS[1], grid, 'PX', keep)
 else
   redis.call('PEXPIRE', KEYS[1], keep)
 end
@@ -109,7 +115,8 @@ local function note(index, task_ids, ttl)
 end
 """
 
-# KEYS: indexes (of all, of the queue), then of results; ARGV: ttl in ms, length of what is before the task id in a key, result, …
+# KEYS: indexes (of all, of the queue), then of results; ARGV: ttl in ms, length of what is before
+# the task id in a key, result, …
 SAVE = f"""{_PUT}{_NOTE}
 local task_ids = {{}}
 for i = 3, #KEYS do

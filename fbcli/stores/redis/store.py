@@ -1,15 +1,18 @@
 """A store in Redis: one server, sentinels or a cluster, beside the queues of the same server.
 
-Every key begins with `fb:`, and either expires or belongs to whoever removes it (`PERMANENT`). Whatever changes more
-than one thing is a script, all keys of which are in one slot of a cluster, and goes by the server's clock.
+Every key begins with `fb:`, and either expires or belongs to whoever removes it (`PERMANENT`).
+Whatever changes more than one thing is a script, all keys of which are in one slot of a cluster,
+and goes by the server's clock.
 
     fb:pauses                        hash  queue -> when it ends ("" never)
-    fb:result:<task_id>              list  of one: the result (a list, so that it can be waited for without polling)
+    fb:result:<task_id>              list  of one: the result (a list, so that it can be waited for
+                                           without polling)
     fb:recent, fb:recent:<queue>     list  task_id, newest first: an index; some of them may be gone
     fb:workers:{all}:body            hash  worker_id -> last beat and worker
     fb:workers:{all}:until           zset  worker_id -> until when it counts as alive
     fb:parked:{<scheme>:<queue>}:body   hash  parked_id -> message
-    fb:parked:{<scheme>:<queue>}:due    zset  parked_id -> when to hand it out: its due time, then the end of its lease
+    fb:parked:{<scheme>:<queue>}:due    zset  parked_id -> when to hand it out: its due time, then
+                                              the end of its lease
     fb:parked:queues:<scheme>        set   queues where messages wait
     fb:limits                        hash  queue -> limits
     fb:cancels                       zset  task_id -> until when it is to be cancelled
@@ -33,11 +36,12 @@ from fbcli.stores.base import Claim, Limits, News, Parked, Result, Store, Tokens
 from fbcli.stores.redis import claims, scripts
 
 PERMANENT = ("fb:pauses", "fb:limits", "fb:marks:", "fb:parked:")
-"""Beginnings of the keys that may be without expiry: a pause without end, limits, marks for ever, and messages that wait for
-their time."""
+"""Beginnings of the keys that may be without expiry: a pause without end, limits, marks for ever,
+and messages that wait for their time."""
 
 BLOCK_SECONDS = 1.0
-"""Longest single wait on the server: well below `ANSWER_TIMEOUT`, since an answer counts as late after that."""
+"""Longest single wait on the server: well below `ANSWER_TIMEOUT`, since an answer counts as late
+after that."""
 
 _PAUSES, _LIMITS, _CANCELS, _RESULT, _RECENT = (
     "fb:pauses",
@@ -59,7 +63,8 @@ _Call: TypeAlias = "tuple[str, Sequence[str], Sequence[Any]]"
 
 
 class RedisStore(Store):
-    """`redis://`, `rediss://`, `redis+list://`, `redis+sentinel://`, `redis+cluster://`: see `fbcli.clients.redis`."""
+    """`redis://`, `rediss://`, `redis+list://`, `redis+sentinel://`, `redis+cluster://`: see
+    `fbcli.clients.redis`."""
 
     def __init__(self, url: str, clock: Clock = SYSTEM) -> None:
         super().__init__(url)
@@ -190,7 +195,8 @@ class RedisStore(Store):
         return {task_id: _decode_result(body) for task_id, body in found if body is not None}
 
     def wait_result(self, task_id: str, timeout: float) -> Result | None:
-        """Note: BLMOVE from a list of one to itself blocks until it is there and leaves it as it is, expiry and all."""
+        """Note: BLMOVE from a list of one to itself blocks until it is there and leaves it as it
+        is, expiry and all."""
         key, deadline = _RESULT + task_id, self._clock.monotonic() + timeout
         while (left := deadline - self._clock.monotonic()) > 0:
             seconds = max(
@@ -271,7 +277,8 @@ class RedisStore(Store):
             return [name for name, count in zip(names, pipeline.execute(), strict=True) if count]
 
     def unpark(self, queue: str, scheme: str, parked_ids: Sequence[str]) -> int:
-        """Note: a message parked just now may make the queue known right before it is forgotten; then the next one does that again."""
+        """Note: a message parked just now may make the queue known right before it is forgotten;
+        then the next one does that again."""
         if not parked_ids:
             return 0
         keys = _parked_keys(queue, scheme)
@@ -304,15 +311,17 @@ class RedisStore(Store):
     def _run_in_parts(
         self, script: str, keys: Sequence[str], head: Sequence[Any], names: Sequence[str]
     ) -> list[Any]:
-        """Run a script for so many names at a time as it can take, in one round trip; return the answers."""
+        """Run a script for so many names at a time as it can take, in one round trip; return the
+        answers."""
         calls = [(script, keys, [*head, *part]) for part in _parts(names, claims.AT_ONCE)]
         return [self._run(*calls[0])] if len(calls) == 1 else self._run_all(calls)
 
     def _run_all(self, calls: Sequence[_Call]) -> list[Any]:
-        """Run all in one round trip, and (but in a cluster) in one transaction; return their answers.
+        """Run all in one round trip, and (but in a cluster) in one transaction; return their
+        answers.
 
-        Note: EVAL and not EVALSHA: these scripts are shorter than the data they carry, and a pipeline has no good
-        moment to learn that a server does not know one.
+        Note: EVAL and not EVALSHA: these scripts are shorter than the data they carry, and a
+        pipeline has no good moment to learn that a server does not know one.
         """
         with (
             self._translating,

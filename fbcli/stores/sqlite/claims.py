@@ -1,4 +1,5 @@
-"""Claims and marks in the tables of an SQLite store. Each function belongs into a write transaction of the caller, begun at `now`."""
+"""Claims and marks in the tables of an SQLite store. Each function belongs into a write transaction
+of the caller, begun at `now`."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ CREATE TABLE IF NOT EXISTS store_owners (
     space TEXT NOT NULL, owner TEXT NOT NULL, ends REAL NOT NULL, PRIMARY KEY (space, owner)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS store_claims (
-    space TEXT NOT NULL, key TEXT NOT NULL, owner TEXT NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (space, key, owner)
+    space TEXT NOT NULL, key TEXT NOT NULL, owner TEXT NOT NULL, count INTEGER NOT NULL,
+    PRIMARY KEY (space, key, owner)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS store_claims_by_owner ON store_claims (space, owner);
 CREATE TABLE IF NOT EXISTS store_marks (
@@ -40,7 +42,8 @@ INSERT INTO store_claims VALUES (?, ?, ?, 1)
 ON CONFLICT (space, key, owner) DO UPDATE SET count = count + 1
 """
 _SWEEP_MARKS = """
-DELETE FROM store_marks WHERE (space, key) IN (SELECT space, key FROM store_marks WHERE ends <= ? LIMIT ?)
+DELETE FROM store_marks
+WHERE (space, key) IN (SELECT space, key FROM store_marks WHERE ends <= ? LIMIT ?)
 """
 
 

@@ -1,9 +1,11 @@
-"""A store in an SQLite file, for the processes of one host. May be the file of the sqlite broker, too.
+"""A store in an SQLite file, for the processes of one host. May be the file of the sqlite broker,
+too.
 
-Three connections. One reads and watches: in WAL mode a reader waits for nobody, so neither do pauses, results and waits,
-however busy the writers are. One writes what is on the disk when it returns. One writes what ends by itself soon (beats,
-tokens, claims of consumers) and does not wait for the disk: a crash of the process loses none of it, a power failure perhaps
-the last. What has expired is never shown, and removed little by little along the way.
+Three connections. One reads and watches: in WAL mode a reader waits for nobody, so neither do
+pauses, results and waits, however busy the writers are. One writes what is on the disk when it
+returns. One writes what ends by itself soon (beats, tokens, claims of consumers) and does not wait
+for the disk: a crash of the process loses none of it, a power failure perhaps the last. What has
+expired is never shown, and removed little by little along the way.
 """
 
 from __future__ import annotations
@@ -25,13 +27,15 @@ from fbcli.stores.sqlite import claims
 SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS store_pauses (queue TEXT PRIMARY KEY, ends REAL);
 CREATE TABLE IF NOT EXISTS store_limits (queue TEXT PRIMARY KEY, body BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS store_cancels (task_id TEXT PRIMARY KEY, ends REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS store_cancels (
+    task_id TEXT PRIMARY KEY, ends REAL NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS store_grids (
     key TEXT PRIMARY KEY, last REAL NOT NULL, taken REAL NOT NULL, ends REAL NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS store_results (
-    number INTEGER PRIMARY KEY, task_id TEXT NOT NULL UNIQUE, queue TEXT NOT NULL, expires REAL NOT NULL,
-    body BLOB NOT NULL
+    number INTEGER PRIMARY KEY, task_id TEXT NOT NULL UNIQUE, queue TEXT NOT NULL,
+    expires REAL NOT NULL, body BLOB NOT NULL
 );
 CREATE INDEX IF NOT EXISTS store_results_by_queue ON store_results (queue);
 CREATE INDEX IF NOT EXISTS store_results_by_expiry ON store_results (expires);
@@ -39,13 +43,14 @@ CREATE TABLE IF NOT EXISTS store_workers (
     worker_id TEXT PRIMARY KEY, beat REAL NOT NULL, expires REAL NOT NULL, body BLOB NOT NULL
 );
 CREATE TABLE IF NOT EXISTS store_parked (
-    scheme TEXT NOT NULL, queue TEXT NOT NULL, parked_id TEXT NOT NULL, at REAL NOT NULL, due REAL NOT NULL,
-    priority INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (scheme, queue, parked_id)
+    scheme TEXT NOT NULL, queue TEXT NOT NULL, parked_id TEXT NOT NULL, at REAL NOT NULL,
+    due REAL NOT NULL, priority INTEGER NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (scheme, queue, parked_id)
 );
 CREATE INDEX IF NOT EXISTS store_parked_by_time ON store_parked (scheme, queue, at);
 {claims.SCHEMA}"""
-"""A later result has a higher `number`. `at`: when to hand out a message: its due time, then the end of its lease.
-A grid: see `fbcli.stores.grid`."""
+"""A later result has a higher `number`. `at`: when to hand out a message: its due time, then the
+end of its lease. A grid: see `fbcli.stores.grid`."""
 
 _RESULT = "SELECT body FROM store_results WHERE task_id = ? AND expires > ?"
 _DUE = """
@@ -57,14 +62,16 @@ SELECT parked_id, due, body, priority FROM store_parked
 WHERE scheme = ? AND queue = ? ORDER BY at, due, parked_id LIMIT ?
 """
 _SWEEP = """
-DELETE FROM store_results WHERE number IN (SELECT number FROM store_results WHERE expires <= ? LIMIT ?)
+DELETE FROM store_results
+WHERE number IN (SELECT number FROM store_results WHERE expires <= ? LIMIT ?)
 """
 
 SWEEP = 100
 """How many expired results (or marks) one call removes, beside as many as it saves."""
 
 BRIEF = 60.0
-"""Seconds. Claims that end by themselves sooner need not be on the disk: whoever holds them is gone after a power failure."""
+"""Seconds. Claims that end by themselves sooner need not be on the disk: whoever holds them is gone
+after a power failure."""
 
 POLL_SECONDS = 0.005
 """How often a wait looks whether anything was committed (7 µs a look)."""
@@ -196,7 +203,8 @@ class SqliteStore(Store):
         rows = [(result.task_id, result.queue, msgspec.json.encode(result)) for result in results]
         with self._writing() as (connection, now):
             connection.executemany(
-                "INSERT OR REPLACE INTO store_results (task_id, queue, body, expires) VALUES (?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO store_results (task_id, queue, body, expires) VALUES (?, ?,"
+                " ?, ?)",
                 ((*row, now + ttl) for row in rows),
             )
             connection.execute(_SWEEP, (now, len(rows) + SWEEP))
@@ -233,7 +241,10 @@ class SqliteStore(Store):
     def results(self, queue: str | None = None, limit: int = 100) -> list[Result]:
         now, limit = self._clock.now(), max(0, limit)
         newest = "SELECT body FROM store_results WHERE expires > ? ORDER BY number DESC LIMIT ?"
-        of_queue = "SELECT body FROM store_results WHERE queue = ? AND expires > ? ORDER BY number DESC LIMIT ?"
+        of_queue = (
+            "SELECT body FROM store_results WHERE queue = ? AND expires > ? ORDER BY number DESC"
+            " LIMIT ?"
+        )
         rows = (
             self._read(newest, now, limit)
             if queue is None
@@ -315,7 +326,8 @@ class SqliteStore(Store):
     # the file
     @contextmanager
     def _writing(self) -> Iterator[tuple[sqlite3.Connection, float]]:
-        """Give a connection in a transaction, and the time at which it got the lock: it may have waited long."""
+        """Give a connection in a transaction, and the time at which it got the lock: it may have
+        waited long."""
         with self._writer.writing() as connection:
             yield connection, self._clock.now()
 

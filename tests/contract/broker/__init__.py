@@ -1,1 +1,2 @@
-"""The contract of brokers, one subject a file: `tests.contract.broker_contract` puts them together."""
+"""The contract of brokers, one subject a file: `tests.contract.broker_contract` puts them
+together."""

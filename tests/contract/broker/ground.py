@@ -1,4 +1,5 @@
-"""What the tests of the broker contract are made of: queues and consumers of their own, and checks that capabilities excuse."""
+"""What the tests of the broker contract are made of: queues and consumers of their own, and checks
+that capabilities excuse."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from tests.servers import wait_until
 
 LONG = 3600.0
 PROMPT = 8.0
-"""Seconds within which something happens "at once", on a machine that has other things to do as well."""
+"""Seconds within which something happens "at once", on a machine that has other things to do as
+well."""
 
 
 class OpenInbox(Protocol):
@@ -58,7 +60,8 @@ def prompt(least: float = 0.0) -> Iterator[None]:
 
 
 class Ground:
-    """Where the tests stand. Each uses queues of its own, so the server may be shared, and need not be empty."""
+    """Where the tests stand. Each uses queues of its own, so the server may be shared, and need not
+    be empty."""
 
     url: Any
     lease = 0.6
@@ -144,7 +147,8 @@ class Ground:
     def lose_lease(
         self, broker: Broker, queue: str, open_inbox: OpenInbox, count: int
     ) -> tuple[Inbox, list[Delivery], Inbox]:
-        """Have a consumer fetch `count` messages and lose them. Return it, what it fetched, and who has reclaimed them."""
+        """Have a consumer fetch `count` messages and lose them. Return it, what it fetched, and who
+        has reclaimed them."""
         self.need(broker, "ack")
         loser = open_inbox(lease=self.lease)
         broker.publish(queue, numbered(count))

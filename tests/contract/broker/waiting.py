@@ -104,7 +104,8 @@ class Waiting(Ground):
     def test_without_room_a_message_does_not_end_the_wait_of_others(
         self, broker: Broker, queue: str, open_inbox: OpenInbox
     ) -> None:
-        """A consumer that has waited, and has no room now, must not sit on a message that came in between."""
+        """A consumer that has waited, and has no room now, must not sit on a message that came in
+        between."""
         full, free = open_inbox(), open_inbox()
         with meanwhile(full.wake):
             assert full.fetch(1, 30) == []

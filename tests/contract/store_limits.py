@@ -1,4 +1,5 @@
-"""What every store must do to steer consumers: limits, cancels, all news at once, and one rate for many. Part of `StoreContract`."""
+"""What every store must do to steer consumers: limits, cancels, all news at once, and one rate for
+many. Part of `StoreContract`."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from tests.servers import wait_until
 
 
 class Slot(NamedTuple):
-    """A slot of a grid, by the wall clock: somewhere between these two times, since asking took a while."""
+    """A slot of a grid, by the wall clock: somewhere between these two times, since asking took a
+    while."""
 
     earliest: float
     latest: float
@@ -33,8 +35,8 @@ def slots_of(
 
 
 def assert_even(slots: list[Slot], qps: float) -> None:
-    """No two slots are nearer than the rate allows, however long each asking took: n slots that are all surely after A have
-    their last surely no earlier than A + (n - 1) / qps."""
+    """No two slots are nearer than the rate allows, however long each asking took: n slots that are
+    all surely after A have their last surely no earlier than A + (n - 1) / qps."""
     for first in slots:
         latest = sorted(slot.latest for slot in slots if slot.earliest >= first.earliest)
         for number, when in enumerate(latest):
@@ -190,7 +192,8 @@ class SteeringContract:
         assert store.take_tokens("k", 10, 1, ahead=0.2, slack=0).count == 1
 
     def test_a_grid_is_exact(self, store: Store) -> None:
-        """Thousands of steps of a third of a millisecond, and the last is where it should be to a millisecond."""
+        """Thousands of steps of a third of a millisecond, and the last is where it should be to a
+        millisecond."""
         first, last = Slot(0, 0), Slot(0, 0)
         for number in range(300):
             slots = slots_of(store, "k", 3000, 10, ahead=60, slack=60)
@@ -226,7 +229,10 @@ class SteeringContract:
                 tokens = store.take_tokens("k", {qps}, 5, ahead={ahead}, slack=0.05)
                 after = time.time()
                 for number in range(tokens.count):
-                    print(before + tokens.wait + number / {qps}, after + tokens.wait + number / {qps})
+                    print(
+                        before + tokens.wait + number / {qps},
+                        after + tokens.wait + number / {qps},
+                    )
         """
         processes = [elsewhere(store_url, code) for _ in range(4)]
         shares = [

@@ -30,7 +30,8 @@ BETWEEN = 0.25
 
 
 def limited(place: Place, kind: str) -> Mapping[str, float]:
-    """Change the rate up and down; return how long it took until starts came at the new one (milliseconds)."""
+    """Change the rate up and down; return how long it took until starts came at the new one
+    (milliseconds)."""
     url, address, noted = (
         place.fresh(kind),
         "benchmarks.tasks:mark",
@@ -67,7 +68,8 @@ def _changed_at(noted: Path, asked: float, *, faster: bool) -> float:
 
 
 def cancelled(place: Place, kind: str) -> Mapping[str, float]:
-    """Cancel running calls; return how long it took until their outcome was there (milliseconds)."""
+    """Cancel running calls; return how long it took until their outcome was there
+    (milliseconds)."""
     url, address, noted = (
         place.fresh(kind),
         "benchmarks.tasks:rest",
@@ -90,7 +92,7 @@ def cancelled(place: Place, kind: str) -> Mapping[str, float]:
 
 @contextmanager
 def _consumer(place: Place, url: str, *words: str) -> Iterator[None]:
-    with (place.folder / "steering.log").open("ab") as log:
+    with (place.folder / "live_limits.log").open("ab") as log:
         process = place.start(
             fb_command(),
             "consume",
@@ -120,15 +122,17 @@ BENCHMARKS = [
     for benchmark in (
         Benchmark(
             f"limit.{kind}",
-            f"a live `fb consume`, its rate changed between {SLOW} and {FAST} a second {TIMES} times: from before it is asked for until "
-            "the first start at the new rate (up), or the last at the old one (down).",
+            f"a live `fb consume`, its rate changed between {SLOW} and {FAST} a second {TIMES}"
+            " times: from before it is asked for until the first start at the new rate (up), or"
+            " the last at the old one (down).",
             {OURS: partial(limited, kind=kind)},
             FIGURES,
             rounds=1,
         ),
         Benchmark(
             f"cancel.{kind}",
-            f"{TIMES} running calls of a live `fb consume`: from before it is asked for until the result says that it was cancelled.",
+            f"{TIMES} running calls of a live `fb consume`: from before it is asked for until the"
+            " result says that it was cancelled.",
             {OURS: partial(cancelled, kind=kind)},
             FIGURES,
             rounds=1,
