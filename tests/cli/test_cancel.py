@@ -9,7 +9,7 @@ import pytest
 from fbcli.stores.base import Result
 from tests.cli.conftest import FB, Shell
 from tests.cli.test_call_run import consuming
-from tests.lines import settings_in
+from tests.messages import settings_in
 from tests.servers import wait_until
 
 MODULE = '''\

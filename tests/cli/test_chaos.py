@@ -1,7 +1,7 @@
 """`fb chaos` as a user runs it, with few tasks: what it finds on sound brokers and on broken ones,
 and that it leaves nothing behind.
 
-5,000 tasks: `tests/chaos/test_chaos.py`. The counting: `tests/unit/test_chaos.py`."""
+5,000 tasks: `tests/chaos/test_chaos.py`. The counting: `tests/chaos/test_analysis.py`."""
 
 from __future__ import annotations
 

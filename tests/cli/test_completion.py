@@ -19,7 +19,7 @@ import pytest
 from fbcli.broker import Outgoing
 from fbcli.console.shells import FILES, SCRIPTS
 from tests.cli.conftest import FB, Shell
-from tests.lines import queue_in
+from tests.messages import queue_in
 from tests.servers import ServerMissing, require_or_skip
 
 ROOT = Path(__file__).parents[2]

@@ -22,7 +22,7 @@ from typing_extensions import Self
 from fbcli.broker import Outgoing, Size
 from fbcli.stores.base import Result
 from tests.cli.conftest import FB, PATIENCE, Ran, Shell
-from tests.lines import message, queue_in, settings_in
+from tests.messages import message, queue_in, settings_in
 from tests.servers import require_or_skip, wait_until
 from tests.servers.redis import RedisServer
 

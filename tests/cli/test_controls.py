@@ -16,7 +16,7 @@ import pytest
 from fbcli.broker import Size
 from tests.cli.conftest import Shell
 from tests.cli.test_consume import Consuming, began, bodies, notes, push, raw, result, set_up, size
-from tests.lines import message
+from tests.messages import message
 from tests.servers import wait_until
 
 JOBS = '''

@@ -9,7 +9,7 @@ import pytest
 
 from fbcli.queues.queue import Queue
 from tests.cli.conftest import Shell
-from tests.lines import message, queue_in
+from tests.messages import message, queue_in
 
 
 @pytest.fixture(params=["sqlite", "redis", "redis+list"])

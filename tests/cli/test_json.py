@@ -18,7 +18,7 @@ from fbcli.commands.app import COMMANDS
 from fbcli.stores.base import Result
 from tests.cli.conftest import Ran, Shell
 from tests.cli.test_consume import Consuming, began, notes, push, raw, set_up, size, together
-from tests.lines import letter, message, queue_in
+from tests.messages import letter, message, queue_in
 
 
 def commands() -> Iterator[str]:

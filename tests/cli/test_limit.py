@@ -10,7 +10,7 @@ import pytest
 from fbcli.queues.queue import Queue
 from tests.cli.conftest import Shell
 from tests.cli.test_call_run import consuming
-from tests.lines import message, queue_in
+from tests.messages import message, queue_in
 from tests.servers import wait_until
 
 

@@ -13,7 +13,7 @@ import pytest
 from fbcli.broker import Outgoing
 from fbcli.queues.queue import Queue
 from tests.cli.conftest import Shell
-from tests.lines import letter, message, queue_in
+from tests.messages import letter, message, queue_in
 from tests.servers import wait_until
 
 UNREACHABLE = {"FB_BROKER": "redis://127.0.0.1:1/0"}

@@ -10,7 +10,7 @@ import pytest
 
 from fbcli.stores.base import Result, Store, Worker
 from tests.cli.conftest import Shell
-from tests.lines import settings_in
+from tests.messages import settings_in
 
 EVIL = "\x1b[2J\x9b31m\u202e[bold]\r\n"
 

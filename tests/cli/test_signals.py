@@ -16,7 +16,7 @@ import pytest
 from fbcli.broker import Size
 from tests.cli.conftest import FB, PATIENCE, Shell
 from tests.cli.test_consume import Consuming, began, bodies, notes, push, raw, set_up, size
-from tests.lines import message
+from tests.messages import message
 from tests.servers import wait_until
 
 CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGQUIT: 143}

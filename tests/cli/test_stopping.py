@@ -17,7 +17,7 @@ from fbcli.broker import Size
 from fbcli.chaos.processes import descendants
 from tests.cli.conftest import PATIENCE, Shell
 from tests.cli.test_consume import Consuming, began, notes, set_up
-from tests.lines import settings_in
+from tests.messages import settings_in
 from tests.servers import needs, wait_until
 
 JOBS = '''

@@ -81,20 +81,20 @@ class PoolContract(ABC):
     """
 
     @pytest.fixture
-    def stage(self) -> Iterator[Callable[[int], ConsumeRun]]:
-        stages: list[ConsumeRun] = []
+    def start(self) -> Iterator[Callable[[int], ConsumeRun]]:
+        runs: list[ConsumeRun] = []
 
         def make(size: int) -> ConsumeRun:
-            stages.append(ConsumeRun(self, size))
-            return stages[-1]
+            runs.append(ConsumeRun(self, size))
+            return runs[-1]
 
         yield make
-        for stage in stages:
-            stage.pool.close()
-            stage.pool.close()
+        for run in runs:
+            run.pool.close()
+            run.pool.close()
 
-    def test_runs_every_task_once(self, stage: Callable[[int], ConsumeRun]) -> None:
-        on = stage(4)
+    def test_runs_every_task_once(self, start: Callable[[int], ConsumeRun]) -> None:
+        on = start(4)
         for batch in range(20):
             on.submit(*(Job(f"{batch}.{i}") for i in range(50)))
         on.wait_for(1000)
@@ -102,8 +102,8 @@ class PoolContract(ABC):
         assert on.pool.pending() == 0
         assert on.pool.running() == []
 
-    def test_begins_in_order(self, stage: Callable[[int], ConsumeRun]) -> None:
-        on = stage(1)
+    def test_begins_in_order(self, start: Callable[[int], ConsumeRun]) -> None:
+        on = start(1)
         on.submit(*(Job(str(i)) for i in range(100)))
         on.wait_for(100)
         assert on.done == [str(i) for i in range(100)], (
@@ -111,9 +111,9 @@ class PoolContract(ABC):
         )
 
     def test_runs_as_many_at_once_as_its_size_and_no_more(
-        self, stage: Callable[[int], ConsumeRun]
+        self, start: Callable[[int], ConsumeRun]
     ) -> None:
-        on = stage(5)
+        on = start(5)
         on.warm_up()
         nap = self.nap(0.05)
         most = 0
@@ -125,9 +125,9 @@ class PoolContract(ABC):
         assert most == 5
 
     def test_take_back_returns_what_has_not_started(
-        self, stage: Callable[[int], ConsumeRun]
+        self, start: Callable[[int], ConsumeRun]
     ) -> None:
-        on = stage(2)
+        on = start(2)
         on.submit(*(Job(str(i), self.nap(0.2)) for i in range(10)))
         wait_until(lambda: len(on.pool.running()) == 2, "two to run")
         taken = [job.task_id for job in on.pool.take_back()]
@@ -136,17 +136,17 @@ class PoolContract(ABC):
         assert len(on.done) == 2
 
     def test_a_task_that_raises_does_not_stop_the_pool(
-        self, stage: Callable[[int], ConsumeRun]
+        self, start: Callable[[int], ConsumeRun]
     ) -> None:
-        on = stage(2)
+        on = start(2)
         on.submit(Job("bad", self.bad()), Job("good"))
         on.wait_for(2)
         on.submit(Job("later"))
         on.wait_for(3)
         assert sorted(on.done) == ["bad", "good", "later"]
 
-    def test_interrupt_hits_the_one_that_is_meant(self, stage: Callable[[int], ConsumeRun]) -> None:
-        on = stage(3)
+    def test_interrupt_hits_the_one_that_is_meant(self, start: Callable[[int], ConsumeRun]) -> None:
+        on = start(3)
         on.warm_up()
         jobs = [Job(str(i), self.nap(2)) for i in range(3)]
         on.submit(*jobs)
@@ -159,8 +159,8 @@ class PoolContract(ABC):
         assert not on.pool.interrupt("1", TimeoutError)
         assert not on.pool.interrupt("nobody", TimeoutError)
 
-    def test_interrupts_never_hit_another_task(self, stage: Callable[[int], ConsumeRun]) -> None:
-        on = stage(2)
+    def test_interrupts_never_hit_another_task(self, start: Callable[[int], ConsumeRun]) -> None:
+        on = start(2)
         jobs = [Job(str(i), self.nap(0.001)) for i in range(3 * self.interrupts)]
         on.submit(*jobs)
         aimed = set()
@@ -174,8 +174,8 @@ class PoolContract(ABC):
         assert hit <= aimed
         assert len(on.done) == len(set(on.done)) == len(jobs)
 
-    def test_resize(self, stage: Callable[[int], ConsumeRun]) -> None:
-        on = stage(6)
+    def test_resize(self, start: Callable[[int], ConsumeRun]) -> None:
+        on = start(6)
         on.warm_up()
         on.submit(*(Job(str(i), self.nap(0.03)) for i in range(6)))
         wait_until(lambda: len(on.pool.running()) == 6, "six to run")

@@ -20,7 +20,7 @@ from fbcli.errors import Unavailable
 from fbcli.stores import open_store
 from fbcli.stores.base import Parked, Result, Store
 from tests.contract.store_claims import ClaimsContract
-from tests.contract.store_limits import SteeringContract
+from tests.contract.store_limits import LimitsContract
 from tests.contract.store_samples import (
     EVERY_VERB,
     STRANGE,
@@ -46,7 +46,7 @@ def take(store: Store, count: int, queue: str = "q") -> list[Parked]:
     return taken
 
 
-class StoreContract(ClaimsContract, SteeringContract):
+class StoreContract(ClaimsContract, LimitsContract):
     """Every verb, its expiry, its concurrency, and what happens when the store cannot be
     reached."""
 

@@ -43,7 +43,7 @@ def assert_even(slots: list[Slot], qps: float) -> None:
             assert when >= first.earliest + number / qps - 1e-4  # the clocks' own steps
 
 
-class SteeringContract:
+class LimitsContract:
     """`store`, `another`, `store_url` and `threads` are fixtures of `StoreContract`."""
 
     # limits

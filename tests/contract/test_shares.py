@@ -1,5 +1,5 @@
 """A share of a pool against the contract of pools: it looks like a pool of its own. How several get
-along: `test_shared_pool.py`."""
+along: `tests/pools/test_shared.py`."""
 
 from __future__ import annotations
 

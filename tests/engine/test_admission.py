@@ -17,7 +17,7 @@ from fbcli.engine.admission import ASK_AGAIN, BACK, Admitter
 from fbcli.engine.plan import Plan
 from fbcli.errors import BadMessage, Unavailable
 from fbcli.task import CANCELLED, DROPPED, FAILED, RELEASED, REQUEUED, RUNNING, Task
-from tests.engine.workbench import Clock, deliveries, ids, message, plan
+from tests.engine.factories import Clock, deliveries, ids, message, plan
 
 WAIT = Wait("another one runs")
 

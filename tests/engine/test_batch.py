@@ -25,7 +25,7 @@ from fbcli.engine.work import Work
 from fbcli.errors import DeadLetter, TaskCancelled, TaskTimeout
 from fbcli.stores import open_store
 from fbcli.task import CANCELLED, FAILED, RELEASED, RETRY, RUNNING, SUCCEEDED
-from tests.engine.workbench import ids, options, plan, tasks
+from tests.engine.factories import ids, options, plan, tasks
 from tests.servers import wait_until
 
 Rows = list[dict[str, Any]]
@@ -40,7 +40,7 @@ def members(batches: list[Batch]) -> list[list[str]]:
 
 
 class TestGatherer:
-    def test_a_bundle_is_there_when_it_is_full(self) -> None:
+    def test_a_batch_is_there_when_it_is_full(self) -> None:
         gatherer, kind = BatchGatherer(3, 1.0), plan(many, rows="rows")
         gatherer.add(tasks(kind, "a", "b"), 10.0)
         assert gatherer.ready(10.0) == []
@@ -53,7 +53,7 @@ class TestGatherer:
         assert gatherer.again() is None
         assert gatherer.ready(99.0) == []
 
-    def test_time_makes_bundles_of_what_there_is(self) -> None:
+    def test_time_makes_batches_of_what_there_is(self) -> None:
         gatherer, kind = BatchGatherer(2, 1.0), plan(many, rows="rows")
         gatherer.add(tasks(kind, "a", "b", "c", "d", "e"), 10.0)
         assert members(gatherer.ready(12.0)) == [["a", "b"], ["c", "d"], ["e"]]
@@ -87,7 +87,7 @@ class TestGatherer:
 Carry = Callable[[Callable[..., Any], Batch], None]
 
 
-def bundle_of(function: Callable[[Rows], Any], *task_ids: str, **given: Any) -> Batch:
+def batch_of(function: Callable[[Rows], Any], *task_ids: str, **given: Any) -> Batch:
     """Return a batch that results are kept of. Retries are made at once."""
     return Batch(tasks(plan(function, rows="rows", keeps=True, **given), *task_ids))
 
@@ -124,7 +124,7 @@ def names(rows: Rows) -> str:
     return "".join(row["x"] for row in rows)
 
 
-class TestBundle:
+class TestBatch:
     def test_one_call_for_all(self, carry_out: Callable[[Batch], None]) -> None:
         calls: list[str] = []
 
@@ -132,7 +132,7 @@ class TestBundle:
             calls.append(names(rows))
             return "done"
 
-        batch = bundle_of(work, "a", "b", "c")
+        batch = batch_of(work, "a", "b", "c")
         carry_out(batch)
         assert calls == ["abc"]
         assert [(task.state, task.value, task.attempt) for task in batch.tasks] == [
@@ -144,10 +144,10 @@ class TestBundle:
     def test_a_list_of_as_many_values_is_one_for_each(
         self, carry_out: Callable[[Batch], None]
     ) -> None:
-        batch = bundle_of(lambda rows: [row["x"] * 2 for row in rows], "a", "b")
+        batch = batch_of(lambda rows: [row["x"] * 2 for row in rows], "a", "b")
         carry_out(batch)
         assert [task.value for task in batch.tasks] == ["aa", "bb"]
-        single = bundle_of(lambda rows: [row["x"] * 2 for row in rows], "a")
+        single = batch_of(lambda rows: [row["x"] * 2 for row in rows], "a")
         carry_out(single)
         assert [task.value for task in single.tasks] == ["aa"], (
             "whether it was alone or not makes no difference"
@@ -164,7 +164,7 @@ class TestBundle:
                 raise ValueError("no b")
             return calls[-1]
 
-        batch = bundle_of(work, "a", "b", "c", retries=1)
+        batch = batch_of(work, "a", "b", "c", retries=1)
         with caplog.at_level(logging.WARNING):
             carry_out(batch)
         assert calls == ["abc", "a", "b", "b", "c"]
@@ -185,21 +185,21 @@ class TestBundle:
             calls.append(names(rows))
             raise DeadLetter("not this one")
 
-        batch = bundle_of(work, "a")
+        batch = batch_of(work, "a")
         carry_out(batch)
         assert calls == ["a"]
         assert batch.tasks[0].state == FAILED
 
     def test_what_has_no_outcome_when_it_ends_was_cut_off(self) -> None:
         for given, state in (({"timeout": 1}, RETRY), ({}, CANCELLED)):
-            batch = bundle_of(many, "a", "b", **given)
+            batch = batch_of(many, "a", "b", **given)
             batch.tasks[0].state = SUCCEEDED
             assert [task.state for task in batch.settled()] == [SUCCEEDED, state], (
                 "by its timeout, or since nobody wants it"
             )
 
     def test_it_is_known_by_the_task_that_it_works_on(self) -> None:
-        batch = bundle_of(many, "a", "b")
+        batch = batch_of(many, "a", "b")
         assert (batch.task_id, batch.arguments) == ("a", {"rows": [{"x": "a"}, {"x": "b"}]})
         batch.only(batch.tasks[1])
         assert (batch.task_id, batch.arguments) == ("b", {"rows": [{"x": "b"}]})
@@ -214,7 +214,7 @@ class TestLeftBehind:
     own."""
 
     def test_the_copy_stays_as_it_is(self) -> None:
-        batch = bundle_of(many, "a", "b")
+        batch = batch_of(many, "a", "b")
         batch.only(batch.tasks[1])
         left = copy.copy(batch)
         batch.tasks[1].state = SUCCEEDED
@@ -224,7 +224,7 @@ class TestLeftBehind:
         assert left.task_id == "b"
 
     def test_all_were_cut_off_that_it_worked_on(self) -> None:
-        batch = bundle_of(many, "a", "b", retries=1, timeout=1)
+        batch = batch_of(many, "a", "b", retries=1, timeout=1)
         left = copy.copy(batch)
         left.given_up(None)
         assert [(task.state, task.attempt) for task in left.tasks] == [(RETRY, 1)] * 2
@@ -233,14 +233,14 @@ class TestLeftBehind:
             assert task.failure.error_type == "TaskTimeout"
 
     def test_it_counts_as_an_attempt_so_that_it_does_not_go_on_for_ever(self) -> None:
-        batch = bundle_of(many, "a", "b", retries=1, timeout=1)
+        batch = batch_of(many, "a", "b", retries=1, timeout=1)
         for task in batch.tasks:
             task.attempt = 1
         batch.given_up(None)
         assert [task.state for task in batch.tasks] == [FAILED] * 2
 
     def test_of_those_tried_alone_only_the_one_that_hangs_is_cut_off(self) -> None:
-        batch = bundle_of(many, "a", "b", "c", retries=1, timeout=1)
+        batch = batch_of(many, "a", "b", "c", retries=1, timeout=1)
         batch.tasks[0].state = SUCCEEDED
         batch.only(batch.tasks[1])
         batch.tasks[1].attempt = 1
@@ -259,7 +259,7 @@ class TestCancelled:
             if len(rows) > 1:
                 raise TaskCancelled
 
-        batch = bundle_of(work, "a", "b", "c", retries=0)
+        batch = batch_of(work, "a", "b", "c", retries=0)
         batch.unwanted = frozenset("b")
         run_batch(batch)
         assert calls == ["abc", "a", "c"]
@@ -270,23 +270,23 @@ class TestCancelled:
             if names(rows) != "c":
                 raise TaskCancelled
 
-        batch = bundle_of(work, "a", "b", "c", retries=0)
+        batch = batch_of(work, "a", "b", "c", retries=0)
         batch.unwanted = frozenset("b")
         run_batch(batch)
         assert [task.state for task in batch.tasks] == [RELEASED, CANCELLED, SUCCEEDED]
 
     def test_an_interrupt_between_two_calls_ends_only_them(self) -> None:
-        batch = bundle_of(many, "a", "b", "c", retries=0)
+        batch = batch_of(many, "a", "b", "c", retries=0)
         batch.tasks[0].state = SUCCEEDED
         batch.unwanted = frozenset("b")
         batch.cut_off(TaskCancelled())
         assert [task.state for task in batch.tasks] == [SUCCEEDED, CANCELLED, RELEASED]
-        late = bundle_of(many, "a", "b", retries=0, timeout=1)
+        late = batch_of(many, "a", "b", retries=0, timeout=1)
         late.cut_off(TaskTimeout())
         assert [task.state for task in late.tasks] == [RETRY, RETRY], "a batch counts no attempt"
 
     def test_a_batch_that_does_not_react_goes_back_without_them(self) -> None:
-        left = bundle_of(many, "a", "b", retries=0)
+        left = batch_of(many, "a", "b", retries=0)
         left.unwanted = frozenset("b")
         left.given_up(TaskCancelled())
         assert [task.state for task in left.tasks] == [RELEASED, CANCELLED]

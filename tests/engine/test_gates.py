@@ -9,7 +9,7 @@ from fbcli.controls.base import NEVER, OPEN, Gate, Opening
 from fbcli.controls.rate import Rate
 from fbcli.engine.gates import Gates
 from fbcli.task import Task
-from tests.engine.workbench import plan, tasks
+from tests.engine.factories import plan, tasks
 
 
 @dataclass(eq=False)

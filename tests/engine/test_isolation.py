@@ -9,7 +9,7 @@ from fbcli.broker import Delivery
 from fbcli.engine.isolation import Isolation, is_last
 from fbcli.engine.plan import Plan
 from fbcli.task import Task
-from tests.engine.workbench import ids, message, plan
+from tests.engine.factories import ids, message, plan
 
 
 def lost(plan: Plan, task_id: str, deliveries: int) -> Task:

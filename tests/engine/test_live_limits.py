@@ -19,7 +19,7 @@ from fbcli.engine.gates import Gates
 from fbcli.engine.live_limits import LimitsInForce, LiveLimits
 from fbcli.stores import open_store
 from fbcli.stores.base import Limits, Store
-from tests.engine.workbench import Clock, options
+from tests.engine.factories import Clock, options
 
 
 class Watched(Gates):

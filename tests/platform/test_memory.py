@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from fbcli.platform.memory import LOOK_EVERY, MemoryLimit, resident_bytes
-from tests.engine.workbench import Clock
+from tests.engine.factories import Clock
 
 MB = 1_000_000
 

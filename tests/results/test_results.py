@@ -128,7 +128,7 @@ def test_how_a_task_stands(store: Store, pushed: Pushed) -> None:
         assert task.state == state
 
 
-def test_standings_of_many_are_in_order_and_tell_where_they_run(store: Store) -> None:
+def test_statuses_of_many_are_in_order_and_tell_where_they_run(store: Store) -> None:
     report(store, "b")
     save(store, ended("c", 5))
     first, second, third = statuses(store, ["a", "b", "c"])

@@ -13,7 +13,7 @@ from fbcli.errors import AddressNotFound, Unsupported, UsageError
 from fbcli.queues.lookup import find_queue, nearby, obstacles, overview
 from fbcli.settings import Settings
 from fbcli.stores.base import Worker
-from tests.lines import letter, message, settings_in
+from tests.messages import letter, message, settings_in
 
 MODULE = """\
 print("imported")

@@ -16,7 +16,7 @@ from fbcli.engine.services.store_watch import StoreWatch
 from fbcli.errors import FbError, Unavailable
 from fbcli.stores.base import Claim, Limits, News, Worker
 from fbcli.stores.sqlite.store import SqliteStore
-from tests.engine.workbench import Clock
+from tests.engine.factories import Clock
 from tests.servers import wait_until
 
 

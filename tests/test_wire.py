@@ -16,7 +16,7 @@ from fbcli.engine.consumer import Consumer
 from fbcli.message import decode, replace_extra
 from fbcli.settings import load
 
-SAMPLES = sorted((Path(__file__).parent.parent / "samples").glob("*.ndjson"))
+SAMPLES = sorted((Path(__file__).parent / "samples").glob("*.ndjson"))
 LINES = [
     pytest.param(line, id=f"{file.stem}-{number}")
     for file in SAMPLES

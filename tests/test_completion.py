@@ -14,7 +14,7 @@ from fbcli.commands.app import COMMANDS
 from fbcli.commands.complete import complete, main
 from fbcli.errors import Unavailable
 from fbcli.queues.lookup import find_queue
-from tests.lines import letter, message, settings_in
+from tests.messages import letter, message, settings_in
 
 
 @pytest.fixture(autouse=True)

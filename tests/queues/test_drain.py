@@ -12,7 +12,7 @@ from fbcli.errors import Unsupported
 from fbcli.queues.drain import FIRST_POLL, LAST_POLL, Backlog, Drain
 from fbcli.queues.queue import Queue
 from fbcli.stores.base import Worker
-from tests.lines import message, queue_in
+from tests.messages import message, queue_in
 
 
 class Time:

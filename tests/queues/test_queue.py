@@ -15,7 +15,7 @@ from fbcli.message import decode, replace_extra
 from fbcli.queues.dead import DeadLetters, Letter, changed, editable, edited
 from fbcli.queues.envelope import Envelope
 from fbcli.queues.queue import EVERYTHING, Queue
-from tests.lines import letter, message, queue_in
+from tests.messages import letter, message, queue_in
 from tests.servers import wait_until
 
 
