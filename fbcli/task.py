@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import inf
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -78,3 +79,48 @@ class Task(msgspec.Struct, gc=False):
     """What a cancelled coroutine was cancelled with."""
     claims: dict[str, str] | None = None
     """What controls have taken in the store for it: space -> key."""
+
+    @property
+    def task(self) -> Task:
+        """Itself: see `Run`."""
+        return self
+
+    @property
+    def tasks(self) -> Sequence[Task]:
+        """Only itself: see `Run`."""
+        return (self,)
+
+
+class Run(Protocol):
+    """What a pool carries out for a consumer: a task, or several by one call
+    (`engine.batch.Batch`)."""
+
+    seconds: float
+    """How long it ran, all attempts together."""
+    interrupted: type[BaseException] | None
+    """What a cancelled coroutine was cancelled with."""
+
+    @property
+    def task_id(self) -> str:
+        """The id of `task`."""
+
+    @property
+    def plan(self) -> Any:
+        """The compiled options it runs under (`engine.plan.Plan`)."""
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What the function is called with."""
+
+    @property
+    def task(self) -> Task:
+        """The one it works on now; of several that are called together, the first."""
+
+    @property
+    def tasks(self) -> Sequence[Task]:
+        """All of them."""
+
+
+def tasks_of(runs: Sequence[Run]) -> list[Task]:
+    """Return the tasks of what a pool runs."""
+    return [task for run in runs for task in run.tasks]

@@ -10,19 +10,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from fbcli.clock import SYSTEM, Clock
 from fbcli.controls.base import NEVER
 from fbcli.errors import TaskCancelled, TaskTimeout
-from fbcli.task import RUNNING, Task
+from fbcli.task import RUNNING, Run
 
 GRACE = 1.0
 """Seconds that an interrupted call has to end before it is given up: it is then inside a call in C,
 which cannot be interrupted."""
 
-Strike = Callable[[Any, type[BaseException]], bool]
-GiveUp = Callable[[Any], bool]
+Strike = Callable[[Run, type[BaseException]], bool]
+GiveUp = Callable[[Run], bool]
 
 _changing = threading.Lock()
 
@@ -60,10 +59,10 @@ class Deadline:
         return self.struck is not None and issubclass(self.struck, TaskCancelled)
 
 
-def deadline_of(item: Any) -> Deadline | None:
+def deadline_of(run: Run) -> Deadline | None:
     """Return the deadline of the attempt that a task (or batch) is making; None: it makes none, or
     nothing limits it."""
-    task: Task = getattr(item, "task", item)
+    task = run.task
     if task.state != RUNNING:
         return None
     with _changing:
@@ -83,7 +82,7 @@ class Deadlines:
 
     def __init__(
         self,
-        running: Callable[[], Sequence[Any]],
+        running: Callable[[], Sequence[Run]],
         interrupt: Strike,
         abandon: GiveUp,
         clock: Clock = SYSTEM,
@@ -103,19 +102,19 @@ class Deadlines:
         self._shortest = min(self._shortest, seconds)
         self._look_by(self._clock.monotonic() + seconds)
 
-    def interrupt_now(self, item: Any, exception: type[BaseException]) -> bool:
+    def interrupt_now(self, run: Run, exception: type[BaseException]) -> bool:
         """Interrupt a task (or batch) at once with `exception`, whether it has a timeout or not;
         one that does not react is given up like one that has timed out. False: it does not run any
         more, or was interrupted before. From any thread."""
-        task: Task = getattr(item, "task", item)
-        deadline = deadline_of(item)
+        task = run.task
+        deadline = deadline_of(run)
         with _changing:
             if deadline is None:
                 deadline = task.deadline = Deadline(NEVER)
             if task.state != RUNNING or deadline.struck is not None:
                 return False
             deadline.struck = exception
-        if not self._interrupt(item, exception):
+        if not self._interrupt(run, exception):
             deadline.struck = None
             return False
         deadline.give_up_at = self._clock.monotonic() + GRACE
@@ -125,21 +124,21 @@ class Deadlines:
     def look(self, now: float) -> float:
         """Act on all that is due at `now` (monotonic); return when to look again at the latest."""
         again = now + self._shortest
-        for item in self._running():
-            task: Task = getattr(item, "task", item)
+        for run in self._running():
+            task = run.task
             deadline: Deadline | None = task.deadline
             if task.state != RUNNING:
                 continue
             if deadline is not None and deadline.struck is not None:
                 if now >= deadline.give_up_at:
-                    if self._give_up(item):
+                    if self._give_up(run):
                         continue
                     deadline.give_up_at = now + GRACE
                 again = min(again, deadline.give_up_at)
             elif task.plan.timeout is not None:
                 due: float = task.begun + task.plan.timeout if deadline is None else deadline.due
                 if now >= due:
-                    self.interrupt_now(item, TaskTimeout)
+                    self.interrupt_now(run, TaskTimeout)
                     due = now + GRACE
                 again = min(again, due)
         return again

@@ -5,19 +5,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
-from fbcli.engine.batch import Batch, arun_batch, run_batch
+from fbcli.engine.batch import arun_batch, run_batch
 from fbcli.engine.children.start import CHILD_MODES, ChildSpec, child_pool, refuse_unfit
 from fbcli.engine.children.wire import ChildOutput
 from fbcli.engine.lifecycle import arun, run
 from fbcli.engine.work import Work
 from fbcli.errors import BadSetting, FbError
 from fbcli.options import Options
-from fbcli.pools.base import Done, Pool
-from fbcli.pools.coroutines import CoroutinePool
+from fbcli.pools.base import Done, Execute, Pool
+from fbcli.pools.coroutines import AExecute, CoroutinePool
 from fbcli.pools.shared import SharedPool
 from fbcli.pools.threads import ThreadPool
+from fbcli.task import Run
 
 THREADS = 16
 COROUTINES = 100
@@ -72,7 +73,7 @@ class Pools:
     ) -> None:
         self._output = output
         self._on_message = on_message
-        self._shared: dict[str, SharedPool] = {}
+        self._shared: dict[str, SharedPool[Run]] = {}
         self._failures: list[OnFailure] = []
 
     def check(self, work: Work) -> None:
@@ -83,7 +84,7 @@ class Pools:
         if work.mode in CHILD_MODES:
             refuse_unfit(self._child_spec(work))
 
-    def make(self, work: Work, size: int, done: Done, on_failure: OnFailure) -> Pool:
+    def make(self, work: Work, size: int, done: Done[Run], on_failure: OnFailure) -> Pool[Run]:
         """Return the pool, or the share in one, of a consumer that passed `check`. `on_failure` is
         told when no call can ever be made in it."""
         if not work.options.share_pool:
@@ -96,7 +97,9 @@ class Pools:
             )
         return self._shared[work.mode].share((work.queue, work.address), size, done)
 
-    def _own(self, work: Work, name: str, size: int, done: Done, on_failure: OnFailure) -> Pool:
+    def _own(
+        self, work: Work, name: str, size: int, done: Done[Run], on_failure: OnFailure
+    ) -> Pool[Run]:
         mode, batches = work.mode, work.options.batch is not None
         if mode in CHILD_MODES:
             return child_pool(
@@ -107,8 +110,11 @@ class Pools:
                 on_message=self._on_message,
             )
         if mode == "asyncio":
-            return CoroutinePool(size, arun_batch if batches else arun, done, name=name)
-        return ThreadPool(size, run_batch if batches else run, done, name=name)
+            # what such a consumer submits is all batches, or all tasks
+            awaited = cast("AExecute[Run]", arun_batch if batches else arun)
+            return CoroutinePool(size, awaited, done, name=name)
+        called = cast("Execute[Run]", run_batch if batches else run)
+        return ThreadPool(size, called, done, name=name)
 
     def _child_spec(self, work: Work) -> ChildSpec:
         return ChildSpec(
@@ -126,11 +132,6 @@ class Pools:
             on_failure(error)
 
 
-def _owner_of(task: Any) -> tuple[str, str]:
+def _owner_of(task: Run) -> tuple[str, str]:
     """Return whose share a task belongs to: two functions may consume one queue."""
     return task.plan.queue, task.plan.address
-
-
-def tasks_of(items: list[Any]) -> list[Any]:
-    """Return the tasks of what a pool runs: batches opened."""
-    return [task for item in items for task in (item.tasks if type(item) is Batch else (item,))]

@@ -73,13 +73,6 @@ class Batch:
         self.task_id = task.task_id
         self.arguments = {self.plan.rows: [task.arguments]}
 
-    def settled(self) -> Sequence[Task]:
-        """Return its tasks, each with an outcome."""
-        for task in self.tasks:
-            if task.state == RUNNING:
-                interrupted(task)
-        return self.tasks
-
     def cut_off(self, error: BaseException) -> None:
         """Note the outcomes when an interrupt hit outside of the function. What was not meant by it
         goes back."""

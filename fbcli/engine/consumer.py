@@ -25,7 +25,7 @@ from fbcli.controls.pause import Pause
 from fbcli.controls.timeout import Deadlines, deadline_of
 from fbcli.controls.window import Window
 from fbcli.engine.admission import Admitter
-from fbcli.engine.assembly import Pools, described, slots_of, tasks_of
+from fbcli.engine.assembly import Pools, described, slots_of
 from fbcli.engine.batch import Batch, BatchGatherer
 from fbcli.engine.callables import awaitable_call, plain_call
 from fbcli.engine.gates import Gates
@@ -45,7 +45,7 @@ from fbcli.engine.work import Work
 from fbcli.errors import FbError, TaskCancelled, Unavailable
 from fbcli.pools.base import Pool
 from fbcli.stores.base import News, Worker
-from fbcli.task import Task
+from fbcli.task import Run, Task, tasks_of
 
 log = logging.getLogger("fbcli.consumer")
 
@@ -91,7 +91,7 @@ class Consumer:
         self._cancel = Cancel()
         self._inbox: Inbox
         self._intake: Intake | None = None
-        self._pool: Pool | None = None
+        self._pool: Pool[Run] | None = None
         self._live_limits: LiveLimits | None = None
         self._thread: threading.Thread | None = None
         self._opened = threading.Lock()
@@ -153,7 +153,7 @@ class Consumer:
         """Return the tasks that run now."""
         return tasks_of(self._in_pool())
 
-    def _in_pool(self) -> list[Any]:
+    def _in_pool(self) -> list[Run]:
         """Return the tasks and batches that run now."""
         return [] if self._pool is None else self._pool.running()
 
@@ -201,7 +201,7 @@ class Consumer:
         self._inbox = inbox
         planner = self._planner()
 
-        def admitter(ended: Callable[[Any], None]) -> Admitter:
+        def admitter(ended: Callable[[Task], None]) -> Admitter:
             room = max(1, self._slots // 2)
             return Admitter(
                 planner.plan, planner.plan_for, self._cancel, ended, self._clock, waiting_room=room
@@ -359,7 +359,7 @@ class Consumer:
                     self._deadlines.interrupt_now(item, TaskCancelled)
         self._end_cancels()
 
-    def _is_unwanted(self, item: Any) -> bool:
+    def _is_unwanted(self, item: Run) -> bool:
         """Whether what a task or batch is working on has been cancelled."""
         wanted = self._cancel.wanted
         if type(item) is not Batch:
@@ -412,23 +412,23 @@ class Consumer:
 
     # timeouts
 
-    def _interrupt(self, task: Task, exception: type[BaseException]) -> bool:
-        return self._pool is not None and self._pool.interrupt(task.task_id, exception)
+    def _interrupt(self, task: Run, exception: type[BaseException]) -> bool:
+        return self._pool is not None and self._pool.interrupt(task, exception)
 
-    def _abandon(self, task: Task) -> bool:
+    def _abandon(self, task: Run) -> bool:
         """A call that did not react to its interrupt: settle it as it was meant, and let another
         thread have its slot."""
-        abandoned = None if self._pool is None else self._pool.abandon(task.task_id)
+        abandoned = None if self._pool is None else self._pool.abandon(task)
         if abandoned is None:
             return False
         assert self._intake is not None
         deadline = deadline_of(abandoned)
         cancelled = deadline is not None and deadline.cancelled
         error = TaskCancelled() if cancelled else None
-        if type(abandoned) is Batch:
+        if isinstance(abandoned, Batch):
             abandoned.given_up(error)
         else:
-            interrupted(abandoned, error)
+            interrupted(abandoned.task, error)
         log.warning(
             "%s, and could not be interrupted (it is inside a call in C); %s",
             "cancelled" if cancelled else "timed out",

@@ -13,7 +13,6 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from fbcli.broker import Delivery, Inbox
 from fbcli.clock import SYSTEM, Clock
@@ -23,7 +22,7 @@ from fbcli.engine.admission import Admitter
 from fbcli.engine.batch import Batch, BatchGatherer
 from fbcli.engine.gates import Gates
 from fbcli.engine.isolation import Isolation
-from fbcli.engine.lifecycle import interrupted
+from fbcli.engine.lifecycle import concluded, interrupted
 from fbcli.engine.prefetch import Prefetch
 from fbcli.engine.settler import Settler, release
 from fbcli.engine.tally import Tally
@@ -39,7 +38,9 @@ from fbcli.task import (
     RETRY,
     RUNNING,
     SUCCEEDED,
+    Run,
     Task,
+    tasks_of,
 )
 
 log = logging.getLogger("fbcli.consumer")
@@ -96,9 +97,9 @@ class Intake:
         self.prefetch = Prefetch(prefetch, clock)
         self.trouble = ""
         """Why nothing can be fetched or settled now; empty when all is well."""
-        self._pool: Pool
-        self._ready: deque[Any] = deque()
-        self._ended: deque[Any] = deque()
+        self._pool: Pool[Run]
+        self._ready: deque[Run] = deque()
+        self._ended: deque[Run] = deque()
         self._admitter = admitter(self._ended.append)
         self._isolation = Isolation()
         self._unsettled: list[Task] = []
@@ -124,7 +125,7 @@ class Intake:
         self._stopping = threading.Event()
         self._quiet = False
 
-    def serve(self, pool: Pool) -> None:
+    def serve(self, pool: Pool[Run]) -> None:
         """Consume with `pool` until it is time to end; then give back what is unfinished.
         Blocks."""
         self._pool = pool
@@ -167,7 +168,7 @@ class Intake:
     def stopping(self) -> bool:
         return self._stopping.is_set()
 
-    def done(self, task: Any) -> None:
+    def done(self, task: Run) -> None:
         """Take a task (or batch) whose run has ended; called by the pool's workers."""
         ended = self._ended
         ended.append(task)
@@ -335,10 +336,10 @@ class Intake:
 
     def _unstarted(self) -> list[Task]:
         """Take back all that has not started."""
-        tasks = [*self._pool.take_back(), *self._ready]
+        tasks = tasks_of([*self._pool.take_back(), *self._ready])
         self._ready.clear()
         if self._gatherer is not None:
-            tasks = [task for batch in tasks for task in batch.tasks] + self._gatherer.take_back()
+            tasks += self._gatherer.take_back()
         return tasks
 
     def _return_unstarted(self) -> None:
@@ -375,13 +376,13 @@ class Intake:
         take = self._ended.popleft
         batch = self._unsettled
         for _ in range(len(self._ended)):
-            task = take()
-            if type(task) is Batch:
-                batch += task.settled()
+            run = take()
+            if type(run) is not Task:
+                batch += concluded(run.tasks)
                 continue
-            if task.state == RUNNING:
-                interrupted(task)
-            batch.append(task)
+            if run.state == RUNNING:
+                interrupted(run)
+            batch.append(run)
         if not batch or now < self._retry_at:
             return
         try:
@@ -450,11 +451,7 @@ class Intake:
         self.unfinished = self.in_hand
         self._tally.counts.released += self.in_hand
         if self._on_closed is not None and self.unfinished:
-            running = [
-                task
-                for item in self._pool.running()
-                for task in (item.tasks if type(item) is Batch else (item,))
-            ]
+            running = tasks_of(self._pool.running())
             self._on_closed([release(copy.copy(task)) for task in running])
         try:
             self._inbox.close()

@@ -12,7 +12,7 @@ import logging
 import os
 import time
 import traceback
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from time import monotonic
 from typing import Any
 
@@ -243,3 +243,11 @@ def interrupted(task: Task, error: BaseException | None = None) -> None:
         return
     if task.state not in (FAILED, RETRY):
         task.state = FAILED
+
+
+def concluded(tasks: Sequence[Task]) -> Sequence[Task]:
+    """Return the tasks of a run that has ended, each with an outcome."""
+    for task in tasks:
+        if task.state == RUNNING:
+            interrupted(task)
+    return tasks

@@ -5,30 +5,42 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
-Run = Callable[[Any], None]
+
+class Interruptible(Protocol):
+    """What a pool must be able to note in a task. Tasks are told apart by what they are, not by an
+    id: two of them may carry the same one."""
+
+    interrupted: type[BaseException] | None
+    """What it was interrupted with, where that cannot be raised in it as it is (coroutines)."""
+
+
+T = TypeVar("T", bound=Interruptible)
+"""The tasks of a pool."""
+
+Execute: TypeAlias = Callable[[T], None]
 """Carries one task out to its end and notes the outcome in it. Never raises. Called in a worker of
 the pool."""
 
-Done = Callable[[Any], None]
+Done: TypeAlias = Callable[[T], None]
 """Takes a task whose run has ended. Called once for each, from a worker; cheap and thread-safe."""
 
 
-class Pool(ABC):
-    """Runs tasks (objects with a `task_id`) side by side.
+class Pool(ABC, Generic[T]):
+    """Runs tasks side by side.
 
     `submit`, `nudge`, `take_back`, `resize` and `close` belong to one thread (the intake's); the
     rest may be called from any.
     """
 
-    def __init__(self, size: int, done: Done) -> None:
+    def __init__(self, size: int, done: Done[T]) -> None:
         self.size = size
         """Most tasks that run at once."""
         self._done = done
 
     @abstractmethod
-    def submit(self, tasks: Sequence[Any]) -> None:
+    def submit(self, tasks: Sequence[T]) -> None:
         """Queue a batch; as many as `size` run at once, begun in the order given."""
 
     @abstractmethod
@@ -44,7 +56,7 @@ class Pool(ABC):
         """Count the tasks that have not started."""
 
     @abstractmethod
-    def running(self) -> list[Any]:
+    def running(self) -> list[T]:
         """Return the tasks that have started and not ended."""
 
     def busy(self) -> int:
@@ -52,16 +64,16 @@ class Pool(ABC):
         return len(self.running())
 
     @abstractmethod
-    def take_back(self) -> list[Any]:
+    def take_back(self) -> list[T]:
         """Return the tasks that have not started, which will not start any more."""
 
     @abstractmethod
-    def interrupt(self, task_id: str, exception: type[BaseException]) -> bool:
-        """Raise `exception` inside a running task, as soon as it executes Python code. False: no
-        such task runs here."""
+    def interrupt(self, task: T, exception: type[BaseException]) -> bool:
+        """Raise `exception` inside this very task, as soon as it executes Python code. False: it
+        does not run here (any more)."""
 
     @abstractmethod
-    def abandon(self, task_id: str) -> Any | None:
+    def abandon(self, task: T) -> T | None:
         """Give up on a running task that does not react: its slot is replaced, and `done` will not
         be called for it.
 

@@ -13,12 +13,12 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeAlias
 
-from fbcli.pools.base import Done, Pool
+from fbcli.pools.base import Done, Pool, T
 
-ARun = Callable[[Any], Awaitable[None]]
-"""Carries one task out; like `Run`, awaited."""
+AExecute: TypeAlias = Callable[[T], Awaitable[None]]
+"""Carries one task out; like `Execute`, awaited."""
 
 TURN_SECONDS = 0.01
 """How long a runner goes on without giving way, when its coroutines never wait."""
@@ -28,14 +28,14 @@ MOST_THREADS = 100_000
 """Of plain functions: the runners limit them, whose number may change."""
 
 
-class CoroutinePool(Pool):
+class CoroutinePool(Pool[T]):
     """At most `size` coroutines at once."""
 
-    def __init__(self, size: int, run: ARun, done: Done, *, name: str = "fb") -> None:
+    def __init__(self, size: int, execute: AExecute[T], done: Done[T], *, name: str = "fb") -> None:
         super().__init__(size, done)
-        self._run = run
-        self._tasks: deque[Any] = deque()
-        self._current: dict[asyncio.Task[None], Any] = {}
+        self._execute = execute
+        self._tasks: deque[T] = deque()
+        self._current: dict[asyncio.Task[None], T] = {}
         self._runners: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._loop.set_default_executor(
@@ -52,7 +52,7 @@ class CoroutinePool(Pool):
         finally:
             self._loop.close()
 
-    def submit(self, tasks: Sequence[Any]) -> None:
+    def submit(self, tasks: Sequence[T]) -> None:
         self._tasks.extend(tasks)
 
     def nudge(self, brisk: bool) -> float | None:
@@ -70,13 +70,13 @@ class CoroutinePool(Pool):
         """Run tasks until there is none left."""
         me = asyncio.current_task()
         assert me is not None
-        tasks, run, done, current = self._tasks, self._run, self._done, self._current
+        tasks, execute, done, current = self._tasks, self._execute, self._done, self._current
         turn = time.monotonic() + TURN_SECONDS
         try:
             while tasks and len(self._runners) <= self.size and not self._closed.is_set():
                 current[me] = task = tasks.popleft()
                 try:
-                    await run(task)
+                    await execute(task)
                 except asyncio.CancelledError:
                     if self._closed.is_set():
                         return
@@ -92,35 +92,33 @@ class CoroutinePool(Pool):
     def pending(self) -> int:
         return len(self._tasks)
 
-    def running(self) -> list[Any]:
+    def running(self) -> list[T]:
         return list(self._current.copy().values())
 
-    def take_back(self) -> list[Any]:
-        taken: list[Any] = []
+    def take_back(self) -> list[T]:
+        taken: list[T] = []
         while True:
             try:
                 taken.append(self._tasks.popleft())
             except IndexError:
                 return taken
 
-    def interrupt(self, task_id: str, exception: type[BaseException]) -> bool:
+    def interrupt(self, task: T, exception: type[BaseException]) -> bool:
         """Cancel the coroutine, with `exception` noted in `task.interrupted` for whoever catches
         the cancellation."""
-        for runner, task in self._current.copy().items():
-            if task.task_id == task_id:
+        for runner, each in self._current.copy().items():
+            if each is task:
                 self._loop.call_soon_threadsafe(self._cancel, runner, task, exception)
                 return True
         return False
 
-    def _cancel(
-        self, runner: asyncio.Task[None], task: Any, exception: type[BaseException]
-    ) -> None:
+    def _cancel(self, runner: asyncio.Task[None], task: T, exception: type[BaseException]) -> None:
         current = self._current.get(runner)
         if current is not None and current is task:
             current.interrupted = exception
             runner.cancel()
 
-    def abandon(self, task_id: str) -> Any | None:
+    def abandon(self, task: T) -> T | None:
         """None: a coroutine that swallows its cancellation, or blocks the loop, cannot be left
         behind alone."""
         return None

@@ -8,27 +8,27 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any
+from typing import Generic, TypeAlias
 
-from fbcli.pools.base import Done, Pool
+from fbcli.pools.base import Done, Pool, T
 
-Make = Callable[[int, Done], Pool]
+Make: TypeAlias = Callable[[int, Done[T]], Pool[T]]
 
 
-class SharedPool:
+class SharedPool(Generic[T]):
     """`make` makes the pool when the first share is taken; `owner_of` says to which share a task
     belongs."""
 
-    def __init__(self, make: Make, owner_of: Callable[[Any], Hashable]) -> None:
+    def __init__(self, make: Make[T], owner_of: Callable[[T], Hashable]) -> None:
         self._make = make
         self.owner_of = owner_of
         self.lock = threading.Lock()
-        self._shares: dict[Hashable, Done] = {}
+        self._shares: dict[Hashable, Done[T]] = {}
         self._wanted: dict[Hashable, int] = {}
         """How many slots each share wants."""
-        self._pool: Pool | None = None
+        self._pool: Pool[T] | None = None
 
-    def share(self, owner: Hashable, size: int, done: Done) -> Share:
+    def share(self, owner: Hashable, size: int, done: Done[T]) -> Share[T]:
         """Return the share of `owner`. The pool has as many slots as the one wants that wants the
         most."""
         with self.lock:
@@ -58,21 +58,21 @@ class SharedPool:
                 self._pool.close()
                 self._pool = None
 
-    def _fit(self, pool: Pool) -> None:
+    def _fit(self, pool: Pool[T]) -> None:
         size = max(self._wanted.values())
         if size != pool.size:
             pool.resize(size)
 
-    def _done(self, task: Any) -> None:
+    def _done(self, task: T) -> None:
         done = self._shares.get(self.owner_of(task))
         if done is not None:
             done(task)
 
 
-class Share(Pool):
+class Share(Pool[T]):
     """One function's view of a shared pool."""
 
-    def __init__(self, hub: SharedPool, pool: Pool, owner: Hashable, done: Done) -> None:
+    def __init__(self, hub: SharedPool[T], pool: Pool[T], owner: Hashable, done: Done[T]) -> None:
         self._hub = hub
         self._pool = pool
         self._owner = owner
@@ -86,7 +86,7 @@ class Share(Pool):
     def size(self, size: int) -> None:
         """What a share is made with is the pool's own size."""
 
-    def submit(self, tasks: Sequence[Any]) -> None:
+    def submit(self, tasks: Sequence[T]) -> None:
         self._pool.submit(tasks)
 
     def nudge(self, brisk: bool) -> float | None:
@@ -98,10 +98,10 @@ class Share(Pool):
     def busy(self) -> int:
         return self._pool.busy()
 
-    def running(self) -> list[Any]:
+    def running(self) -> list[T]:
         return [task for task in self._pool.running() if self._hub.owner_of(task) == self._owner]
 
-    def take_back(self) -> list[Any]:
+    def take_back(self) -> list[T]:
         with self._hub.lock:
             taken = self._pool.take_back()
             others = [task for task in taken if self._hub.owner_of(task) != self._owner]
@@ -111,11 +111,11 @@ class Share(Pool):
             self._pool.nudge(False)
         return [task for task in taken if self._hub.owner_of(task) == self._owner]
 
-    def interrupt(self, task_id: str, exception: type[BaseException]) -> bool:
-        return self._pool.interrupt(task_id, exception)
+    def interrupt(self, task: T, exception: type[BaseException]) -> bool:
+        return self._pool.interrupt(task, exception)
 
-    def abandon(self, task_id: str) -> Any | None:
-        return self._pool.abandon(task_id)
+    def abandon(self, task: T) -> T | None:
+        return self._pool.abandon(task)
 
     def resize(self, size: int) -> None:
         self._hub.resize(self._owner, size)

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from typing import Any
+from typing import Generic
+
+from fbcli.pools.base import T
 
 _raise_in_thread = ctypes.pythonapi.PyThreadState_SetAsyncExc
 _raise_in_thread.argtypes = [ctypes.c_ulong, ctypes.py_object]
 _NULL = ctypes.py_object()
 
 
-class Slot:
+class Slot(Generic[T]):
     """One thread's place. `current` is set by that thread alone; everything else under the lock."""
 
     __slots__ = ("_abandoned", "_ident", "_interrupted", "_lock", "current")
@@ -27,7 +29,7 @@ class Slot:
         self._ident = 0
         self._interrupted = False
         self._abandoned = False
-        self.current: Any = None
+        self.current: T | None = None
 
     def take(self) -> None:
         """Make this the calling thread's slot."""
@@ -47,19 +49,18 @@ class Slot:
             except BaseException:  # noqa: BLE001, S112  the interrupt itself, raised in here at the last moment
                 continue
 
-    def interrupt(self, task_id: str, exception: type[BaseException]) -> bool:
+    def interrupt(self, task: T, exception: type[BaseException]) -> bool:
         """Raise `exception` in the slot's thread if it still runs that task."""
         with self._lock:
-            if self.current is None or self.current.task_id != task_id:
+            if self.current is not task:
                 return False
             self._interrupted = True
             return bool(_raise_in_thread(self._ident, ctypes.py_object(exception)))
 
-    def abandon(self, task_id: str) -> Any | None:
-        """Mark the slot as lost with its task, and return the task; None if it does not run that
-        task any more."""
+    def abandon(self, task: T) -> bool:
+        """Mark the slot as lost with its task; False if it does not run that task any more."""
         with self._lock:
-            if self.current is None or self.current.task_id != task_id:
-                return None
+            if self.current is not task:
+                return False
             self._abandoned = True
-            return self.current
+            return True

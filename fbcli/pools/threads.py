@@ -12,9 +12,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Generic
 
-from fbcli.pools.base import Done, Pool, Run
+from fbcli.pools.base import Done, Execute, Pool, T
 from fbcli.pools.slot import Slot
 
 IDLE_SECONDS = 30.0
@@ -24,42 +24,42 @@ BRISK_WAIT = 0.005
 """Seconds after which tasks that were expected to be short, and still wait, get another thread."""
 
 
-class _Worker:
+class _Worker(Generic[T]):
     """One thread: its slot, and the bell that wakes it (a lock, held while it shall sleep)."""
 
     __slots__ = ("bell", "slot")
 
     def __init__(self) -> None:
-        self.slot = Slot()
+        self.slot: Slot[T] = Slot()
         self.bell = threading.Lock()
         self.bell.acquire()
 
 
-class ThreadPool(Pool):
+class ThreadPool(Pool[T]):
     """Threads are daemons: a call that never returns cannot keep the process alive."""
 
     def __init__(
         self,
         size: int,
-        run: Run,
-        done: Done,
+        execute: Execute[T],
+        done: Done[T],
         *,
         name: str = "fb",
         idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         super().__init__(size, done)
-        self._run = run
+        self._execute = execute
         self._name = name
         self._idle_seconds = idle_seconds
-        self._tasks: deque[Any] = deque()
+        self._tasks: deque[T] = deque()
         self._mutex = threading.Lock()
-        self._idle: list[_Worker] = []
-        self._workers: set[_Worker] = set()
+        self._idle: list[_Worker[T]] = []
+        self._workers: set[_Worker[T]] = set()
         self._closed = False
         self._count = 0
         self._woken_at = 0.0
 
-    def submit(self, tasks: Sequence[Any]) -> None:
+    def submit(self, tasks: Sequence[T]) -> None:
         self._tasks.extend(tasks)
 
     def nudge(self, brisk: bool) -> float | None:
@@ -84,7 +84,7 @@ class ThreadPool(Pool):
             self._idle.pop().bell.release()
             wanted -= 1
         for _ in range(min(wanted, self.size - len(self._workers))):
-            worker = _Worker()
+            worker: _Worker[T] = _Worker()
             self._workers.add(worker)
             self._count += 1
             threading.Thread(
@@ -94,32 +94,31 @@ class ThreadPool(Pool):
     def pending(self) -> int:
         return len(self._tasks)
 
-    def running(self) -> list[Any]:
+    def running(self) -> list[T]:
         with self._mutex:
             return [task for worker in self._workers if (task := worker.slot.current) is not None]
 
-    def take_back(self) -> list[Any]:
-        taken: list[Any] = []
+    def take_back(self) -> list[T]:
+        taken: list[T] = []
         while True:
             try:
                 taken.append(self._tasks.popleft())
             except IndexError:
                 return taken
 
-    def interrupt(self, task_id: str, exception: type[BaseException]) -> bool:
-        return any(worker.slot.interrupt(task_id, exception) for worker in self._all())
+    def interrupt(self, task: T, exception: type[BaseException]) -> bool:
+        return any(worker.slot.interrupt(task, exception) for worker in self._all())
 
-    def abandon(self, task_id: str) -> Any | None:
+    def abandon(self, task: T) -> T | None:
         for worker in self._all():
-            task = worker.slot.abandon(task_id)
-            if task is not None:
+            if worker.slot.abandon(task):
                 with self._mutex:
                     self._workers.discard(worker)
                     self._wake(min(1, len(self._tasks)))
                 return copy.copy(task)
         return None
 
-    def _all(self) -> list[_Worker]:
+    def _all(self) -> list[_Worker[T]]:
         with self._mutex:
             return list(self._workers)
 
@@ -135,8 +134,8 @@ class ThreadPool(Pool):
             while self._idle:
                 self._idle.pop().bell.release()
 
-    def _work(self, worker: _Worker) -> None:
-        slot, run, done, take = worker.slot, self._run, self._done, self._tasks.popleft
+    def _work(self, worker: _Worker[T]) -> None:
+        slot, execute, done, take = worker.slot, self._execute, self._done, self._tasks.popleft
         slot.take()
         while True:
             try:
@@ -146,7 +145,7 @@ class ThreadPool(Pool):
                     continue
                 return
             try:
-                run(task)
+                execute(task)
             except BaseException:  # noqa: BLE001, S110  an interrupt that came between its outcome and here; `done` sees which
                 pass
             if slot.leave():
@@ -157,7 +156,7 @@ class ThreadPool(Pool):
                     if self._surplus(worker):
                         return
 
-    def _rest(self, worker: _Worker) -> bool:
+    def _rest(self, worker: _Worker[T]) -> bool:
         """Wait for the bell; False when the thread shall end."""
         with self._mutex:
             if self._tasks and len(self._workers) <= self.size:
@@ -175,7 +174,7 @@ class ThreadPool(Pool):
         with self._mutex:
             return not self._surplus(worker)
 
-    def _surplus(self, worker: _Worker) -> bool:
+    def _surplus(self, worker: _Worker[T]) -> bool:
         """Whether this worker is one too many; then it is struck off. Holding the mutex."""
         if not self._closed and len(self._workers) <= self.size:
             return False

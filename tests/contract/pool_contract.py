@@ -151,13 +151,24 @@ class PoolContract(ABC):
         jobs = [Job(str(i), self.nap(2)) for i in range(3)]
         on.submit(*jobs)
         wait_until(lambda: len(on.pool.running()) == 3, "three to run")
-        assert on.pool.interrupt("1", TimeoutError)
+        assert on.pool.interrupt(jobs[1], TimeoutError)
         on.wait_for(1)
         assert on.done == ["1"]
         on.wait_for(3)
         assert [type(job.error) for job in jobs] == [type(None), TimeoutError, type(None)]
-        assert not on.pool.interrupt("1", TimeoutError)
-        assert not on.pool.interrupt("nobody", TimeoutError)
+        assert not on.pool.interrupt(jobs[1], TimeoutError)
+        assert not on.pool.interrupt(Job("nobody"), TimeoutError)
+
+    def test_two_tasks_may_carry_one_id(self, stage: Callable[[int], ConsumeRun]) -> None:
+        on = stage(2)
+        on.warm_up()
+        spared, hit = (Job("same", self.nap(2)) for _ in range(2))
+        on.submit(spared, hit)
+        wait_until(lambda: len(on.pool.running()) == 2, "both to run")
+        assert not on.pool.interrupt(Job("same"), TimeoutError), "that one is not here"
+        assert on.pool.interrupt(hit, TimeoutError)
+        on.wait_for(2)
+        assert (spared.error, type(hit.error)) == (None, TimeoutError)
 
     def test_interrupts_never_hit_another_task(self, start: Callable[[int], ConsumeRun]) -> None:
         on = start(2)
@@ -168,7 +179,7 @@ class PoolContract(ABC):
             on.nudge()
             for job in on.pool.running():
                 if int(job.task_id) % 3 == 0:
-                    on.pool.interrupt(job.task_id, TimeoutError)
+                    on.pool.interrupt(job, TimeoutError)
                     aimed.add(job.task_id)
         hit = {job.task_id for job in jobs if job.error is not None}
         assert hit <= aimed

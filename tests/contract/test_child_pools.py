@@ -372,8 +372,8 @@ def test_a_call_stuck_in_c_is_killed_and_its_slot_replaced(bench: Callable[..., 
     on.do(None)
     stuck, following = on.begin(act("stuck_in_regex"), act("pid"))
     wait_until(lambda: [job.task_id for job in on.pool.running()] == ["b0"], "it to run")
-    assert on.pool.interrupt("b0", TimeoutError)
-    assert not on.pool.interrupt("b0", TimeoutError), "once is enough"
+    assert on.pool.interrupt(stuck, TimeoutError)
+    assert not on.pool.interrupt(stuck, TimeoutError), "once is enough"
     wait_until(lambda: len(on.done) == 3, "both to end")
     assert isinstance(stuck.error, TimeoutError)
     assert following.result
@@ -383,14 +383,14 @@ def test_what_an_interrupted_call_has_started_ends_with_it(
     bench: Callable[..., Bench], tmp_path: Path
 ) -> None:
     on = bench("process", 1)
-    on.begin(act("start_sleeper", path=str(tmp_path / "pid")))
+    (job,) = on.begin(act("start_sleeper", path=str(tmp_path / "pid")))
     wait_until(
         lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text() != "",
         "the sleeper to start",
     )
     sleeper = int((tmp_path / "pid").read_text())
     assert is_alive(sleeper)
-    assert on.pool.abandon("b0") is None, "its end is told by `done`"
+    assert on.pool.abandon(job) is None, "its end is told by `done`"
     wait_until(lambda: not is_alive(sleeper), "the sleeper to end")
     wait_until(lambda: len(on.done) == 1, "the call to end")
     assert isinstance(on.done[0].error, WorkerLost)
@@ -467,7 +467,7 @@ def test_a_long_call_among_short_ones_holds_up_none(bench: Callable[..., Bench])
 
     wait_until(others, "the short ones to end")
     assert jobs[10] not in on.done
-    assert on.pool.interrupt(jobs[10].task_id, TimeoutError)
+    assert on.pool.interrupt(jobs[10], TimeoutError)
     wait_until(lambda: jobs[10] in on.done, "the long one to end")
 
 
@@ -503,8 +503,8 @@ def test_an_interrupt_hits_the_one_that_runs_though_more_were_handed_over(
     on.do(*[None] * 500, brisk=True)
     jobs = on.begin(*[None] * 20, act("nap", seconds=60), *[None] * 20, brisk=True)
     wait_until(lambda: len(on.done) >= 520, "those before to end")
-    assert not on.pool.interrupt("b30", TimeoutError), "it has not begun"
-    assert on.pool.interrupt("b20", TimeoutError)
+    assert not on.pool.interrupt(jobs[30], TimeoutError), "it has not begun"
+    assert on.pool.interrupt(jobs[20], TimeoutError)
     wait_until(lambda: len(on.done) == 541, "all to end")
     assert [job.task_id for job in jobs if job.error is not None] == ["b20"]
 
@@ -535,7 +535,7 @@ def test_a_wait_between_attempts_takes_a_slot_and_can_be_interrupted(
     on.pool.nudge(False)
     wait_until(lambda: len(on.done) == 2, "the others to end, one after the other")
     assert [each.task_id for each in on.done] == ["x", "y"]
-    assert on.pool.interrupt("b0", KeyError)
+    assert on.pool.interrupt(job, KeyError)
     wait_until(lambda: len(on.done) == 3, "it to end")
     assert isinstance(job.error, KeyError)
 
@@ -573,14 +573,14 @@ def test_an_interrupted_greenlet_may_tidy_up(
     note = tmp_path / "note"
     hit, spared = on.begin(act("interrupted", path=str(note)), act("nap", seconds=0.5))
     wait_until(lambda: len(on.pool.running()) == 2, "both to run")
-    assert on.pool.interrupt("b0", fbcli.TaskTimeout)
+    assert on.pool.interrupt(hit, fbcli.TaskTimeout)
     wait_until(lambda: len(on.done) == 3, "both to end")
     assert isinstance(hit.error, fbcli.TaskTimeout)
     assert note.read_text() == "TaskTimeout"
     assert isinstance(hit.error.__cause__, RemoteError)
     assert "time.sleep(60)" in hit.error.__cause__.traceback, "it tells where it was"
     assert spared.error is None
-    assert on.pool.abandon("b1") is None
+    assert on.pool.abandon(spared) is None
 
 
 @greenlets
@@ -767,7 +767,7 @@ def test_whatever_happens_each_job_ends_once_or_comes_back(
             back += [job.task_id for job in on.pool.take_back()]
         elif what < 0.25:
             for job in on.pool.running()[:2]:
-                on.pool.interrupt(job.task_id, TimeoutError)
+                on.pool.interrupt(job, TimeoutError)
         elif what < 0.3:
             on.pool.resize(chance.randint(1, 4))
         elif what < 0.33 and (pids := on.pids()):

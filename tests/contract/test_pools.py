@@ -101,22 +101,24 @@ class TestThreads(PoolContract):
         done: list[Any] = []
         release = threading.Event()
         pool = ThreadPool(1, run, done.append)
-        pool.submit([Job("stuck", release.wait), Job("next")])
+        stuck = Job("stuck", release.wait)
+        pool.submit([stuck, Job("next")])
         pool.nudge(False)
         wait_until(lambda: [job.task_id for job in pool.running()] == ["stuck"], "it to be stuck")
-        assert pool.interrupt("stuck", TimeoutError)
-        given_up = pool.abandon("stuck")
+        assert pool.interrupt(stuck, TimeoutError)
+        given_up = pool.abandon(stuck)
         assert given_up is not None
         assert given_up.task_id == "stuck"
         wait_until(
             lambda: [job.task_id for job in done] == ["next"], "the next one to run in its place"
         )
         release.set()
-        pool.submit([Job("last")])
+        last = Job("last")
+        pool.submit([last])
         pool.nudge(False)
         wait_until(lambda: len(done) == 2, "the last one")
         assert [job.task_id for job in done] == ["next", "last"], "what was given up never reports"
-        assert pool.abandon("last") is None
+        assert pool.abandon(last) is None
         pool.close()
 
 

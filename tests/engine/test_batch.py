@@ -20,6 +20,7 @@ from fbcli.broker import Outgoing, open_broker
 from fbcli.engine.batch import Batch, BatchGatherer, arun_batch, run_batch
 from fbcli.engine.callables import awaitable_call, plain_call
 from fbcli.engine.consumer import Consumer
+from fbcli.engine.lifecycle import concluded
 from fbcli.engine.plan import Plan
 from fbcli.engine.work import Work
 from fbcli.errors import DeadLetter, TaskCancelled, TaskTimeout
@@ -138,7 +139,7 @@ class TestBatch:
         assert [(task.state, task.value, task.attempt) for task in batch.tasks] == [
             (SUCCEEDED, "done", 1)
         ] * 3
-        assert batch.settled() is batch.tasks
+        assert concluded(batch.tasks) is batch.tasks
         assert sum(task.seconds for task in batch.tasks) == pytest.approx(batch.seconds)
 
     def test_a_list_of_as_many_values_is_one_for_each(
@@ -194,7 +195,7 @@ class TestBatch:
         for given, state in (({"timeout": 1}, RETRY), ({}, CANCELLED)):
             batch = batch_of(many, "a", "b", **given)
             batch.tasks[0].state = SUCCEEDED
-            assert [task.state for task in batch.settled()] == [SUCCEEDED, state], (
+            assert [task.state for task in concluded(batch.tasks)] == [SUCCEEDED, state], (
                 "by its timeout, or since nobody wants it"
             )
 

@@ -164,9 +164,10 @@ def test_an_interrupt_finds_its_task(hall: Hall) -> None:
 
     hall.run = run  # type: ignore[method-assign]
     a, b = hall.share("a", 2), hall.share("b", 2)
-    submit(a, Job("a1", forever))
+    job = Job("a1", forever)
+    submit(a, job)
     wait_until(lambda: bool(a.running()), "it to run")
-    assert not b.interrupt("b1", TimeoutError)
-    assert a.interrupt("a1", TimeoutError)
+    assert not b.interrupt(Job("b1"), TimeoutError)
+    assert a.interrupt(job, TimeoutError)
     wait_until(lambda: hall.ended["a"] == ["a1"], "it to end")
     assert hit == ["a1"]

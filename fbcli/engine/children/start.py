@@ -45,6 +45,7 @@ from fbcli.pools.children.group import Start
 from fbcli.pools.children.pool import ChildPool
 from fbcli.pools.children.steps import Steps
 from fbcli.pools.children.wire import Refusal
+from fbcli.task import Run
 
 CHILD_MODES = frozenset({"process", "gevent", "eventlet"})
 """The modes whose calls run in child processes."""
@@ -73,11 +74,11 @@ class ChildSpec:
 def child_pool(
     spec: ChildSpec,
     size: int,
-    done: Done,
+    done: Done[Run],
     *,
     on_failure: Callable[[FbError], None],
     on_message: OnMessage = lambda message: None,
-) -> ChildPool:
+) -> ChildPool[Run]:
     """Return the pool of a function.
 
     `on_failure` is called, from a thread of the pool, when no child can ever work; `on_message`
@@ -113,7 +114,7 @@ def child_pool(
     def refused(refusal: Refusal) -> None:
         on_failure(getattr(errors, refusal.kind, FbError)(refusal.text))
 
-    pool = ChildPool(
+    pool: ChildPool[Run] = ChildPool(
         size,
         done,
         TaskTranslator(),
@@ -169,7 +170,7 @@ def _is_there(function: Callable[..., Any], module: Any, name: str) -> bool:
     )
 
 
-def _extend(pool: ChildPool, task_id: str, seconds: float) -> None:
+def _extend(pool: ChildPool[Run], task_id: str, seconds: float) -> None:
     """Let a running task time out so many seconds later."""
     for task in pool.running():
         deadline = deadline_of(task)
@@ -185,18 +186,16 @@ class TaskTranslator:
         self._encode = msgspec.json.Encoder().encode
         self._report = msgspec.json.Decoder(RaisedError).decode
 
-    def steps(self, task: Any) -> Steps:
-        return batch_life(task) if type(task) is Batch else life(task)
+    def steps(self, task: Run) -> Steps:
+        return batch_life(task) if isinstance(task, Batch) else life(task.task)
 
-    def guarded(self, task: Any) -> bool:
+    def guarded(self, task: Run) -> bool:
         return task.plan.timeout is not None
 
-    def request(self, task: Any, *, begun: bool) -> bytes:
+    def request(self, task: Run, *, begun: bool) -> bytes:
         plan: Plan = task.plan
-        carriers, whole = [task], False
-        if type(task) is Batch:
-            whole = task.whole and len(task.tasks) > 1
-            carriers = list(task.tasks) if whole else [task.task]
+        whole = isinstance(task, Batch) and task.whole and len(task.tasks) > 1
+        carriers = task.tasks if whole else [task.task]
         deadline = deadline_of(task) if begun else None
         first = carriers[0]
         return self._encode(
@@ -224,12 +223,12 @@ class TaskTranslator:
         self._options[id(plan)] = known = plan, msgspec.Raw(text.encode())
         return known[1]
 
-    def value(self, task: Any, value: msgspec.Raw) -> Any:
-        if type(task) is Batch and bytes(memoryview(value)[:1]) == b"[":
+    def value(self, task: Run, value: msgspec.Raw) -> Any:
+        if isinstance(task, Batch) and bytes(memoryview(value)[:1]) == b"[":
             return msgspec.json.decode(value, type=list[msgspec.Raw])
         return value
 
-    def error(self, task: Any, error: msgspec.Raw) -> BaseException:
+    def error(self, task: Run, error: msgspec.Raw) -> BaseException:
         report = self._report(error)
         timeout = task.plan.options.timeout
         if (
@@ -249,17 +248,16 @@ class TaskTranslator:
         meant.__cause__ = told
         return meant
 
-    def cut_off(self, task: Any, error: BaseException) -> None:
-        if type(task) is Batch:
+    def cut_off(self, task: Run, error: BaseException) -> None:
+        if isinstance(task, Batch):
             task.cut_off(error)
         else:
-            cut_off(task, error)
+            cut_off(task.task, error)
 
-    def ran(self, task: Any, seconds: float) -> None:
+    def ran(self, task: Run, seconds: float) -> None:
         task.seconds = seconds
-        if type(task) is Batch:
-            for each in task.tasks:
-                each.seconds = seconds / len(task.tasks)
+        for each in task.tasks:
+            each.seconds = seconds / len(task.tasks)
 
 
 def _meant(report: RaisedError) -> BaseException | None:

@@ -9,9 +9,11 @@ import signal
 import socket
 import subprocess
 from collections.abc import Sequence
+from typing import Generic
 
 import msgspec
 
+from fbcli.pools.base import T
 from fbcli.pools.children.steps import Call
 from fbcli.pools.children.wire import (
     MOST_TICKETS,
@@ -33,7 +35,7 @@ not be listened to for ever."""
 _decode = msgspec.json.Decoder(Answer).decode
 
 
-class Child:
+class Child(Generic[T]):
     """Used by one thread at a time: whoever holds the pool's lock."""
 
     def __init__(
@@ -46,7 +48,7 @@ class Child:
         """
         self.slots = slots
         """How many calls it makes at once."""
-        self.calls: dict[int, Call] = {}
+        self.calls: dict[int, Call[T]] = {}
         """What it has been handed and has not answered, in that order: first what runs, then what
         waits for a slot of it."""
         self.sent = 0
@@ -114,7 +116,7 @@ class Child:
         """Whether there is something left to send."""
         return bool(self._out) and not self.silent
 
-    def hand_over(self, calls: Sequence[tuple[Call, bytes]], now: float) -> int:
+    def hand_over(self, calls: Sequence[tuple[Call[T], bytes]], now: float) -> int:
         """Have it make these calls, each with its request; return how many it has taken."""
         numbers = range(self._next, self._next + min(len(calls), MOST_TICKETS))
         taken = write_tickets(self._issue, numbers)
@@ -132,7 +134,7 @@ class Child:
         self.send(Order(calls=requests))
         return taken
 
-    def recall(self) -> list[Call]:
+    def recall(self) -> list[Call[T]]:
         """Take back the calls that it has not begun, in their order. They will not be made by
         it."""
         numbers = drain_tickets(self._tickets)
@@ -141,7 +143,7 @@ class Child:
             self.send(Order(forget=numbers))
         return [self.calls.pop(number) for number in numbers]
 
-    def interrupt(self, call: Call) -> None:
+    def interrupt(self, call: Call[T]) -> None:
         """Have what a call is struck with raised in it; the others that it makes go on."""
         number = next(number for number, each in self.calls.items() if each is call)
         if call.struck is not None:
@@ -171,7 +173,7 @@ class Child:
                 self.silent = True
         return answers
 
-    def running(self) -> list[Call]:
+    def running(self) -> list[Call[T]]:
         """Return the calls that it has begun."""
         return list(itertools.islice(self.calls.values(), len(self.calls) - self.unbegun()))
 

@@ -8,8 +8,9 @@ import os
 import selectors
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic
 
+from fbcli.pools.base import T
 from fbcli.pools.children.child import Child
 from fbcli.pools.children.wire import Order, Refusal
 
@@ -48,7 +49,7 @@ class Start:
     """A child is replaced when it has made so many calls."""
 
 
-class Group:
+class Group(Generic[T]):
     """Used by one thread at a time: whoever holds the pool's lock; started and buried are children
     by the pool's thread alone."""
 
@@ -56,7 +57,7 @@ class Group:
         self, start: Start, selector: selectors.BaseSelector, on_refusal: Callable[[Refusal], None]
     ) -> None:
         self.start = start
-        self.all: list[Child] = []
+        self.all: list[Child[T]] = []
         """Never changed, but replaced by another list: it may be read at any time."""
         self.refused = False
         """Whether it was given up."""
@@ -69,11 +70,11 @@ class Group:
         self._start_at = 0.0
         self._look_at = 0.0
 
-    def active(self) -> list[Child]:
+    def active(self) -> list[Child[T]]:
         """Return those that are here to stay."""
         return [child for child in self.all if not (child.leaving or child.killed or child.silent)]
 
-    def ready(self) -> list[Child]:
+    def ready(self) -> list[Child[T]]:
         """Return those that take calls."""
         return [child for child in self.active() if child.ready]
 
@@ -97,7 +98,7 @@ class Group:
         if now < self._start_at:
             return
         try:
-            child = Child(
+            child: Child[T] = Child(
                 self.start.command,
                 self._folder,
                 self.start.spec,
@@ -112,11 +113,11 @@ class Group:
         self.all = [*self.all, child]
         self._selector.register(child.socket, selectors.EVENT_READ, child)
 
-    def note_ready(self, child: Child) -> None:
+    def note_ready(self, child: Child[T]) -> None:
         child.ready = self._proven = True
         self._failures = 0
 
-    def note_refusal(self, child: Child, refusal: Refusal, now: float) -> None:
+    def note_refusal(self, child: Child[T], refusal: Refusal, now: float) -> None:
         """A child cannot work. When others could before, that may pass: somebody may be changing
         the code right now."""
         child.refused = True
@@ -146,14 +147,14 @@ class Group:
 
     # their end
 
-    def watch(self, child: Child) -> None:
+    def watch(self, child: Child[T]) -> None:
         """Have the selector tell when the child's socket takes more, if there is more."""
         if child.clogged is not child.watched:
             child.watched = child.clogged
             events = selectors.EVENT_READ | (selectors.EVENT_WRITE if child.watched else 0)
             self._selector.modify(child.socket, events, child)
 
-    def ended(self, now: float) -> list[tuple[Child, str]]:
+    def ended(self, now: float) -> list[tuple[Child[T], str]]:
         """Return the children that have ended, and how. Ends those that cannot be reached any more,
         or do not end in time."""
         look = now >= self._look_at
@@ -173,7 +174,7 @@ class Group:
                     found.append((child, fate))
         return found
 
-    def bury(self, child: Child, fate: str, now: float) -> None:
+    def bury(self, child: Child[T], fate: str, now: float) -> None:
         """Forget a child that has ended."""
         self.all = [each for each in self.all if each is not child]
         if not child.deaf:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from fbcli.errors import WorkerLost
-from fbcli.pools.base import Done, Pool
+from fbcli.pools.base import Done, Pool, T
 from fbcli.pools.children.child import Child
 from fbcli.pools.children.group import Group, Start
 from fbcli.pools.children.steps import Attempts, Call, Translator
@@ -51,7 +51,7 @@ CLOSING = 0.5
 """Seconds that calls may still run when the pool is closed."""
 
 
-class ChildPool(Pool):
+class ChildPool(Pool[T]):
     """`on_refusal` is called when no child can ever work, with the reason; `on_message` with what
     children say beside outcomes.
 
@@ -61,8 +61,8 @@ class ChildPool(Pool):
     def __init__(
         self,
         size: int,
-        done: Done,
-        translator: Translator,
+        done: Done[T],
+        translator: Translator[T],
         start: Start,
         *,
         on_refusal: Callable[[Refusal], None],
@@ -74,10 +74,10 @@ class ChildPool(Pool):
         self._start = start
         self._on_message = on_message
         self._lock = threading.RLock()
-        self._tasks: deque[Any] = deque()
+        self._tasks: deque[T] = deque()
         """Not begun."""
         self._attempts = Attempts(translator)
-        self._heard: list[tuple[Call, End | None, BaseException | None]] = []
+        self._heard: list[tuple[Call[T], End | None, BaseException | None]] = []
         """Attempts that have ended in a child, or by an error on this side."""
         self._said: list[dict[str, Any]] = []
         self._selector = selectors.DefaultSelector()
@@ -86,7 +86,7 @@ class ChildPool(Pool):
         self._ringer.setblocking(False)
         self._selector.register(self._bell, selectors.EVENT_READ)
         self._asleep = False
-        self._children = Group(start, self._selector, on_refusal)
+        self._children: Group[T] = Group(start, self._selector, on_refusal)
         self._room = True
         """Whether children could take more than there is."""
         self._brisk = False
@@ -98,7 +98,7 @@ class ChildPool(Pool):
 
     # what the contract asks for
 
-    def submit(self, tasks: Sequence[Any]) -> None:
+    def submit(self, tasks: Sequence[T]) -> None:
         self._tasks.extend(tasks)
 
     def nudge(self, brisk: bool) -> float | None:
@@ -120,27 +120,27 @@ class ChildPool(Pool):
         with self._lock:
             return len(self._tasks) + sum(child.unbegun() for child in self._children.all)
 
-    def running(self) -> list[Any]:
+    def running(self) -> list[T]:
         with self._lock:
             running = [call for child in self._children.all for call in child.running()]
             return [call.task for call in (*running, *self._attempts)]
 
-    def take_back(self) -> list[Any]:
+    def take_back(self) -> list[T]:
         with self._lock:
             self._recall(self._children.all)
-            taken: list[Any] = []
+            taken: list[T] = []
             while self._tasks:
                 taken.append(self._tasks.popleft())
         self._ring()
         return taken
 
-    def interrupt(self, task_id: str, exception: type[BaseException]) -> bool:
+    def interrupt(self, task: T, exception: type[BaseException]) -> bool:
         with self._lock:
-            child, call = self._find(task_id)
+            child, call = self._find(task)
             if child is not None:  # it may have gone on since it was last heard
                 self._recall([child])
                 self._hear(child)
-                child, call = self._find(task_id)
+                child, call = self._find(task)
             self._ring()
             if call is None or call.struck is not None:
                 return False
@@ -154,17 +154,17 @@ class ChildPool(Pool):
                 child.kill()
             return True
 
-    def abandon(self, task_id: str) -> Any | None:
+    def abandon(self, task: T) -> T | None:
         """None for calls that share a child: none of them can be left behind alone."""
         with self._lock:
-            child, call = self._find(task_id)
+            child, call = self._find(task)
             if child is None or call is None or self._start.shared:
                 return None
             if not child.killed:
                 child.kill()
                 return None
             child.calls.clear()  # it hangs inside of the system, which ends it when it can
-            abandoned = copy.copy(call.task)
+            abandoned: T = copy.copy(call.task)
             call.drop()
         self._ring()
         return abandoned
@@ -268,7 +268,7 @@ class ChildPool(Pool):
             except OSError:  # so many rings that it is awake, or the end
                 return
 
-    def _attend(self, child: Child | None, mask: int) -> None:
+    def _attend(self, child: Child[T] | None, mask: int) -> None:
         """Do what the selector has found to do."""
         if child is None:
             self._bell.recv(4096)
@@ -320,20 +320,20 @@ class ChildPool(Pool):
             len(self._tasks) + len(self._attempts.due), self.size, brisk=self._brisk
         )
 
-    def _fill(self, child: Child, free: int, others: int, now: float) -> int:
+    def _fill(self, child: Child[T], free: int, others: int, now: float) -> int:
         """Give a child its part of what has not begun, of which `others` shall get some; return how
         many slots that took."""
         held = len(child.calls)
         slots = max(0, min(free, child.slots - held))
         fair = max(slots, -(-len(self._tasks) // others))
         room = slots if held + slots < child.slots else min(fair, self._most(child) - held)
-        requests: list[tuple[Call, bytes]] = []
+        requests: list[tuple[Call[T], bytes]] = []
         size = 0
         while len(requests) < room and self._tasks and self._has_quota(child, len(requests)):
             guarded = self._translator.guarded(self._tasks[0])
             if len(requests) >= slots and (guarded or size > AHEAD_BYTES):
                 break
-            call = Call(self._tasks.popleft())
+            call: Call[T] = Call(self._tasks.popleft())
             if guarded and not self._attempts.begin(call):
                 continue
             request = self._request(call, now)
@@ -343,7 +343,7 @@ class ChildPool(Pool):
         self._hand_over(child, requests, now)
         return min(slots, len(requests))
 
-    def _request(self, call: Call, now: float) -> bytes | None:
+    def _request(self, call: Call[T], now: float) -> bytes | None:
         """Return what to ask a child for; None: that cannot be said, and the attempt has failed."""
         try:
             return self._translator.request(call.task, begun=call.steps is not None)
@@ -352,7 +352,9 @@ class ChildPool(Pool):
             self._heard.append((call, None, error))
             return None
 
-    def _hand_over(self, child: Child, requests: Sequence[tuple[Call, bytes]], now: float) -> None:
+    def _hand_over(
+        self, child: Child[T], requests: Sequence[tuple[Call[T], bytes]], now: float
+    ) -> None:
         """Have these calls made by a child. What it does not take waits for the next time."""
         while requests:
             taken = child.hand_over(requests, now)
@@ -361,30 +363,30 @@ class ChildPool(Pool):
                 return
             requests = requests[taken:]
 
-    def _most(self, child: Child) -> int:
+    def _most(self, child: Child[T]) -> int:
         """Return how many calls a child may hold."""
         if not self._brisk or self._attempts.due or child.slow:
             return child.slots
         return child.slots + min(MOST_AHEAD, int(AHEAD_SECONDS / (self._mean + OVERHEAD)))
 
-    def _has_quota(self, child: Child, more: int = 0) -> bool:
+    def _has_quota(self, child: Child[T], more: int = 0) -> bool:
         """Whether it may get a call beside those it had, and `more`."""
         quota = self._start.tasks_per_child
         return quota is None or child.sent + more < quota
 
     # back from the children
 
-    def _recall(self, children: Iterable[Child]) -> None:
+    def _recall(self, children: Iterable[Child[T]]) -> None:
         """Have back what has not begun there."""
         for child in children:
             self._put_back(child.recall())
 
-    def _put_back(self, calls: Sequence[Call]) -> None:
+    def _put_back(self, calls: Sequence[Call[T]]) -> None:
         """Have these go first, in this order."""
         self._attempts.due.extendleft(call for call in reversed(calls) if call.steps is not None)
         self._tasks.extendleft(call.task for call in reversed(calls) if call.steps is None)
 
-    def _hear(self, child: Child) -> None:
+    def _hear(self, child: Child[T]) -> None:
         """Take note of what a child has said."""
         ends: list[End] = []
         for answer in child.hear():
@@ -404,7 +406,7 @@ class ChildPool(Pool):
             if call is not None:
                 self._heard.append((call, end, None))
 
-    def _note(self, child: Child, answer: Answer) -> None:
+    def _note(self, child: Child[T], answer: Answer) -> None:
         """Take note of what is no outcome."""
         if answer.ready:
             self._children.note_ready(child)
@@ -444,14 +446,14 @@ class ChildPool(Pool):
 
     # finding and forgetting
 
-    def _find(self, task_id: str) -> tuple[Child | None, Call | None]:
+    def _find(self, task: T) -> tuple[Child[T] | None, Call[T] | None]:
         """Return the call that makes a task, and the child that it is in."""
         for child in self._children.all:
             for call in child.calls.values():
-                if call.task.task_id == task_id:
+                if call.task is task:
                     return child, call
         for call in self._attempts:
-            if call.task.task_id == task_id:
+            if call.task is task:
                 return None, call
         return None, None
 
