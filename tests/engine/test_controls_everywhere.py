@@ -190,8 +190,8 @@ def test_batches(shop: Shop) -> None:
 
 
 def test_a_timeout_interrupts_and_is_retried(shop: Shop) -> None:
-    booster = shop.booster("work", timeout=0.3, retries=1)
-    task_id = booster.publish({"path": str(shop.path), "n": 1, "seconds": 3.0}).task_id
+    booster = shop.booster("work", timeout=1.5, retries=1)
+    task_id = booster.publish({"path": str(shop.path), "n": 1, "seconds": 20.0}).task_id
     consumed(booster, lambda consumer: consumer.tally.counts.done == 1)
     result = result_of(booster, task_id)
     assert (result.state, result.error_type, result.attempts) == ("failed", "TaskTimeout", 2)
