@@ -17,7 +17,8 @@ from benchmarks.messages import queue_of
 from benchmarks.place import Place
 from benchmarks.tasks import trivial
 from fbcli.booster import find_booster
-from fbcli.broker import Settlement, open_broker
+from fbcli.broker import Settlement
+from fbcli.broker_registry import open_broker
 from fbcli.engine.consumer import Consumer
 from fbcli.settings import load
 

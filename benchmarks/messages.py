@@ -8,7 +8,8 @@ from typing import Any
 
 import redis
 
-from fbcli.broker import Outgoing, open_broker
+from fbcli.broker import Outgoing
+from fbcli.broker_registry import open_broker
 from fbcli.message import encode, new_task_id
 
 AT_ONCE = 1000

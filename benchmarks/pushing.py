@@ -15,7 +15,7 @@ from benchmarks.figures import Figure
 from benchmarks.messages import queue_of
 from benchmarks.place import Place
 from fbcli.booster import find_booster
-from fbcli.broker import open_broker
+from fbcli.broker_registry import open_broker
 from fbcli.settings import load
 
 QUEUE = queue_of(TRIVIAL)

@@ -11,15 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fbcli.booster import Booster, boost
-    from fbcli.broker import (
-        Broker,
-        Capabilities,
-        Delivery,
-        Inbox,
-        Outgoing,
-        Settlement,
-        register_broker,
-    )
+    from fbcli.broker import Broker, Capabilities, Delivery, Inbox, Outgoing, Settlement
+    from fbcli.broker_registry import register_broker
     from fbcli.engine.current import CurrentTask, carry, current
     from fbcli.errors import (
         DeadLetter,
@@ -40,15 +33,8 @@ __version__ = "0.1.0"
 
 _HOME = {
     "fbcli.booster": ("Booster", "boost"),
-    "fbcli.broker": (
-        "Broker",
-        "Capabilities",
-        "Delivery",
-        "Inbox",
-        "Outgoing",
-        "Settlement",
-        "register_broker",
-    ),
+    "fbcli.broker": ("Broker", "Capabilities", "Delivery", "Inbox", "Outgoing", "Settlement"),
+    "fbcli.broker_registry": ("register_broker",),
     "fbcli.engine.current": ("CurrentTask", "carry", "current"),
     "fbcli.errors": (
         "DeadLetter",

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fbcli.address.outline import find_addresses, parameter_names
-from fbcli.broker import DEAD_SUFFIX, schemes
+from fbcli.broker import DEAD_SUFFIX
+from fbcli.broker_registry import schemes
 from fbcli.clients.sqlite import path_of
 from fbcli.errors import FbError
 from fbcli.queues.dead import DeadLetters

@@ -22,7 +22,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fbcli.broker import Broker, open_broker
+from fbcli.broker import Broker
+from fbcli.broker_registry import open_broker
 from fbcli.errors import BadSetting, UsageError, did_you_mean
 from fbcli.stores import open_store
 

@@ -7,7 +7,8 @@ import importlib.util
 
 import msgspec
 
-from fbcli.broker import Broker, Capabilities, find_broker, schemes
+from fbcli.broker import Broker, Capabilities
+from fbcli.broker_registry import find_broker, schemes
 from fbcli.errors import FbError
 
 

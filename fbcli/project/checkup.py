@@ -12,7 +12,7 @@ import msgspec
 
 from fbcli.address.address import Address
 from fbcli.address.outline import bound_names, find_addresses, has_source
-from fbcli.broker import find_broker
+from fbcli.broker_registry import find_broker
 from fbcli.clients.loading import mask
 from fbcli.errors import AddressNotFound, BadSetting, ExitCode, FbError, did_you_mean
 from fbcli.options import Options

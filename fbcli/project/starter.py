@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fbcli.broker import schemes
+from fbcli.broker_registry import schemes
 from fbcli.errors import Refused, UsageError, did_you_mean
 from fbcli.options import Options
 from fbcli.settings import FILE

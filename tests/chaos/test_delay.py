@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fbcli.address.address import Address
-from fbcli.broker import open_broker
+from fbcli.broker_registry import open_broker
 from fbcli.chaos.processes import kill_child
 from fbcli.engine.services.mover import Mover
 from tests.chaos.fleet import Fleet, address

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from fbcli.broker import Broker, Outgoing, open_broker
+from fbcli.broker import Broker, Outgoing
+from fbcli.broker_registry import open_broker
 from fbcli.chaos.processes import kill_child
 from fbcli.platform.memory import resident_bytes
 from tests.servers import wait_until

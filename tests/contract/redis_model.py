@@ -8,7 +8,8 @@ import redis
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from fbcli.broker import Broker, Inbox, open_broker
+from fbcli.broker import Broker, Inbox
+from fbcli.broker_registry import open_broker
 from fbcli.brokers.redis.inbox import RedisInbox
 from fbcli.brokers.redis.plain_list import RedisListInbox
 from fbcli.stores import open_store

@@ -16,7 +16,8 @@ from contextlib import ExitStack, closing, suppress
 import pytest
 import redis
 
-from fbcli.broker import Action, Broker, Delivery, Inbox, Outgoing, Settlement, Size, open_broker
+from fbcli.broker import Action, Broker, Delivery, Inbox, Outgoing, Settlement, Size
+from fbcli.broker_registry import open_broker
 from fbcli.errors import Unavailable, UsageError
 from tests.contract.broker_contract import BrokerContract
 from tests.contract.redis_model import run_model
@@ -766,7 +767,8 @@ class TestNames:
 
 RACER = """
 import sys, time
-from fbcli.broker import Settlement, open_broker
+from fbcli.broker import Settlement
+from fbcli.broker_registry import open_broker
 broker = open_broker(sys.argv[1])
 inbox = broker.open(sys.argv[2], consumer_id=sys.argv[3], prefetch=100, lease=5)
 print("open", flush=True)

@@ -10,7 +10,8 @@ from contextlib import closing
 import pytest
 import redis
 
-from fbcli.broker import Action, Broker, Inbox, Outgoing, Settlement, Size, open_broker
+from fbcli.broker import Action, Broker, Inbox, Outgoing, Settlement, Size
+from fbcli.broker_registry import open_broker
 from fbcli.errors import Unavailable
 from tests.contract.broker_contract import BrokerContract
 from tests.contract.redis_model import run_model

@@ -22,7 +22,8 @@ from typing import cast
 import pytest
 from hypothesis import HealthCheck, settings
 
-from fbcli.broker import Action, Broker, Delivery, Inbox, Outgoing, Settlement, Size, open_broker
+from fbcli.broker import Action, Broker, Delivery, Inbox, Outgoing, Settlement, Size
+from fbcli.broker_registry import open_broker
 from fbcli.brokers.sqlite.broker import SqliteInbox
 from fbcli.clients.sqlite import connect
 from fbcli.errors import Unavailable
@@ -37,7 +38,8 @@ QUEUE = "work.queue"
 
 PROLOGUE = """
 import os, sys, time
-from fbcli.broker import Outgoing, Settlement, open_broker
+from fbcli.broker import Outgoing, Settlement
+from fbcli.broker_registry import open_broker
 from fbcli.errors import Unavailable
 broker = open_broker(sys.argv[1])
 """

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from fbcli.arguments.signature import Signature
-from fbcli.broker import Outgoing, open_broker
+from fbcli.broker import Outgoing
+from fbcli.broker_registry import open_broker
 from fbcli.engine.batch import Batch, BatchGatherer, arun_batch, run_batch
 from fbcli.engine.callables import awaitable_call, plain_call
 from fbcli.engine.consumer import Consumer

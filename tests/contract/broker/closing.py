@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 
-from fbcli.broker import Broker, Inbox, Outgoing, Settlement, open_broker
+from fbcli.broker import Broker, Inbox, Outgoing, Settlement
+from fbcli.broker_registry import open_broker
 from tests.contract.broker.ground import Ground, OpenInbox, ack, bodies, meanwhile, numbered, prompt
 
 

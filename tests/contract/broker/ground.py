@@ -12,7 +12,8 @@ from typing import Any, Protocol
 
 import pytest
 
-from fbcli.broker import Broker, Delivery, Inbox, Outgoing, Settlement, dead_queue, open_broker
+from fbcli.broker import Broker, Delivery, Inbox, Outgoing, Settlement, dead_queue
+from fbcli.broker_registry import open_broker
 from tests.servers import wait_until
 
 LONG = 3600.0

@@ -8,7 +8,8 @@ import time
 from collections import Counter
 from contextlib import closing
 
-from fbcli.broker import Broker, Inbox, Outgoing, open_broker
+from fbcli.broker import Broker, Inbox, Outgoing
+from fbcli.broker_registry import open_broker
 from tests.contract.broker.ground import Ground, OpenInbox, ack, bodies, numbered
 
 
