@@ -2,6 +2,4 @@
 
 import pytest
 
-pytest.register_assert_rewrite(
-    "tests.contract.broker", "tests.contract.broker_model", "tests.contract.pool_contract"
-)
+pytest.register_assert_rewrite("tests.contract.broker_model", "tests.contract.pool_contract")

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 
 from fbcli.broker import Broker, Inbox
 from fbcli.brokers.memory import MemoryBroker, MemoryInbox
-from tests.contract.broker_contract import BrokerContract
+from fbcli.testing import BrokerContract
 from tests.contract.broker_model import LONG, BrokerModel
 
 

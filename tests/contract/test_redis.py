@@ -19,7 +19,7 @@ import redis
 from fbcli.broker import Action, Broker, Delivery, Inbox, Outgoing, Settlement, Size
 from fbcli.broker_registry import open_broker
 from fbcli.errors import Unavailable, UsageError
-from tests.contract.broker_contract import BrokerContract
+from fbcli.testing import BrokerContract
 from tests.contract.redis_model import run_model
 from tests.servers import require_or_skip, wait_until
 from tests.servers.proxy import Proxy

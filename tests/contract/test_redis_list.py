@@ -13,7 +13,7 @@ import redis
 from fbcli.broker import Action, Broker, Inbox, Outgoing, Settlement, Size
 from fbcli.broker_registry import open_broker
 from fbcli.errors import Unavailable
-from tests.contract.broker_contract import BrokerContract
+from fbcli.testing import BrokerContract
 from tests.contract.redis_model import run_model
 from tests.servers.redis import RedisServer
 

@@ -29,8 +29,8 @@ from fbcli.clients.sqlite import connect
 from fbcli.errors import Unavailable
 from fbcli.stores import open_store
 from fbcli.stores.base import Store
-from tests.contract.broker.ground import ack, bodies, numbered
-from tests.contract.broker_contract import BrokerContract
+from fbcli.testing import BrokerContract
+from fbcli.testing.broker.ground import ack, bodies, numbered
 from tests.contract.broker_model import LONG, BrokerModel
 from tests.servers import ServerMissing, require_or_skip, wait_until
 

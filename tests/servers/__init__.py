@@ -6,11 +6,12 @@ from __future__ import annotations
 import importlib.util
 import os
 import socket
-import time
 from collections.abc import Callable
 from typing import TypeVar
 
 import pytest
+
+from fbcli.testing.waiting import wait_until as wait_until
 
 T = TypeVar("T")
 
@@ -48,13 +49,3 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def wait_until(condition: Callable[[], bool], what: str, timeout: float = 60.0) -> None:
-    """Return as soon as `condition` holds; raise `TimeoutError` naming `what` after `timeout`
-    seconds."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"waited {timeout} seconds for {what}")
-        time.sleep(0.005)

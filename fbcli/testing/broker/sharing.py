@@ -10,10 +10,10 @@ from contextlib import closing
 
 from fbcli.broker import Broker, Inbox, Outgoing
 from fbcli.broker_registry import open_broker
-from tests.contract.broker.ground import Ground, OpenInbox, ack, bodies, numbered
+from fbcli.testing.broker.ground import BrokerGround, OpenInbox, ack, bodies, numbered
 
 
-class Sharing(Ground):
+class SharingTests(BrokerGround):
     def test_two_consumers_never_share_a_message(
         self, broker: Broker, queue: str, open_inbox: OpenInbox
     ) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from fbcli.broker import Broker, Inbox, Outgoing
-from tests.contract.broker.ground import Ground, ack, bodies, meanwhile, numbered, prompt
+from fbcli.testing.broker.ground import BrokerGround, ack, bodies, meanwhile, numbered, prompt
 
 
-class Ordering(Ground):
+class OrderingTests(BrokerGround):
     def test_the_highest_priority_comes_first(
         self, broker: Broker, queue: str, inbox: Inbox
     ) -> None:

@@ -7,11 +7,19 @@ import threading
 import pytest
 
 from fbcli.broker import Broker, Delivery, Inbox, Outgoing
-from tests.contract.broker.ground import Ground, OpenInbox, ack, bodies, meanwhile, numbered, prompt
-from tests.servers import wait_until
+from fbcli.testing.broker.ground import (
+    BrokerGround,
+    OpenInbox,
+    ack,
+    bodies,
+    meanwhile,
+    numbered,
+    prompt,
+)
+from fbcli.testing.waiting import wait_until
 
 
-class Waiting(Ground):
+class WaitingTests(BrokerGround):
     def test_fetch_waits_for_a_message(self, broker: Broker, queue: str, inbox: Inbox) -> None:
         with prompt(), meanwhile(lambda: broker.publish(queue, [Outgoing(b"x")])):
             found = inbox.fetch(10, 30)
@@ -41,11 +49,12 @@ class Waiting(Ground):
     ) -> None:
         broker.publish(queue, numbered(3))
         found: list[Delivery] = []
-        wait_until(
-            lambda: bool(found.extend(inbox.fetch(100, 0))) or len(found) == 3,
-            "three messages",
-            self.patience,
-        )
+
+        def all_there() -> bool:
+            found.extend(inbox.fetch(100, 0))
+            return len(found) == 3
+
+        wait_until(all_there, "three messages", self.patience)
         ack(inbox, found)
 
     @pytest.mark.parametrize("limit", [0, 1])

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from fbcli.broker import Action, Broker, Inbox, Outgoing, Settlement
-from tests.contract.broker.ground import Ground, OpenInbox, ack, bodies, numbered
+from fbcli.testing.broker.ground import BrokerGround, OpenInbox, ack, bodies, numbered
 
 
-class Delivering(Ground):
+class DeliveringTests(BrokerGround):
     def test_a_message_is_delivered_and_done_with(
         self, broker: Broker, queue: str, inbox: Inbox
     ) -> None:

@@ -6,10 +6,18 @@ import threading
 
 from fbcli.broker import Broker, Inbox, Outgoing, Settlement
 from fbcli.broker_registry import open_broker
-from tests.contract.broker.ground import Ground, OpenInbox, ack, bodies, meanwhile, numbered, prompt
+from fbcli.testing.broker.ground import (
+    BrokerGround,
+    OpenInbox,
+    ack,
+    bodies,
+    meanwhile,
+    numbered,
+    prompt,
+)
 
 
-class Closing(Ground):
+class ClosingTests(BrokerGround):
     def test_closing_gives_back_what_is_unsettled(
         self, broker: Broker, queue: str, open_inbox: OpenInbox
     ) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 
 from fbcli.broker import Action, Broker, Inbox, Outgoing, Settlement, dead_queue
-from tests.contract.broker.ground import LONG, Ground, OpenInbox, ack, bodies, numbered
+from fbcli.testing.broker.ground import LONG, BrokerGround, OpenInbox, ack, bodies, numbered
 
 
-class Looking(Ground):
+class LookingTests(BrokerGround):
     def test_an_unknown_queue_is_empty(self, broker: Broker, queue: str) -> None:
         capabilities = broker.capabilities
         if capabilities.size:

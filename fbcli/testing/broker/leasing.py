@@ -8,11 +8,11 @@ import time
 import pytest
 
 from fbcli.broker import Action, Broker, Delivery, Inbox, Outgoing, Settlement, dead_queue
-from tests.contract.broker.ground import Ground, OpenInbox, ack, bodies, numbered, prompt
-from tests.servers import wait_until
+from fbcli.testing.broker.ground import BrokerGround, OpenInbox, ack, bodies, numbered, prompt
+from fbcli.testing.waiting import wait_until
 
 
-class Leasing(Ground):
+class LeasingTests(BrokerGround):
     def test_a_slow_message_of_a_live_consumer_stays_its_own(
         self, broker: Broker, queue: str, open_inbox: OpenInbox
     ) -> None:
@@ -94,7 +94,8 @@ class Leasing(Ground):
         self.need(broker, "ack", "delivery_count")
         broker.publish(queue, [Outgoing(b"killer")])
         for count in (1, 2, 3):
-            inbox, seen = open_inbox(lease=self.lease), []
+            inbox = open_inbox(lease=self.lease)
+            seen: list[Delivery] = []
 
             def delivered(inbox: Inbox = inbox, seen: list[Delivery] = seen) -> bool:
                 inbox.keep_alive()

@@ -14,7 +14,7 @@ import pytest
 
 from fbcli.broker import Broker, Delivery, Inbox, Outgoing, Settlement, dead_queue
 from fbcli.broker_registry import open_broker
-from tests.servers import wait_until
+from fbcli.testing.waiting import wait_until
 
 LONG = 3600.0
 PROMPT = 8.0
@@ -60,7 +60,7 @@ def prompt(least: float = 0.0) -> Iterator[None]:
     assert least * 0.98 <= took < least + PROMPT
 
 
-class Ground:
+class BrokerGround:
     """Where the tests stand. Each uses queues of its own, so the server may be shared, and need not
     be empty."""
 
@@ -155,13 +155,15 @@ class Ground:
         broker.publish(queue, numbered(count))
         lost = self.receive(loser, count)
         heir = open_inbox(lease=60.0)
-        given_back: list[int] = []
-        wait_until(
-            lambda: given_back.append(heir.keep_alive()) or sum(given_back) >= count,
-            "the lease to end",
-            self.patience,
-        )
-        assert sum(given_back) == count
+        given_back = 0
+
+        def reclaimed() -> bool:
+            nonlocal given_back
+            given_back += heir.keep_alive()
+            return given_back >= count
+
+        wait_until(reclaimed, "the lease to end", self.patience)
+        assert given_back == count
         return loser, lost, heir
 
     def check_held(self, broker: Broker, queue: str, count: int) -> None:

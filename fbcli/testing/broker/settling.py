@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 
 from fbcli.broker import Action, Broker, Inbox, Outgoing, Settlement, dead_queue
-from tests.contract.broker.ground import (
+from fbcli.testing.broker.ground import (
     PROMPT,
-    Ground,
+    BrokerGround,
     OpenInbox,
     ack,
     bodies,
@@ -17,7 +17,7 @@ from tests.contract.broker.ground import (
 )
 
 
-class Settling(Ground):
+class SettlingTests(BrokerGround):
     def test_a_release_goes_to_the_front(self, broker: Broker, queue: str, inbox: Inbox) -> None:
         broker.publish(queue, numbered(3))
         (first,) = self.receive(inbox, 1, limit=1)

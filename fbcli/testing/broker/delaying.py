@@ -7,10 +7,10 @@ import time
 import pytest
 
 from fbcli.broker import Action, Broker, Inbox, Outgoing, Settlement
-from tests.contract.broker.ground import (
+from fbcli.testing.broker.ground import (
     LONG,
     PROMPT,
-    Ground,
+    BrokerGround,
     OpenInbox,
     ack,
     bodies,
@@ -18,10 +18,10 @@ from tests.contract.broker.ground import (
     numbered,
     prompt,
 )
-from tests.servers import wait_until
+from fbcli.testing.waiting import wait_until
 
 
-class Delaying(Ground):
+class DelayingTests(BrokerGround):
     def test_a_delayed_message_comes_in_its_time(
         self, broker: Broker, queue: str, inbox: Inbox
     ) -> None:
@@ -138,7 +138,8 @@ class Delaying(Ground):
         (delivery,) = self.receive(inbox, 1)
         assert not inbox.settle([Settlement(delivery, Action.RELEASE, LONG)])
         (listed,) = broker.delayed(queue, 10)
-        assert (listed.body, listed.due) == (b"x", pytest.approx(time.time() + LONG, abs=PROMPT))
+        assert listed.body == b"x"
+        assert listed.due == pytest.approx(time.time() + LONG, abs=PROMPT)
         assert broker.undelay(queue, [listed.handle]) == 1
         self.check_empty(broker, queue, inbox)
 

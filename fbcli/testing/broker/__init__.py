@@ -1,0 +1,2 @@
+"""The contract of brokers, one subject a file: `fbcli.testing.broker_contract` puts them
+together."""
