@@ -93,10 +93,12 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: Path) -> None:
     names = {info.filename for info in infos}
     assert {name.split("/")[0] for name in names} == {"fbcli", "fbcli-0.1.0.dist-info"}
     here = {
-        path.name for folder in ("commands", "brokers") for path in (ROOT / folder).glob("*.py")
+        f"fbcli/{path.relative_to(ROOT)}"
+        for folder in ("commands", "brokers")
+        for path in (ROOT / folder).rglob("*.py")
     }
     assert {
-        Path(name).name for name in names if name.startswith(("fbcli/commands/", "fbcli/brokers/"))
+        name for name in names if name.startswith(("fbcli/commands/", "fbcli/brokers/"))
     } == here
     assert {"fbcli/py.typed", "fbcli-0.1.0.dist-info/licenses/LICENSE"} <= names
     assert not [info.filename for info in infos if (info.external_attr >> 28) == 0xA], "a link"
@@ -110,7 +112,7 @@ def test_the_sdist_holds_real_files(built: Path) -> None:
         members = {member.name.partition("/")[2]: member for member in archive}
     for name in (
         "fbcli/commands/push.py",
-        "fbcli/brokers/sqlite.py",
+        "fbcli/brokers/sqlite/broker.py",
         "pyproject.toml",
         "README.md",
         "LICENSE",
