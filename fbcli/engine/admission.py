@@ -15,6 +15,7 @@ from fbcli.broker import Delivery
 from fbcli.clock import Clock
 from fbcli.controls.base import Admission, Drop, Later, Verdict, Wait
 from fbcli.controls.cancel import Cancel
+from fbcli.engine.failures import name_of, text_of
 from fbcli.engine.plan import Plan
 from fbcli.errors import BadMessage, FbError, Unavailable
 from fbcli.message import decode, new_task_id
@@ -130,7 +131,7 @@ class Admitter:
             extra, task_id = {}, new_task_id()
         plan = self._plan_for({"unique": True}) if "unique" in extra else self._plan
         task = Task(delivery, task_id, {}, extra, plan, state=FAILED)
-        task.failure = Failure(type(error).__name__, str(error))
+        task.failure = Failure(name_of(error), text_of(error))
         task_log.error("refused: %s", error, extra={"task_id": task_id, "queue": self._plan.queue})
         self._ended(task)
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
-import traceback
 from collections.abc import Generator, Sequence
 from time import monotonic
 from typing import Any
@@ -19,14 +17,12 @@ from typing import Any
 from fbcli.controls.base import NEVER
 from fbcli.controls.retry import Next
 from fbcli.engine.current import running
+from fbcli.engine.failures import describe
 from fbcli.engine.plan import Plan
-from fbcli.errors import RemoteError, TaskCancelled, TaskTimeout
+from fbcli.errors import TaskCancelled, TaskTimeout
 from fbcli.task import CANCELLED, FAILED, RETRY, RUNNING, SUCCEEDED, Failure, Task
 
 log = logging.getLogger("fbcli.task")
-
-TRACEBACK_LINES = 20
-_OWN = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 Life = Generator[float | None, Any, None]
 """Yields None: call the function and send what it returned, or throw what it raised. Yields
@@ -104,29 +100,16 @@ def judge(task: Task, error: BaseException, *, here: bool = True) -> Next:
 
 
 def failure_of(error: BaseException, plan: Plan) -> Failure:
-    """Return an error as text, with the part of its traceback that is the user's."""
-    told = error if isinstance(error, RemoteError) else error.__cause__
-    if isinstance(told, RemoteError) and told.traceback:  # it was raised in a child process
-        return Failure(told.error_type, str(told), told.traceback)
-    text = str(error)
+    """Return an error as text."""
     if isinstance(error, TaskTimeout) and not error.args and plan.timeout is not None:
-        text = f"ran longer than its timeout of {plan.timeout:g} s"
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not frame.filename.startswith(_OWN)]
-    lines = "".join(traceback.format_list(own)).splitlines()[-TRACEBACK_LINES:]
-    lines.append(f"{type(error).__qualname__}: {text}")
-    return Failure(type(error).__qualname__, _clean(text), _clean("\n".join(lines)))
-
-
-def _clean(text: str) -> str:
-    """Return text that can be written as UTF-8: names of files may hold bytes that are none (lone
-    surrogates)."""
-    return text.encode("utf-8", "backslashreplace").decode()
+        return describe(error, f"ran longer than its timeout of {plan.timeout:g} s")
+    return describe(error)
 
 
 def run(task: Task) -> None:
     """Carry a task out by calling: the driver of pools of threads."""
     plan: Plan = task.plan
+    steps: Life | None = None
     token = running.set(task)
     task.begun = begun = monotonic()
     try:
@@ -134,11 +117,13 @@ def run(task: Task) -> None:
         try:
             value = plan.function(**task.arguments)
         except BaseException as error:  # noqa: BLE001  whatever a task raises is its outcome
-            drive(life(task, error), task)
+            steps = life(task, error)
         else:
             if plan.keeps:
                 task.value = value
             task.state = SUCCEEDED
+        if steps is not None:  # not while the error is handled: the next attempt's has its own past
+            drive(steps, task)
     except BaseException as error:  # noqa: BLE001  an interrupt that hit between two attempts
         cut_off(task, error)
     task.seconds = monotonic() - begun
@@ -169,6 +154,7 @@ def drive(steps: Life, task: Any) -> None:
 async def arun(task: Task) -> None:
     """Carry a task out by awaiting: the driver of pools of coroutines."""
     plan: Plan = task.plan
+    steps: Life | None = None
     token = running.set(task)
     task.begun = begun = monotonic()
     try:
@@ -176,11 +162,13 @@ async def arun(task: Task) -> None:
         try:
             value = await plan.function(**task.arguments)
         except BaseException as error:  # noqa: BLE001  whatever a task raises is its outcome
-            await adrive(life(task, meant(error, task)), task)
+            steps = life(task, meant(error, task))
         else:
             if plan.keeps:
                 task.value = value
             task.state = SUCCEEDED
+        if steps is not None:  # not while the error is handled: the next attempt's has its own past
+            await adrive(steps, task)
     except BaseException as error:  # noqa: BLE001  an interrupt that hit between two attempts
         cut_off(task, meant(error, task))
     task.seconds = monotonic() - begun
@@ -220,7 +208,7 @@ def meant(error: BaseException, task: Any) -> BaseException:
         uncancel = getattr(asyncio.current_task(), "uncancel", None)
         if uncancel is not None:
             uncancel()
-        return cause
+        return cause.with_traceback(error.__traceback__)
     return error
 
 

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import inspect
-import os
-import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from fbcli.booster import Booster, task_id_of
+from fbcli.engine.failures import describe
 from fbcli.errors import TaskFailed, TimedOut
 from fbcli.message import decode, encode
 from fbcli.queues.lookup import obstacles
 from fbcli.results import AsyncResult
-
-_OWN = os.path.dirname(os.path.abspath(__file__)) + os.sep
-_ASYNCIO = os.path.join(os.path.dirname(os.__file__), "asyncio") + os.sep
 
 
 def call(
@@ -60,14 +56,13 @@ def run(booster: Booster[Any, Any], arguments: Mapping[str, Any]) -> Any:
     try:
         return _awaited(booster.function, args, kwargs)
     except Exception as error:
-        name = type(error).__qualname__
+        failure = describe(error)
+        said = f": {failure.error}" if failure.error else ""
         raise TaskFailed(
-            f"{booster.address.text} failed: {name}: {error}"
-            if str(error)
-            else f"{booster.address.text} failed: {name}",
-            error_type=name,
-            error=str(error),
-            traceback=_own_traceback(error),
+            f"{booster.address.text} failed: {failure.error_type}{said}",
+            error_type=failure.error_type,
+            error=failure.error,
+            traceback=failure.traceback,
         ) from error
 
 
@@ -79,14 +74,3 @@ def _awaited(function: Callable[..., Any], args: list[Any], kwargs: dict[str, An
 
     value = function(*args, **kwargs)
     return asyncio.run(run()) if inspect.isawaitable(value) else value
-
-
-def _own_traceback(error: Exception) -> str:
-    """Return the traceback from the first frame that belongs neither to fbcli nor to the event
-    loop."""
-    frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename.startswith((_OWN, _ASYNCIO)):
-        frames = frames.tb_next
-    return "".join(
-        traceback.format_exception(type(error), error, frames or error.__traceback__)
-    ).rstrip()

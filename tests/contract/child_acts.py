@@ -34,6 +34,23 @@ def bad() -> None:
     raise SystemExit(3)
 
 
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise KeyError("no words")
+
+
+def fail_mutely() -> None:
+    raise Mute
+
+
+def fail_with_cause() -> None:
+    try:
+        bad_number = int("x")
+    except ValueError as error:
+        raise RuntimeError("outer") from error
+    nap(bad_number)
+
+
 def pid() -> int:
     return os.getpid()
 

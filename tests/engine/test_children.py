@@ -94,6 +94,27 @@ def test_a_failure_is_told_as_if_it_had_happened_here(make: Make, mode: str) -> 
     assert "raise ConnectionRefusedError(text)" in letter["traceback"]
 
 
+@every_mode
+def test_an_error_without_words_is_told_too(make: Make, mode: str) -> None:
+    booster = make(child_acts.fail_mutely, mode, retries=0)
+    booster.push()
+    assert drain(booster).tally.counts.failed == 1
+    letter = dead_letter(booster)
+    assert (letter["reason"], letter["error_type"]) == (
+        "its text could not be made: KeyError",
+        "Mute",
+    )
+    assert "raise Mute" in letter["traceback"]
+
+
+def test_causes_come_along(make: Make) -> None:
+    booster = make(child_acts.fail_with_cause, "process", retries=0)
+    booster.push()
+    drain(booster)
+    trace = dead_letter(booster)["traceback"]
+    assert trace.index("ValueError: invalid") < trace.index("direct cause") < trace.index("outer")
+
+
 @pytest.mark.parametrize(("names", "attempts"), [(("ConnectionError",), 3), (("ValueError",), 1)])
 def test_retry_on_knows_the_bases_of_remote_errors(
     make: Make, names: tuple[str, ...], attempts: int

@@ -27,10 +27,11 @@ import msgspec
 from fbcli import errors
 from fbcli.address.address import Address, load
 from fbcli.arguments.signature import Signature
+from fbcli.controls.retry import lineage_of
 from fbcli.engine.callables import plain_call
 from fbcli.engine.children.wire import ChildSetup, RaisedError, RemoteCall
 from fbcli.engine.current import RemoteTask, running
-from fbcli.engine.trace import in_utf8, user_trace
+from fbcli.engine.failures import describe, in_utf8, text_of
 from fbcli.errors import FbError
 from fbcli.message import decode
 from fbcli.platform.memory import MemoryLimit
@@ -193,7 +194,7 @@ class Caller:
             for address in setting.addresses:
                 self._learn(address)
         except FbError as error:
-            self._say(Answer(refusal=Refusal(type(error).__name__, in_utf8(str(error)))))
+            self._say(Answer(refusal=Refusal(type(error).__name__, text_of(error))))
             return False
         self._say(Answer(ready=True))
         return True
@@ -312,10 +313,9 @@ def value_of(value: Any) -> bytes:
 
 def report_of(error: BaseException) -> RaisedError:
     """Return an error as the parent is told of it."""
-    text = str(error)
-    lineage = tuple(f"{each.__module__}.{each.__qualname__}" for each in type(error).__mro__)
+    failure = describe(error)
     meant = next((name for name in MEANT if isinstance(error, getattr(errors, name))), "")
     after = getattr(error, "after", None) if meant else None
     return RaisedError(
-        type(error).__qualname__, in_utf8(text), user_trace(error, text), lineage, meant, after
+        failure.error_type, failure.error, failure.traceback, tuple(lineage_of(error)), meant, after
     )

@@ -235,7 +235,7 @@ class TaskTranslator:
             report.meant == "TaskTimeout" and not report.text and timeout is not None
         ):  # the child knows of no seconds
             report.text = f"ran longer than its timeout of {timeout:g} s"
-            report.traceback += report.text
+            report.traceback += f": {report.text}"
         told = RemoteError(
             report.text,
             error_type=report.error_type,
