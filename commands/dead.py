@@ -11,11 +11,11 @@ from fbcli.clock import SYSTEM
 from fbcli.console.editor import discard, edit
 from fbcli.console.messages import amount, arguments, lines, summary
 from fbcli.console.output import Output, visible
-from fbcli.console.times import ago
 from fbcli.errors import BadMessage, UsageError
 from fbcli.queues.dead import DeadLetters, Letter, changed, editable, edited
 from fbcli.queues.lookup import find_queue, nearby
 from fbcli.queues.queue import EVERYTHING, Done
+from fbcli.values.moments import ago
 
 from ._flags.place import (
     BrokerFlag,

@@ -9,11 +9,11 @@ import typer
 from fbcli.clock import SYSTEM
 from fbcli.console.messages import amount, arguments
 from fbcli.console.output import Output
-from fbcli.console.times import due
 from fbcli.errors import UsageError
 from fbcli.queues.envelope import Envelope
 from fbcli.queues.lookup import find_queue, nearby
 from fbcli.queues.queue import Done
+from fbcli.values.moments import due
 
 from ._flags.place import (
     BrokerFlag,

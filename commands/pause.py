@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from fbcli.console.output import Output
-from fbcli.console.times import span
 from fbcli.queues.lookup import find_queue, unknown
+from fbcli.values.durations import span
 
 from ._flags.place import (
     BrokerFlag,

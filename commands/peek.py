@@ -9,8 +9,8 @@ import typer
 from fbcli.clock import SYSTEM
 from fbcli.console.messages import arguments, options
 from fbcli.console.output import Output
-from fbcli.console.times import ago
 from fbcli.queues.lookup import find_queue, nearby
+from fbcli.values.moments import ago
 
 from ._flags.place import (
     BrokerFlag,

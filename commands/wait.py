@@ -10,10 +10,10 @@ from fbcli.clock import SYSTEM
 from fbcli.console.messages import amount
 from fbcli.console.output import Output
 from fbcli.console.status import Status
-from fbcli.console.times import span
 from fbcli.errors import TimedOut
 from fbcli.queues.drain import Backlog, Drain
 from fbcli.queues.lookup import find_queue, obstacles
+from fbcli.values.durations import span
 
 from ._flags.place import (
     BrokerFlag,

@@ -26,12 +26,14 @@ from fbcli.broker import Outgoing
 from fbcli.clock import SYSTEM
 from fbcli.errors import BadArguments, BadSetting, Refused, Unsupported, UsageError
 from fbcli.message import decode, encode, new_task_id
-from fbcli.options import Options, TaskOptions, explain, parse_duration, parse_moment
+from fbcli.options import Options, TaskOptions, explain
 from fbcli.queues.queue import Queue
 from fbcli.queues.unique import publish_unique
 from fbcli.results import AsyncResult, in_thread
 from fbcli.settings import Origin, Settings, load
 from fbcli.stores.keys import key_of
+from fbcli.values.durations import parse_duration
+from fbcli.values.moments import parse_moment
 
 if TYPE_CHECKING:
     from fbcli.engine.consumer import Consumer
@@ -408,9 +410,9 @@ def moment(delay: float | str | None, at: float | str | None) -> float | None:
         if delay is not None and at is not None:
             raise ValueError("give a delay or a time, not both")
         if delay is not None:
-            return _now() + float(parse_duration(delay))  # type: ignore[arg-type]
+            return _now() + parse_duration(delay)
         if at is not None:
-            return parse_moment(str(at), now=_now())
+            return parse_moment(at, now=_now())
     except ValueError as error:
         raise UsageError(f"{error}.") from None
     return None

@@ -7,106 +7,26 @@ Durations are seconds, or text like "1.5s", "10m", "2h", "7d".
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from fbcli.errors import BadSetting, did_you_mean
+from fbcli.values.durations import parse_duration
+from fbcli.values.names import parse_names
+from fbcli.values.per_key import PerKey, parse_per_key
+from fbcli.values.sizes import parse_size
+from fbcli.values.thresholds import Threshold, parse_threshold
 from fbcli.values.windows import check_window, check_zone
-
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)")
-_CLOCK_TIME = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
-
-
-def parse_duration(value: object) -> object:
-    """Return seconds for "90", "1.5s", "1h30m", "7d"; what is no text passes through. Raises
-    `ValueError`."""
-    if not isinstance(value, str):
-        return value
-    text = value.strip().lower()
-    try:
-        return float(text)
-    except ValueError:
-        pass
-    if not text or _DURATION.sub("", text).strip():
-        raise ValueError(f"{value!r} is not a duration; write seconds, or like 90s, 10m, 1h30m, 7d")
-    return sum(float(number) * _UNITS[unit] for number, unit in _DURATION.findall(text))
-
-
-def parse_moment(text: str, *, now: float) -> float:
-    """Return the Unix time of "18:00" (the next one, local time), "2026-12-24 18:00", ISO 8601 with
-    a zone, or Unix seconds.
-
-    `now` is Unix seconds. Raises `ValueError`.
-    """
-    text = text.strip()
-    try:
-        return float(text)
-    except ValueError:
-        pass
-    if match := _CLOCK_TIME.fullmatch(text):
-        hour, minute, second = (int(part or 0) for part in match.groups())
-        today = datetime.fromtimestamp(now)
-        moment = today.replace(hour=hour, minute=minute, second=second, microsecond=0)
-        return (moment if moment > today else moment + timedelta(days=1)).timestamp()
-    try:
-        return datetime.fromisoformat(
-            text.removesuffix("Z") + "+00:00" if text.endswith("Z") else text
-        ).timestamp()
-    except ValueError:
-        raise ValueError(
-            f"{text!r} is not a time; write 18:00, '2026-12-24 18:00', or ISO 8601"
-        ) from None
-
 
 Seconds = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
 """A duration in seconds; text such as "10m" is converted."""
 
-_SIZES = {
-    "": 1,
-    "b": 1,
-    "k": 1000,
-    "kb": 1000,
-    "kib": 1024,
-    "m": 10**6,
-    "mb": 10**6,
-    "mib": 2**20,
-    "g": 10**9,
-    "gb": 10**9,
-    "gib": 2**30,
-}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?i?b?)")
-
-
-def parse_size(value: object) -> object:
-    """Return bytes for "500MB", "1.5GiB", "800000"; what is no text passes through. Raises
-    `ValueError`."""
-    if not isinstance(value, str):
-        return value
-    match = _SIZE.fullmatch(value.strip().lower())
-    if match is None or match[2] not in _SIZES:
-        raise ValueError(f"{value!r} is not a size; write bytes, or like 500MB, 1.5GiB")
-    return int(float(match[1]) * _SIZES[match[2]])
-
-
 Bytes = Annotated[int, BeforeValidator(parse_size), Field(ge=1)]
 """A size in bytes; text such as "500MB" is converted."""
 
-
-def split_names(value: object) -> object:
-    """Return the parts of "a, b"; what is no text passes through."""
-    return (
-        tuple(part for part in re.split(r"[,\s]+", value) if part)
-        if isinstance(value, str)
-        else value
-    )
-
-
-Names = Annotated[tuple[str, ...], BeforeValidator(split_names)]
+Names = Annotated[tuple[str, ...], BeforeValidator(parse_names)]
 """Names; in text separated by commas."""
 
 
@@ -118,50 +38,6 @@ def number_or_auto(value: object) -> object:
 Concurrency = Annotated[
     Annotated[int, Field(ge=1, le=100_000)] | Literal["auto"], BeforeValidator(number_or_auto)
 ]
-
-
-class PerKey(NamedTuple):
-    """`customer_id=2`: so many calls at once for each value of this argument."""
-
-    argument: str
-    limit: int
-
-    def __str__(self) -> str:
-        return f"{self.argument}={self.limit}"
-
-
-def parse_per_key(value: object) -> object:
-    """Return the `PerKey` of "customer_id=2". Raises `ValueError`."""
-    if not isinstance(value, str):
-        return value
-    name, _, number = value.partition("=")
-    if not name.strip().isidentifier() or not number.strip().isdecimal() or int(number) < 1:
-        raise ValueError(
-            f"{value!r} names no limit; write an argument and how many at once, like customer_id=2"
-        )
-    return PerKey(name.strip(), int(number))
-
-
-class Threshold(NamedTuple):
-    """`5/60s`: so many failures within so many seconds."""
-
-    failures: int
-    seconds: float
-
-    def __str__(self) -> str:
-        return f"{self.failures}/{self.seconds:g}s"
-
-
-def parse_threshold(value: object) -> object:
-    """Return the `Threshold` of "5/60s". Raises `ValueError`."""
-    if not isinstance(value, str):
-        return value
-    number, separator, seconds = value.partition("/")
-    if not separator or not number.strip().isdecimal() or int(number) < 1:
-        raise ValueError(f"{value!r} is no threshold; write failures and a time, like 5/60s")
-    return Threshold(int(number), float(parse_duration(seconds)))  # type: ignore[arg-type]
-
-
 PerKeyLimit = Annotated[PerKey, BeforeValidator(parse_per_key)]
 FailureThreshold = Annotated[Threshold, BeforeValidator(parse_threshold)]
 Windows = Annotated[str, AfterValidator(check_window)]

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from fbcli.errors import UsageError
-from fbcli.options import parse_duration
 from fbcli.settings import Settings, load
+from fbcli.values.durations import parse_duration
 
 BrokerFlag = Annotated[
     str | None,
@@ -65,10 +65,6 @@ NoInputFlag = Annotated[
 ]
 
 
-MOST_SECONDS = 100 * 366 * 86400.0
-"""A century: more is a slip."""
-
-
 def new_app(help: str = "") -> typer.Typer:
     """Return the typer app of one subcommand: a single command, or a group of some when it has a
     `help` of its own."""
@@ -87,12 +83,9 @@ def new_app(help: str = "") -> typer.Typer:
 def seconds_of(text: str, flag: str) -> float:
     """Return the seconds that a duration given to `flag` means. Raises `UsageError`."""
     try:
-        seconds = float(parse_duration(text))  # type: ignore[arg-type]
+        return parse_duration(text)
     except ValueError as error:
         raise UsageError(f"{flag}: {error}.") from None
-    if not 0 <= seconds < MOST_SECONDS:
-        raise UsageError(f"{flag}: {text!r} is out of range.")
-    return seconds
 
 
 def settings_of(context: str | None, broker: str | None, store: str | None = None) -> Settings:

@@ -12,7 +12,7 @@ from fbcli.chaos.analysis import Account, Buryings
 from fbcli.chaos.plan import TrialPlan
 from fbcli.chaos.trial import Reading, TrialReport
 from fbcli.console.messages import amount
-from fbcli.console.times import span
+from fbcli.values.durations import span
 
 COLUMNS = ("what", "count", "remark")
 

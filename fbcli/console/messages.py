@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 
 from fbcli.console.output import visible
-from fbcli.console.times import local
 from fbcli.queues.dead import Letter
 from fbcli.queues.envelope import Envelope
+from fbcli.values.moments import local
 
 LONGEST = 300
 """Characters of arguments shown in a table; `--json` shows all."""

@@ -10,10 +10,10 @@ from fbcli.booster import Booster, repeated, task_id_of
 from fbcli.broker import Outgoing
 from fbcli.clock import SYSTEM
 from fbcli.console.output import Output
-from fbcli.console.times import due
 from fbcli.errors import PartlyDone
 from fbcli.pushing.feed import Feed
 from fbcli.queues.unique import publish_unique
+from fbcli.values.moments import due
 
 
 class Pushing:

@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 
 from fbcli.console.output import visible
-from fbcli.console.times import ago, local, span
 from fbcli.results.status import TaskStatus
 from fbcli.stores.base import Result
+from fbcli.values.durations import span
+from fbcli.values.moments import ago, local
 
 COLUMNS = ("task_id", "queue", "state", "ended", "took", "attempts", "value")
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import msgspec
 
 from fbcli.console.board import Board, Row
+from fbcli.values.durations import span
 
 log = logging.getLogger("fbcli.stats")
 
@@ -172,27 +173,5 @@ def rate(value: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Return `12 µs`, `0.42 ms`, `1.3 s`, `2 min 5 s`, `2 h 5 min`, `3 d 4 h`."""
-    if seconds is None:
-        return UNKNOWN
-    if not seconds:
-        return "0 s"
-    for size, unit in ((1e-6, "µs"), (1e-3, "ms"), (1.0, "s")):
-        digits = _two_digits(seconds / size)
-        if float(digits) < (100 if unit == "µs" else 1000 if unit == "ms" else 60):
-            return f"{digits} {unit}"
-    rest = round(seconds)
-    for size, unit, part, part_unit in (
-        (86400, "d", 3600, "h"),
-        (3600, "h", 60, "min"),
-        (60, "min", 1, "s"),
-    ):
-        if rest >= size:
-            smaller = rest % size // part
-            return f"{rest // size:,} {unit}" + (f" {smaller} {part_unit}" if smaller else "")
-    return f"{rest} s"
-
-
-def _two_digits(value: float) -> str:
-    text = f"{value:.{0 if value >= 9.95 else 1 if value >= 0.995 else 2}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    """Return seconds as a person reads them."""
+    return UNKNOWN if seconds is None else span(seconds)

@@ -10,6 +10,7 @@ from typing import Any
 from fbcli.clock import SYSTEM, Clock
 from fbcli.engine.settler import plain
 from fbcli.task import DROPPED, FAILED, RELEASED, STATE_NAMES, SUCCEEDED, Task
+from fbcli.values.durations import span
 
 log = logging.getLogger("fbcli.task")
 successes = logging.getLogger("fbcli.success")
@@ -51,7 +52,7 @@ class EventReporter:
                 if told > 0:
                     told -= 1
                     self._told += 1
-                    successes.info("succeeded in %s", _human(task.seconds), extra=self._extra(task))
+                    successes.info("succeeded in %s", span(task.seconds), extra=self._extra(task))
                 else:
                     self._untold += 1
             elif task.state == FAILED and task.failure is not None and task.attempt:
@@ -102,9 +103,3 @@ class EventReporter:
         if task.delay:
             event["delay"] = task.delay
         return event
-
-
-def _human(seconds: float) -> str:
-    if seconds < 0.001:
-        return f"{seconds * 1e6:.0f} µs"
-    return f"{seconds * 1000:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"

@@ -22,6 +22,7 @@ from fbcli.errors import ExitCode, FbError
 from fbcli.options import Options
 from fbcli.platform.memory import MemoryLimit
 from fbcli.settings import load
+from fbcli.values.sizes import about
 
 log = logging.getLogger("fbcli.consumer")
 
@@ -92,7 +93,7 @@ class ConsumerGroup:
         held = None if self._memory is None or self.recycling else self._memory.exceeded()
         if held is not None:
             log.warning(
-                "%.0f MB are held, more than --max-memory: draining, to be replaced", held / 1e6
+                "%s are held, more than --max-memory: draining, to be replaced", about(held)
             )
             self.recycling = True
             self.stop()

@@ -22,6 +22,7 @@ import msgspec
 from fbcli.clock import SYSTEM, Clock
 from fbcli.engine.tally import Snapshot
 from fbcli.errors import ExitCode
+from fbcli.values.durations import span
 
 log = logging.getLogger("fbcli.supervisor")
 
@@ -222,10 +223,10 @@ class Supervisor:
             else f"ended with exit code {code}"
         )
         log.error(
-            "process %d %s; another one starts in %.1f s",
+            "process %d %s; another one starts in %s",
             child.process.pid,
             how,
-            self._backoff[index],
+            span(self._backoff[index]),
         )
 
     def over(self) -> bool:

@@ -8,8 +8,9 @@ from collections import deque
 from collections.abc import Sequence
 
 from fbcli.controls.base import OPEN, Gate, Opening, Shut
-from fbcli.options import Threshold
 from fbcli.task import FAILED, RETRY, SUCCEEDED, Task
+from fbcli.values.durations import span
+from fbcli.values.thresholds import Threshold
 
 log = logging.getLogger("fbcli.consumer")
 
@@ -55,7 +56,7 @@ class Breaker(Gate):
         until = self._until
         if until is None:
             return None
-        next_step = f"tries a call in {until - now:.0f} s" if now < until else "trying one call"
+        next_step = f"tries a call in {span(until - now)}" if now < until else "trying one call"
         return Shut("tripped", f"too many calls failed; {next_step}")
 
     def learn(self, tasks: Sequence[Task], now: float) -> None:
@@ -76,15 +77,15 @@ class Breaker(Gate):
         failed.append(now)
         if self._until is None and len(failed) == failures and now - failed[0] <= seconds:
             log.warning(
-                "%d failed calls within %g s: taking no work for %g s", failures, seconds, seconds
+                "%d failed calls within %s: taking no work for as long", failures, span(seconds)
             )
             self._open(now)
 
     def _open(self, now: float) -> None:
         if self._on_trial:
             log.warning(
-                "the call that was tried has failed: taking no work for %g s",
-                self._threshold.seconds,
+                "the call that was tried has failed: taking no work for %s",
+                span(self._threshold.seconds),
             )
         self._until = now + self._threshold.seconds
         self._on_trial = False

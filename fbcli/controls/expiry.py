@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from fbcli.controls.base import Admission, Drop, Verdict
 from fbcli.task import Task
+from fbcli.values.durations import span
 
 
 class Expiry(Admission):
@@ -21,5 +22,5 @@ class Expiry(Admission):
         if not isinstance(published, int | float) or now - published <= self.seconds:
             return None
         return Drop(
-            f"expired: published {now - published:.1f} s ago, its limit is {self.seconds:g} s"
+            f"expired: published {span(now - published)} ago, its limit is {span(self.seconds, 3)}"
         )

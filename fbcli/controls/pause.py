@@ -4,6 +4,7 @@ the whole fleet."""
 from __future__ import annotations
 
 from fbcli.controls.base import NEVER, OPEN, Gate, Opening, Shut
+from fbcli.values.durations import span
 
 _CLOSED = Opening(0)
 
@@ -43,4 +44,4 @@ class Pause(Gate):
         until = self.until
         if until is None or now >= until:
             return None
-        return Shut("paused", "" if until == NEVER else f"goes on in {until - now:.0f} s")
+        return Shut("paused", "" if until == NEVER else f"goes on in {span(until - now)}")

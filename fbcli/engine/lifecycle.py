@@ -21,6 +21,7 @@ from fbcli.engine.failures import describe
 from fbcli.engine.plan import Plan
 from fbcli.errors import TaskCancelled, TaskTimeout
 from fbcli.task import CANCELLED, FAILED, RETRY, RUNNING, SUCCEEDED, Failure, Task
+from fbcli.values.durations import span
 
 log = logging.getLogger("fbcli.task")
 
@@ -93,7 +94,7 @@ def judge(task: Task, error: BaseException, *, here: bool = True) -> Next:
             plan.options.retries + 1,
             task.failure.error_type,
             task.failure.error,
-            f"next in {following.wait:.2g} s" if following.wait else "trying again",
+            f"next in {span(following.wait)}" if following.wait else "trying again",
             extra={"task_id": task.task_id, "queue": plan.queue},
         )
     return following
@@ -102,7 +103,7 @@ def judge(task: Task, error: BaseException, *, here: bool = True) -> Next:
 def failure_of(error: BaseException, plan: Plan) -> Failure:
     """Return an error as text."""
     if isinstance(error, TaskTimeout) and not error.args and plan.timeout is not None:
-        return describe(error, f"ran longer than its timeout of {plan.timeout:g} s")
+        return describe(error, f"ran longer than its timeout of {span(plan.timeout, 3)}")
     return describe(error)
 
 

@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 
 from fbcli.booster import Booster
 from fbcli.clients.loading import mask
-from fbcli.options import PerKey, Threshold
 from fbcli.settings import Settings, absolute
+from fbcli.values.names import join_names
+from fbcli.values.per_key import PerKey
+from fbcli.values.thresholds import Threshold
 
 
 class SettingRow(NamedTuple):
@@ -58,4 +60,4 @@ def _as_written(value: Any) -> Any:
     """Return an option's value as a person writes it."""
     if isinstance(value, PerKey | Threshold):
         return str(value)
-    return ",".join(value) if isinstance(value, tuple) else value
+    return join_names(value) if isinstance(value, tuple) else value

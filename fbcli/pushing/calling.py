@@ -12,6 +12,7 @@ from fbcli.errors import TaskFailed, TimedOut
 from fbcli.message import decode, encode
 from fbcli.queues.lookup import obstacles
 from fbcli.results import AsyncResult
+from fbcli.values.durations import span
 
 
 def call(
@@ -35,7 +36,7 @@ def call(
             f"{booster.queue.name} has a consumer: it is busy, or the call takes longer."
         ]
         raise TimedOut(
-            f"No result of task {pending.task_id} within {wait:g} s. {' '.join(why)}"
+            f"No result of task {pending.task_id} within {span(wait or 0, 3)}. {' '.join(why)}"
         ) from None
 
 

@@ -14,6 +14,7 @@ from fbcli.clock import SYSTEM
 from fbcli.errors import TimedOut, Unavailable
 from fbcli.results.poller import poller, results_of
 from fbcli.stores.base import Result, Store
+from fbcli.values.durations import span
 
 if TYPE_CHECKING:
     import asyncio
@@ -39,7 +40,7 @@ class Awaited(NamedTuple):
             else f"{missing:,} of {len(task_ids):,} tasks"
         )
         return TimedOut(
-            f"No result of {which} within {self.timeout:g} s. Is a consumer running, with"
+            f"No result of {which} within {span(self.timeout or 0, 3)}. Is a consumer running, with"
             " results on?"
         )
 

@@ -527,7 +527,7 @@ def test_time_is_up(shop: Shell) -> None:
     assert ran.code == 7
     assert counts(ran)["lost"] == "unknown"
     assert re.search(
-        r"fb: Time was up after [\d.]+s, with \d+,\d+ tasks not accounted for\.", ran.err
+        r"fb: Time was up after [\d.]+ s, with \d+,\d+ tasks not accounted for\.", ran.err
     )
     nothing_is_left(shop)
 

@@ -424,7 +424,7 @@ def test_timeout(plain: Shell) -> None:
     for function in ("hold", "ahold"):
         (letter,) = bodies(plain, function, dead=True)
         assert letter["extra"]["dead"]["error_type"] == "TaskTimeout"
-        assert "timeout of 0.3 s" in letter["extra"]["dead"]["reason"]
+        assert "timeout of 300 ms" in letter["extra"]["dead"]["reason"]
     assert notes(plain, "end") == []
 
 

@@ -38,7 +38,7 @@ def test_list_and_cancel(fb: Shell, queue: Queue) -> None:
     queue.publish([message(f"d{number}", delay=600 + 60 * number, x=number) for number in range(4)])
     headings, first, *_ = fb.ok("delayed", "ls", "mymod:add").lines
     assert re.split(r"\s{2,}", headings) == ["task id", "due", "arguments"]
-    assert re.match(r"d0 .*\(in (9m \d+s|10m)\) +x=0", first)
+    assert re.match(r"d0 .*\(in (9 min \d+ s|10 min)\) +x=0", first)
     objects = fb.ok("delayed", "ls", "mymod:add", "--json").objects
     assert [(each["task_id"], each["arguments"]) for each in objects] == [
         (f"d{n}", {"x": n}) for n in range(4)

@@ -48,7 +48,7 @@ def test_queues_and_how_much_they_hold(fb: Shell, queue: Queue) -> None:
         "paused",
     ]
     assert re.split(r"\s+", mine)[:6] == ["mymod.add", "2", "0", "1", "1", "0"]
-    assert re.search(r"for (10m|9m 5\d?)", mine)
+    assert re.search(r"for (10|9) min", mine)
     assert other.endswith("yes")
     first, second = fb.ok("queues", "--json").objects
     assert 0 < first.pop("resumes_in") <= 600
@@ -229,7 +229,9 @@ def test_a_paused_queue_is_not_consumed_until_it_is_resumed(fb: Shell, queue: Qu
 
 
 def test_wait_ends_when_all_is_done(fb: Shell, queue: Queue) -> None:
-    assert re.fullmatch(r"mymod\.add: drained after 0(\.\d)?s\.\n", fb.ok("wait", "mymod:add").err)
+    assert re.fullmatch(
+        r"mymod\.add: drained after [\d.]+ (µs|ms)\.\n", fb.ok("wait", "mymod:add").err
+    )
     fb.write("mymod.py", "import time\ndef add(x):\n    time.sleep(0.3)\n")
     queue.publish([message(f"m{number}", x=number) for number in range(20)])
     waiting = fb.start("wait", "mymod:add", "--json")
@@ -256,7 +258,8 @@ def test_wait_ends_in_time(fb: Shell, queue: Queue) -> None:
     ran = fb("wait", "mymod:add", "other", "--timeout", "0.2")
     assert (ran.code, ran.out) == (7, "")
     assert re.search(
-        r"mymod.add, other: after 0.\ds there are still 1 ready, 0 in flight, 1 delayed\.", ran.err
+        r"mymod.add, other: after [\d.]+ m?s there are still 1 ready, 0 in flight, 1 delayed\.",
+        ran.err,
     )
     ran = fb("wait", "mymod:add", "-t", "0.2", "--json")
     assert (ran.code, ran.json["drained"], ran.json["ready"]) == (7, False, 1)

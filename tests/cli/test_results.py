@@ -64,11 +64,11 @@ def test_the_newest_results_are_listed_first(fb: Shell, store: Store) -> None:
         ["b", "mymod.add", "failed"],
         ["a", "mymod.add", "succeeded"],
     ]
-    assert re.fullmatch(r"1m( \ds)? ago", rows[0][3])
+    assert re.fullmatch(r"1 min( \d s)? ago", rows[0][3])
     assert [row[4:] for row in rows] == [
-        ["30s", "1", '{"x":"ü"}'],
-        ["30s", "4", "ValueError: bad"],
-        ["30s", "1", "3"],
+        ["30 s", "1", '{"x":"ü"}'],
+        ["30 s", "4", "ValueError: bad"],
+        ["30 s", "1", "3"],
     ]
     assert [each["task_id"] for each in fb.ok("results", "mymod:add", "--json").objects] == [
         "b",
@@ -126,7 +126,7 @@ def test_show_of_one_that_succeeded(fb: Shell, store: Store) -> None:
     )
     assert lines["value"] == '{"x":[1,null]}'
     assert re.fullmatch(
-        r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \(1m( \ds)? ago, after 30s\)", lines["ended"]
+        r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \(1 min( \d s)? ago, after 30 s\)", lines["ended"]
     )
     shown = fb.ok("show", "a", "--json").json
     assert set(shown) == {*Result.__struct_fields__, "cancel_asked"}

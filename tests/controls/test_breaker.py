@@ -137,7 +137,7 @@ def test_one_failure_may_be_enough() -> None:
 def test_what_it_says(breaker: Breaker, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", logger="fbcli.consumer")
     breaker.learn(failing(7), 0.0)
-    assert caplog.messages == ["3 failed calls within 10 s: taking no work for 10 s"]
+    assert caplog.messages == ["3 failed calls within 10 s: taking no work for as long"]
     for _ in range(3):
         breaker.fetchable(10.0)
     assert caplog.messages[1:] == ["trying one call"]

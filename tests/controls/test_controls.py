@@ -198,7 +198,7 @@ def test_expiry() -> None:
     ]
     assert expiry.admit(batch, 115.0) == [
         None,
-        Drop("expired: published 15.2 s ago, its limit is 15 s"),
+        Drop("expired: published 15 s ago, its limit is 15 s"),
         None,
         None,
     ]

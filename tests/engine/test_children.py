@@ -142,7 +142,7 @@ def test_a_timeout_ends_the_call(make: Make, mode: str) -> None:
     assert (counts.failed, counts.retried) == (1, 1)
     letter = dead_letter(booster)
     assert (letter["reason"], letter["error_type"]) == (
-        "ran longer than its timeout of 0.3 s",
+        "ran longer than its timeout of 300 ms",
         "TaskTimeout",
     )
 

@@ -311,7 +311,7 @@ def test_timeout_interrupts_python_code_and_gives_up_on_c(make: Make) -> None:
     assert {letter["extra"]["dead"]["error_type"] for letter in dead_letters(booster)} == {
         "TaskTimeout"
     }
-    assert all("0.3 s" in letter["extra"]["dead"]["reason"] for letter in dead_letters(booster))
+    assert all("300 ms" in letter["extra"]["dead"]["reason"] for letter in dead_letters(booster))
 
 
 def test_timeout_cancels_a_coroutine(make: Make) -> None:

@@ -46,6 +46,7 @@ from fbcli.pools.children.pool import ChildPool
 from fbcli.pools.children.steps import Steps
 from fbcli.pools.children.wire import Refusal
 from fbcli.task import Run
+from fbcli.values.durations import span
 
 CHILD_MODES = frozenset({"process", "gevent", "eventlet"})
 """The modes whose calls run in child processes."""
@@ -234,7 +235,7 @@ class TaskTranslator:
         if (
             report.meant == "TaskTimeout" and not report.text and timeout is not None
         ):  # the child knows of no seconds
-            report.text = f"ran longer than its timeout of {timeout:g} s"
+            report.text = f"ran longer than its timeout of {span(timeout, 3)}"
             report.traceback += f": {report.text}"
         told = RemoteError(
             report.text,

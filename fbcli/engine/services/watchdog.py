@@ -7,6 +7,7 @@ from collections.abc import Callable
 from fbcli.clock import Clock
 from fbcli.engine.intake import MAX_WAIT, Intake
 from fbcli.engine.services.service import Service
+from fbcli.values.durations import span
 
 
 class Watchdog(Service):
@@ -54,7 +55,7 @@ class Watchdog(Service):
             self._seen = now
         elif now - self._seen >= self._limit:
             waiting = "a message is" if ready == 1 else f"{ready:,} messages are"
-            self._bite(f"got nothing for {now - since:.0f} s, though {waiting} waiting: it is deaf")
+            self._bite(f"got nothing for {span(now - since)}, though {waiting} waiting: it is deaf")
 
     def _deaf_since(self, now: float) -> float | None:
         """Return since when the consumer may have been deaf (monotonic seconds); None: it hears, or

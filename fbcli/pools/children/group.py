@@ -13,6 +13,7 @@ from typing import Any, Generic
 from fbcli.pools.base import T
 from fbcli.pools.children.child import Child
 from fbcli.pools.children.wire import Order, Refusal
+from fbcli.values.durations import span
 
 log = logging.getLogger("fbcli.pool")
 
@@ -137,7 +138,7 @@ class Group(Generic[T]):
             return
         backoff = min(LAST_BACKOFF, FIRST_BACKOFF * 2.0 ** (self._failures - 1))
         self._start_at = now + backoff
-        log.error("a child process %s; another one starts in %.1f s", fate, backoff)
+        log.error("a child process %s; another one starts in %s", fate, span(backoff))
 
     def abandon(self, refusal: Refusal) -> None:
         """Start no more children, and say why. Idempotent."""

@@ -25,6 +25,7 @@ from fbcli.pools.children.child import Child
 from fbcli.pools.children.group import Group, Start
 from fbcli.pools.children.steps import Attempts, Call, Translator
 from fbcli.pools.children.wire import Answer, End, Order, Refusal
+from fbcli.values.sizes import about
 
 log = logging.getLogger("fbcli.pool")
 
@@ -414,8 +415,8 @@ class ChildPool(Pool[T]):
             self._children.note_refusal(child, answer.refusal, time.monotonic())
         elif answer.full:
             log.info(
-                "a child process holds %.0f MB, more than it may: another one takes its place",
-                answer.full / 1e6,
+                "a child process holds %s, more than it may: another one takes its place",
+                about(answer.full),
             )
             self._recall([child])
             child.leave(time.monotonic())
