@@ -18,11 +18,9 @@ from fbcli.booster import Booster
 from fbcli.broker import Outgoing
 from fbcli.chaos import tasks
 from fbcli.chaos.ledger import PUSHES, note, now
+from fbcli.clock import Backoff
 from fbcli.errors import Unavailable
 from fbcli.settings import load
-
-FIRST_BACKOFF, LAST_BACKOFF = 0.05, 1.0
-"""Seconds between two tries while the broker cannot be reached."""
 
 MOST_TRIES = 1000
 
@@ -42,7 +40,7 @@ def main() -> None:
 def _publish(booster: Booster[Any, Any], messages: Sequence[Outgoing], numbers: str) -> None:
     """Publish a batch until the broker has confirmed it. A try that failed may have arrived all the
     same."""
-    backoff = FIRST_BACKOFF
+    backoff = Backoff(0.05, 1.0)
     for left in reversed(range(MOST_TRIES)):
         note(PUSHES, "try", numbers, now())
         try:
@@ -50,8 +48,7 @@ def _publish(booster: Booster[Any, Any], messages: Sequence[Outgoing], numbers: 
         except Unavailable:
             if not left:
                 raise
-            time.sleep(backoff)
-            backoff = min(LAST_BACKOFF, backoff * 2)
+            time.sleep(backoff.failed())
         else:
             note(PUSHES, "sure", numbers, now())
             return

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from math import ceil
 
-from fbcli.clock import SYSTEM, Clock
+from fbcli.clock import SYSTEM, Backoff, Clock
 from fbcli.controls.base import NEVER, Gate, Opening
 from fbcli.errors import Unavailable
 from fbcli.stores.base import Store, Tokens
@@ -40,9 +40,6 @@ exceed the rate."""
 
 LONG = 1.0
 """Seconds: with no slot so soon, messages go back to the broker."""
-
-FIRST_BACKOFF, LAST_BACKOFF = 0.1, 5.0
-"""Seconds between tries while the store cannot be reached. Nothing starts meanwhile."""
 
 
 class FleetRate(Gate):
@@ -118,7 +115,7 @@ class FleetRate(Gate):
         self._lock.notify()
 
     def _serve(self) -> None:
-        backoff = 0.0
+        backoff = Backoff()
         while True:
             with self._lock:
                 while not self._wanted and not self._closed:
@@ -128,13 +125,12 @@ class FleetRate(Gate):
                 wanted = self._wanted
             try:
                 self.lease(wanted)
-                backoff = 0.0
+                backoff.succeeded()
             except Unavailable as error:
-                if not backoff:
+                if not backoff.failures:
                     log.error("%s Nothing starts until the shared rate is known again.", error)
-                backoff = min(LAST_BACKOFF, backoff * 2 or FIRST_BACKOFF)
                 with self._lock:
-                    self._lock.wait_for(lambda: self._closed, backoff)
+                    self._lock.wait_for(lambda: self._closed, backoff.failed())
 
     def lease(self, count: int) -> None:
         """Ask the store for slots, and wake the intake. Raises `Unavailable`."""

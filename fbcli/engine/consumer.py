@@ -16,7 +16,7 @@ import msgspec
 from fbcli.arguments.signature import Signature
 from fbcli.broker import Inbox
 from fbcli.clients.loading import mask
-from fbcli.clock import SYSTEM, Clock
+from fbcli.clock import SYSTEM, Backoff, Clock
 from fbcli.controls.base import Gate
 from fbcli.controls.breaker import Breaker
 from fbcli.controls.cancel import Cancel
@@ -29,7 +29,7 @@ from fbcli.engine.assembly import Pools, described, slots_of
 from fbcli.engine.batch import Batch, BatchGatherer
 from fbcli.engine.callables import awaitable_call, plain_call
 from fbcli.engine.gates import Gates
-from fbcli.engine.intake import FIRST_BACKOFF, LAST_BACKOFF, Intake, OnClosed
+from fbcli.engine.intake import Intake, OnClosed
 from fbcli.engine.lifecycle import interrupted
 from fbcli.engine.live_limits import LiveLimits
 from fbcli.engine.planner import Planner
@@ -394,7 +394,7 @@ class Consumer:
         Only one that shall end when the queue is empty fails at once: nobody waits for it to run
         for ever.
         """
-        backoff = 0.0
+        backoff = Backoff()
         while True:
             try:
                 return self.work.broker.open(
@@ -403,11 +403,10 @@ class Consumer:
             except Unavailable as error:
                 if self._burst:
                     raise
-                if not backoff:
+                if not backoff.failures:
                     log.error("%s Trying again until it works.", error)
                 self.trouble = str(error)
-                backoff = min(LAST_BACKOFF, backoff * 2 or FIRST_BACKOFF)
-            if self._stopped.wait(backoff):
+            if self._stopped.wait(backoff.failed()):
                 return None
 
     # timeouts

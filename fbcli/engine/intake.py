@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from fbcli.broker import Delivery, Inbox
-from fbcli.clock import SYSTEM, Clock
+from fbcli.clock import SYSTEM, Backoff, Clock
 from fbcli.controls.cancel import Cancel
 from fbcli.controls.concurrency import AutoConcurrency
 from fbcli.engine.admission import Admitter
@@ -54,9 +54,6 @@ QUORUM = 64
 BRISK_LOOK = 0.01
 """While tasks are short, the intake looks for outcomes that nobody woke it for after so many
 seconds."""
-
-FIRST_BACKOFF, LAST_BACKOFF = 0.1, 5.0
-"""Seconds between tries while the broker or store cannot be reached."""
 
 LEVEL_PERIOD = 0.25
 """Seconds between two looks at whether the concurrency that finds its own level should change."""
@@ -105,7 +102,7 @@ class Intake:
         self._unsettled: list[Task] = []
         self._waiting = False
         self._stirred = False
-        self._backoff = 0.0
+        self._backoff = Backoff()
         self._retry_at = 0.0
         self.in_hand = 0
         """Messages fetched and not yet settled."""
@@ -466,11 +463,11 @@ class Intake:
         if not self.trouble:
             log.error("%s Trying again until it works.", error)
         self.trouble = str(error)
-        self._backoff = min(LAST_BACKOFF, self._backoff * 2 or FIRST_BACKOFF)
-        self._retry_at = self._clock.monotonic() + self._backoff
+        self._retry_at = self._clock.monotonic() + self._backoff.failed()
 
     def _recover(self) -> None:
         if self.trouble:
             log.warning("Back to work: the broker and the store answer again.")
             self.trouble = ""
-        self._backoff = self._retry_at = 0.0
+        self._backoff.succeeded()
+        self._retry_at = 0.0
