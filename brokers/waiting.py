@@ -6,7 +6,7 @@ from __future__ import annotations
 import threading
 from typing import Literal
 
-from fbcli.platform.file_watch import FileWatch
+from fbcli.platform import FileWatch
 
 Heard = Literal["bell", "write", "nothing"]
 

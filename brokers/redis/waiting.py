@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import select
 import socket
 from collections.abc import Sequence
+
+from fbcli.platform import system
 
 
 class Waker:
@@ -52,11 +53,4 @@ def readable(sockets: Sequence[socket.socket], timeout: float) -> bool:
     timeout = min(max(0.0, timeout), 3600.0)
     if any(getattr(sock, "pending", int)() for sock in sockets):
         return True  # TLS: decrypted already, so the kernel has nothing to show
-    if hasattr(select, "poll"):
-        poll = select.poll()
-        for sock in sockets:
-            poll.register(sock, select.POLLIN)
-        return bool(poll.poll(timeout * 1000))
-    return bool(
-        select.select(sockets, (), (), timeout)[0]
-    )  # Windows; eventlet's green select has no poll
+    return system.wait_readable([sock.fileno() for sock in sockets], timeout)

@@ -34,7 +34,7 @@ from fbcli.broker import (
     dead_queue,
 )
 from fbcli.clients.sqlite import Database, path_of
-from fbcli.platform.file_watch import FileWatch
+from fbcli.platform import FileWatch, system
 
 from ..waiting import Alarm
 
@@ -294,7 +294,7 @@ class SqliteInbox(Inbox):
     def _poll(self, seconds: float) -> None:
         """Wait for news from other processes too. This is where an idle consumer lives."""
         if self._file_watch is None:
-            self._file_watch = FileWatch.open(Path(f"{self._broker.path}-wal"))
+            self._file_watch = system.watch_file(Path(f"{self._broker.path}-wal"))
         if self._file_watch is not None:
             self._listen(self._file_watch, seconds)
             return

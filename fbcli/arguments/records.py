@@ -10,7 +10,6 @@ import csv
 import inspect
 import itertools
 import os
-import select
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePath
@@ -21,6 +20,7 @@ import msgspec
 from fbcli.arguments.signature import Signature
 from fbcli.errors import BadArguments, UsageError
 from fbcli.message import EXTRA, MAX_BYTES
+from fbcli.platform import system
 
 Format = Literal["ndjson", "csv", "json"]
 
@@ -116,7 +116,7 @@ class Pipe:
         while not self._lines:
             if len(self._rest) >= limit:
                 return self._take_rest()
-            if not _readable(self._fileno):
+            if not system.has_input(self._fileno):
                 self._idle()
             chunk = os.read(self._fileno, 1 << 16)
             if not chunk:
@@ -131,13 +131,6 @@ class Pipe:
     def _take_rest(self) -> bytes:
         rest, self._rest = self._rest, b""
         return rest
-
-
-def _readable(fileno: int) -> bool:
-    try:
-        return bool(select.select([fileno], [], [], 0)[0])
-    except (OSError, ValueError):  # Windows can ask this of sockets only
-        return True
 
 
 def _lines(source: Any) -> Iterator[tuple[int, bytes]]:

@@ -4,7 +4,6 @@ with all below them."""
 from __future__ import annotations
 
 import random
-import signal
 import subprocess
 from collections.abc import Iterator, Sequence
 
@@ -15,6 +14,7 @@ from fbcli.chaos.ledger import Ledger
 from fbcli.chaos.plan import TrialPlan
 from fbcli.chaos.processes import Family, descendants, family, kill_child
 from fbcli.clock import Clock
+from fbcli.platform import system
 
 LOG = "consumers.log"
 
@@ -58,7 +58,7 @@ class Consumers:
                     continue
                 self._died(process)
                 self.kills.append(Kill(self._clock.now(), frozenset([process.pid]), "itself"))
-                if process.returncode != -signal.SIGKILL:  # a task may have killed it
+                if not system.was_killed(process.returncode):  # a task may have killed it
                     self._mourner.ended(process.returncode, len(self._ledger.calls))
             self._processes[index] = born = self._home.start(LOG, *self._command)
             self._guard.watch(born.pid)

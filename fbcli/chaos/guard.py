@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 from fbcli.chaos.processes import kill_tree
+from fbcli.platform import system
 
 
 class Guard:
@@ -22,7 +23,7 @@ class Guard:
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,
+            **system.own_group,
         )
 
     def watch(self, pid: int) -> None:

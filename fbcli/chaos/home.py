@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fbcli.chaos.ledger import FOLDER
 from fbcli.errors import FbError
+from fbcli.platform import system
 from fbcli.settings import FILE, Settings
 
 HOPELESS = 5
@@ -41,7 +42,7 @@ class TrialFolder:
                 stdin=stdin,
                 stdout=file,
                 stderr=file,
-                start_new_session=True,
+                **system.own_group,
             )
 
     def last_words(self, log: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import subprocess
 from collections.abc import Generator
 from pathlib import Path
@@ -15,6 +14,8 @@ from fbcli.chaos.plan import TrialPlan
 from fbcli.chaos.processes import kill_child
 from fbcli.clock import Clock
 from fbcli.errors import FbError
+from fbcli.platform import system
+from fbcli.platform.signals import how_ended
 
 LONGEST_COMMAND = 120.0
 """Seconds after which a command has failed."""
@@ -97,7 +98,7 @@ class Outages:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,
+                **system.own_group,
             )
 
     def _wait(self, process: subprocess.Popen[bytes]) -> None:
@@ -116,13 +117,8 @@ class Outages:
                 f"{text!r} did not end within {LONGEST_COMMAND:g} seconds, and was killed."
             )
         if code:
-            how = (
-                f"was killed by {signal.Signals(-code).name}"
-                if code < 0
-                else f"ended with exit code {code}"
-            )
             said = self._log.read_text(errors="replace")[-500:].strip()
-            raise FbError(f"{text!r} {how}.{os.linesep + said if said else ''}")
+            raise FbError(f"{text!r} {how_ended(code)}.{os.linesep + said if said else ''}")
 
     def _gap(self) -> float:
         return self._chance.uniform(0.5, 1.5) * self._plan.outage_every

@@ -3,11 +3,10 @@ their descendants."""
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 from collections.abc import Mapping
-from pathlib import Path
+
+from fbcli.platform import system
 
 MOST_ROUNDS = 20
 """How often a tree is looked at anew before it is killed; what is stopped starts nothing more, so
@@ -18,10 +17,9 @@ Family = Mapping[int, list[int]]
 
 
 def family() -> Family:
-    """Return who is whose child on this host, now."""
-    pairs = _from_proc() if Path("/proc/self/stat").exists() else _from_ps()
+    """Return who is whose child on this host, now. Raises `Unsupported`."""
     children: dict[int, list[int]] = {}
-    for pid, parent in pairs:
+    for pid, parent in system.parents():
         children.setdefault(parent, []).append(pid)
     return children
 
@@ -38,17 +36,17 @@ def descendants(pid: int, known: Family | None = None) -> list[int]:
 def kill_tree(pid: int) -> list[int]:
     """kill -9 of a process and all below it; return their ids. Each is stopped first, so that none
     can start another meanwhile."""
-    _send(pid, signal.SIGSTOP)
+    system.freeze(pid)
     stopped = [pid]
     for _ in range(MOST_ROUNDS):
         found = [each for each in descendants(pid) if each not in stopped]
         if not found:
             break
         for each in found:
-            _send(each, signal.SIGSTOP)
+            system.freeze(each)
         stopped += found
     for each in stopped:
-        _send(each, signal.SIGKILL)
+        system.kill(each)
     return stopped
 
 
@@ -58,30 +56,3 @@ def kill_child(process: subprocess.Popen[bytes]) -> list[int]:
     pids = kill_tree(process.pid) if process.poll() is None else []
     process.wait()
     return pids
-
-
-def _send(pid: int, number: signal.Signals) -> None:
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        return
-
-
-def _from_proc() -> list[tuple[int, int]]:
-    """Linux: proc(5), stat: pid (name) state ppid …; the name may hold spaces and parentheses."""
-    pairs = []
-    for name in os.listdir("/proc"):
-        if name.isdecimal():
-            try:
-                text = Path("/proc", name, "stat").read_text(errors="replace")
-            except OSError:  # it has ended meanwhile
-                continue
-            pairs.append((int(name), int(text.rpartition(")")[2].split()[1])))
-    return pairs
-
-
-def _from_ps() -> list[tuple[int, int]]:
-    listed = subprocess.run(
-        ["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True
-    ).stdout
-    return [(int(pid), int(parent)) for pid, parent in map(str.split, listed.splitlines())]

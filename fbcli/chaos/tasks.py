@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-import signal
 import time
 
 from fbcli.chaos.ledger import CALLS, note, now
 from fbcli.chaos.plan import END, KILLER, POISON
+from fbcli.platform import system
 
 _calls = itertools.count()
 """Numbers the calls of this process: the same task may run in it twice, even at the same time."""
@@ -50,5 +50,5 @@ def _finish(number: int, call: int, fate: str) -> None:
         raise Poison(f"task {number} is poison")
     if fate == KILLER:
         note(CALLS, "kill", number, call, now())
-        os.kill(os.getpid(), signal.SIGKILL)
+        system.kill(os.getpid())
     note(CALLS, "end", number, call, now())

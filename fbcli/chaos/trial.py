@@ -32,6 +32,7 @@ from fbcli.chaos.remains import Remains
 from fbcli.clients.loading import mask
 from fbcli.clock import SYSTEM, Clock
 from fbcli.errors import ExitCode, FbError, Unavailable, Unsupported
+from fbcli.platform import system
 from fbcli.queues.queue import Queue
 from fbcli.settings import Settings
 
@@ -337,9 +338,7 @@ def _ended_by_signals() -> Iterator[None]:
         raise SystemExit(ExitCode.TERMINATED)
 
     numbers = [
-        number
-        for number in (signal.SIGTERM, signal.SIGHUP)
-        if signal.getsignal(number) != signal.SIG_IGN
+        number for number in system.endings if signal.getsignal(number) != signal.SIG_IGN
     ]  # nohup
     before = {number: signal.signal(number, end) for number in numbers}
     try:

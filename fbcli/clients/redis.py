@@ -6,7 +6,6 @@ Knows redis-py and nothing of queues; imports it only when a URL of Redis is use
 
 from __future__ import annotations
 
-import socket
 from contextlib import ContextDecorator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
@@ -14,6 +13,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit, u
 
 from fbcli.clients.loading import load_library, mask
 from fbcli.errors import FbError, Unavailable, Unsupported, UsageError
+from fbcli.platform.sockets import keepalive_options
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -113,16 +113,12 @@ def _connect_cluster(library: Any, url: str) -> Redis:
 
 
 def _connection_options() -> dict[str, Any]:
-    """Fail fast, and notice a silent peer within half a minute (TCP_KEEPIDLE and its kin, tcp(7),
-    where they are)."""
-    probes = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
+    """Fail fast, and notice a silent peer within half a minute."""
     return {
         "socket_connect_timeout": CONNECT_TIMEOUT,
         "socket_timeout": ANSWER_TIMEOUT,
         "socket_keepalive": True,
-        "socket_keepalive_options": {
-            getattr(socket, k): v for k, v in probes.items() if hasattr(socket, k)
-        },
+        "socket_keepalive_options": keepalive_options(idle=15, interval=5, count=3),
         "health_check_interval": 30,
         "max_connections": MOST_CONNECTIONS,
         # the brokers read raw replies: one shape of them, and no push messages in between

@@ -19,6 +19,7 @@ from typing import Literal
 from urllib.parse import unquote
 
 from fbcli.errors import Unavailable, UsageError
+from fbcli.platform import system
 
 BUSY_SECONDS = 30.0
 """How long to wait for other processes before an operation gives up with `Unavailable`."""
@@ -354,10 +355,7 @@ def _guard_forks() -> None:
     process does not hold (sqlite.org/howtocorrupt.html, 2.6), and the parent's close would then
     delete the log that the child writes.
     """
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(
-            before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork
-        )
+    system.at_fork(before=_before_fork, in_parent=_after_fork, in_child=_after_fork)
 
 
 def _before_fork() -> None:

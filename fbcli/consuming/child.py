@@ -4,8 +4,6 @@ channel to the parent as standard input."""
 from __future__ import annotations
 
 import os
-import signal
-import socket
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -23,12 +21,12 @@ from fbcli.consuming.supervisor import Channel
 from fbcli.engine.assembly import Pools
 from fbcli.errors import ExitCode, FbError
 from fbcli.logs import ChannelHandler, configure_channel
+from fbcli.platform import system
 
 
 def main() -> int:
     """Consume as the parent says, and stop in order when the parent is gone."""
-    channel = Channel(socket.socket(fileno=os.dup(0)))
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    channel = Channel(system.channel_to_parent())
     first = channel.receive()
     if first is None:
         return ExitCode.FAILED
@@ -60,8 +58,12 @@ def _consume(spec: GroupSpec, channel: Channel) -> int:
         snapshots = next(iter(group.snapshots().values()))
         channel.send({"snapshots": [msgspec.to_builtins(snapshot) for snapshot in snapshots]})
 
-    threading.Thread(target=_obey, args=(channel, group), name="fb-parent", daemon=True).start()
-    code = SignalLoop(group, show=report).run()
+    loop = SignalLoop(group, show=report)
+    orders = threading.Thread(
+        target=_obey, args=(channel, group, loop), name="fb-parent", daemon=True
+    )
+    orders.start()
+    code = loop.run()
     if group.recycling:
         channel.send({"recycle": True})
     if group.failure is not None:
@@ -79,12 +81,12 @@ def _prints(spec: GroupSpec, channel: Channel) -> AbstractContextManager[None]:
     return patient_stdout()
 
 
-def _obey(channel: Channel, group: ConsumerGroup) -> None:
+def _obey(channel: Channel, group: ConsumerGroup, loop: SignalLoop) -> None:
     """Do what the parent says; its end means stop."""
     actions: dict[str, Callable[[dict[str, Any]], None]] = {
         "stop": lambda message: group.stop(message.get("drain")),
         "quiet": lambda message: group.quiet(),
-        "dump": lambda message: os.kill(os.getpid(), signal.SIGUSR1),
+        "dump": lambda message: loop.dump(),
     }
     while (message := channel.receive()) is not None:
         action = actions.get(message.get("do", ""))

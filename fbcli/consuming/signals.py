@@ -3,7 +3,8 @@ for one process and for many:
 
 TERM, INT: stop fetching, drain, give back what is unfinished. A second one (or QUIT): give back at
 once. TSTP: fetch no more, but stay. USR1: log all stacks and the running tasks. HUP: replace the
-child processes; but where there is a terminal, it means that the terminal was closed: stop.
+child processes; but where there is a terminal, it means that the terminal was closed: stop. Which
+of them a system has, and what stands for them elsewhere, `fbcli.platform` knows.
 """
 
 from __future__ import annotations
@@ -12,17 +13,17 @@ import logging
 import os
 import select
 import signal
-import socket
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 from fbcli.engine.tally import Snapshot
 from fbcli.errors import ExitCode
+from fbcli.platform import Request, system
+from fbcli.platform.signals import arriving
 
 log = logging.getLogger("fbcli.consumer")
 
@@ -49,12 +50,8 @@ class Runner(Protocol):
 
 
 class SignalLoop:
-    """Watches over a `Runner` until it is done. Used in the main thread, where signals arrive.
-
-    Note: a signal may arrive anywhere, also while this thread holds a lock of logging or of a
-    channel. So the handlers do nothing; the interpreter writes the number of each signal into a
-    socket, and the main loop acts on it.
-    """
+    """Watches over a `Runner` until it is done. Used in the main thread, where signals arrive;
+    `dump` by any."""
 
     def __init__(self, runner: Runner, *, show: Callable[[], None] = lambda: None) -> None:
         self._runner = runner
@@ -67,7 +64,8 @@ class SignalLoop:
 
     def run(self) -> int:
         """Run the main loop to the end; return the exit code of the process."""
-        with self._signals() as arrived:  # before anything begins that a signal should end in order
+        # Before anything begins that a signal should end in order.
+        with arriving(system.requests) as arrived:
             self._runner.start()
             while not self._runner.over():
                 young = time.monotonic() - self._begun < YOUTH
@@ -95,40 +93,29 @@ class SignalLoop:
             else ExitCode.FAILED
         )
 
-    @contextmanager
-    def _signals(self) -> Iterator[socket.socket]:
-        """Have signals arrive as bytes at the socket that this context gives; undone at its end."""
-        reader, writer = socket.socketpair()
-        writer.setblocking(False)
-        with reader, writer:
-            handlers = {number: signal.signal(number, _nothing) for number in _numbers()}
-            wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-            try:
-                yield reader
-            finally:
-                signal.set_wakeup_fd(wakeup)
-                for number, handler in handlers.items():
-                    signal.signal(number, handler)
-
     def _act(self, number: int) -> None:
-        name = signal.Signals(number).name
-        if name in ("SIGTERM", "SIGINT") and self._asked is None:
+        request = system.requests[number]
+        if request is Request.HANG_UP and self._attached:
+            number, request = signal.SIGTERM, Request.STOP
+        if request is Request.STOP and self._asked is None:
             self._asked = number
             log.warning("stopping: finishing what runs; the same signal again stops now")
             self._runner.stop()
-        elif name in ("SIGTERM", "SIGINT", "SIGQUIT"):
+        elif request in (Request.STOP, Request.STOP_NOW):
             self._asked = self._asked or number
             log.warning("stopping now: what is unfinished goes back to the queue")
             self._runner.stop(0.0)
-        elif name == "SIGTSTP":
+        elif request is Request.QUIET:
             log.warning("quiet: fetching no more, until TERM ends it")
             self._runner.quiet()
-        elif name == "SIGUSR1":
-            log.warning("%s\n%s", "\n".join(self._runner.describe()), stacks())
-        elif name == "SIGHUP" and self._attached:
-            self._act(signal.SIGTERM)
-        elif name == "SIGHUP":
+        elif request is Request.DUMP:
+            self.dump()
+        elif request is Request.HANG_UP:
             self._runner.restart()
+
+    def dump(self) -> None:
+        """Log what runs and what every thread is doing."""
+        log.warning("%s\n%s", "\n".join(self._runner.describe()), stacks())
 
 
 def stacks() -> str:
@@ -139,13 +126,3 @@ def stacks() -> str:
         for ident, frame in sys._current_frames().items()
     ]
     return "\n".join(parts)
-
-
-def _numbers() -> list[signal.Signals]:
-    """Return the signals of the table above that this platform has."""
-    names = ("SIGTERM", "SIGINT", "SIGQUIT", "SIGTSTP", "SIGUSR1", "SIGHUP")
-    return [getattr(signal, name) for name in names if hasattr(signal, name)]
-
-
-def _nothing(number: int, frame: Any) -> None:
-    """The byte in the socket says it all."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -22,6 +21,8 @@ import msgspec
 from fbcli.clock import SYSTEM, Clock
 from fbcli.engine.tally import Snapshot
 from fbcli.errors import ExitCode
+from fbcli.platform import system
+from fbcli.platform.signals import how_ended
 from fbcli.values.durations import span
 
 log = logging.getLogger("fbcli.supervisor")
@@ -78,9 +79,7 @@ class SupervisedProcess:
     ) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
-            self.process: subprocess.Popen[bytes] = subprocess.Popen(
-                command, stdin=theirs.fileno(), start_new_session=True
-            )
+            self.process: subprocess.Popen[bytes] = system.start_child(command, theirs)
         self.channel = Channel(ours)
         self.snapshots: list[Snapshot] = []
         self.failure = ""
@@ -129,6 +128,8 @@ class Supervisor:
         on_message: OnMessage,
         clock: Clock = SYSTEM,
     ) -> None:
+        """Raises `Unsupported` where there are no child processes."""
+        system.check_children()
         self._command = command
         self._specs = specs
         self._drain = drain
@@ -217,15 +218,10 @@ class Supervisor:
             self._backoff[index] = 0.0
         self._backoff[index] = min(LAST_BACKOFF, self._backoff[index] * 2 or FIRST_BACKOFF)
         self._start_at[index] = now + self._backoff[index]
-        how = (
-            f"was killed by {signal.Signals(-code).name}"
-            if code < 0
-            else f"ended with exit code {code}"
-        )
         log.error(
             "process %d %s; another one starts in %s",
             child.process.pid,
-            how,
+            how_ended(code),
             span(self._backoff[index]),
         )
 

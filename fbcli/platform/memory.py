@@ -1,33 +1,12 @@
-"""How much memory a process holds."""
+"""A limit for how much memory this process holds."""
 
 from __future__ import annotations
 
-import os
-import sys
-from pathlib import Path
-
 from fbcli.clock import SYSTEM, Clock
+from fbcli.platform import system
 
 LOOK_EVERY = 0.5
 """Seconds between two looks: one costs 10 µs."""
-
-
-def resident_bytes(pid: int | str = "self") -> int | None:
-    """Return the resident set size of a process in bytes; None where the system does not tell, or
-    there is no such process.
-
-    Linux: proc(5), statm. Elsewhere the highest so far of this process alone is known
-    (getrusage(2)).
-    """
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError):
-        if pid != "self" or sys.platform == "win32":
-            return None
-    import resource  # noqa: PLC0415  Windows has no such module
-
-    highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return highest if sys.platform == "darwin" else highest * 1024
 
 
 class MemoryLimit:
@@ -45,5 +24,5 @@ class MemoryLimit:
         if now < self._look_at:
             return None
         self._look_at = now + LOOK_EVERY
-        held = resident_bytes()
+        held = system.resident_bytes()
         return held if held is not None and held > self.limit else None

@@ -15,7 +15,7 @@ import pytest
 from fbcli.broker import Broker, Outgoing
 from fbcli.broker_registry import open_broker
 from fbcli.chaos.processes import kill_child
-from fbcli.platform.memory import resident_bytes
+from fbcli.platform import system
 from tests.servers import wait_until
 
 MODULE = '''
@@ -59,7 +59,7 @@ class Consumption:
         for start in range(0, count, BATCH):
             self.broker.publish(queue, [Outgoing(b'{"x": 1}')] * min(BATCH, count - start))
         wait_until(lambda: self._done(queue), f"{count} tasks to be done", timeout=60)
-        held = resident_bytes(self.process.pid)
+        held = system.resident_bytes(self.process.pid)
         assert held is not None
         return held
 

@@ -159,8 +159,8 @@ class PoolContract(ABC):
         assert not on.pool.interrupt(jobs[1], TimeoutError)
         assert not on.pool.interrupt(Job("nobody"), TimeoutError)
 
-    def test_two_tasks_may_carry_one_id(self, stage: Callable[[int], ConsumeRun]) -> None:
-        on = stage(2)
+    def test_two_tasks_may_carry_one_id(self, start: Callable[[int], ConsumeRun]) -> None:
+        on = start(2)
         on.warm_up()
         spared, hit = (Job("same", self.nap(2)) for _ in range(2))
         on.submit(spared, hit)

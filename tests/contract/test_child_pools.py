@@ -21,7 +21,7 @@ import fbcli
 from fbcli.engine.children.main import BOOT
 from fbcli.engine.children.wire import ChildOutput, ChildSetup, RaisedError, RemoteCall
 from fbcli.errors import RemoteError, WorkerLost
-from fbcli.platform.memory import resident_bytes
+from fbcli.platform import system
 from fbcli.pools.base import Pool
 from fbcli.pools.children.group import Start
 from fbcli.pools.children.pool import ChildPool
@@ -613,7 +613,7 @@ def test_a_child_is_replaced_after_so_many_calls(bench: Callable[..., Bench], mo
 @every_mode
 def test_a_child_that_holds_too_much_is_replaced(bench: Callable[..., Bench], mode: str) -> None:
     probe = bench(mode, 1)
-    base = resident_bytes(probe.result("pid"))
+    base = system.resident_bytes(probe.result("pid"))
     assert base is not None
     on = bench(mode, 1, max_memory=base + 50_000_000)
     first = on.result("remember", size=1000)
@@ -690,7 +690,7 @@ helpless = sys.argv[3] == "helpless"
 if helpless:
     alone = (
         "import fbcli.engine.children.sequential as alone; "
-        "alone.die_with_parent = lambda setting: False"
+        "alone.system.die_with_parent = lambda parent: False"
     )
     test_child_pools.BOOT = test_child_pools.BOOT.replace("main()", f"{alone}; main()")
 on = Bench(sys.argv[1], 2)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fbcli.brokers.waiting import Alarm
-from fbcli.platform.file_watch import FileWatch
+from fbcli.platform import FileWatch, system
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="only Linux tells of writes by inotify"
@@ -28,7 +28,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def listening(file: Path) -> FileWatch:
-    watch = FileWatch.open(file)
+    watch = system.watch_file(file)
     assert watch is not None
     return watch
 
@@ -80,4 +80,4 @@ def test_another_file_of_the_same_name_is_noticed(file: Path) -> None:
 
 
 def test_there_is_none_at_a_file_that_is_not_there(tmp_path: Path) -> None:
-    assert FileWatch.open(tmp_path / "none") is None
+    assert system.watch_file(tmp_path / "none") is None

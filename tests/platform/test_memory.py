@@ -8,18 +8,19 @@ import sys
 
 import pytest
 
-from fbcli.platform.memory import LOOK_EVERY, MemoryLimit, resident_bytes
+from fbcli.platform import system
+from fbcli.platform.memory import LOOK_EVERY, MemoryLimit
 from tests.engine.factories import Clock
 
 MB = 1_000_000
 
 
 def test_what_is_allocated_is_seen() -> None:
-    before = resident_bytes()
+    before = system.resident_bytes()
     assert before is not None
     assert before > 5 * MB
     block = bytearray(b"x") * (80 * MB)
-    after = resident_bytes()
+    after = system.resident_bytes()
     assert after is not None
     assert after - before > 70 * MB
     assert len(block) == 80 * MB
@@ -27,17 +28,17 @@ def test_what_is_allocated_is_seen() -> None:
 
 def test_another_process_and_none() -> None:
     if not os.path.exists("/proc/self/statm"):
-        assert resident_bytes(os.getppid()) is None
+        assert system.resident_bytes(os.getppid()) is None
         return
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
-        held = resident_bytes(child.pid)
+        held = system.resident_bytes(child.pid)
         child.communicate(b"\n")
     assert held is not None
-    assert resident_bytes(child.pid) is None, "it has ended"
+    assert system.resident_bytes(child.pid) is None, "it has ended"
 
 
 def test_a_limit_speaks_when_it_is_exceeded() -> None:
-    held = resident_bytes()
+    held = system.resident_bytes()
     assert held is not None
     assert MemoryLimit(held * 10, Clock()).exceeded() is None
     assert MemoryLimit(held // 2, Clock()).exceeded() == pytest.approx(held, rel=0.2)

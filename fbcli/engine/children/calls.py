@@ -7,13 +7,9 @@ How calls follow each other is the matter of `sequential` (one after the other) 
 
 from __future__ import annotations
 
-import ctypes
 import faulthandler
 import importlib
 import os
-import select
-import signal
-import socket
 import sys
 import time
 from collections.abc import Callable
@@ -34,6 +30,7 @@ from fbcli.engine.current import RemoteTask, running
 from fbcli.engine.failures import describe, in_utf8, text_of
 from fbcli.errors import FbError
 from fbcli.message import decode
+from fbcli.platform import system
 from fbcli.platform.memory import MemoryLimit
 from fbcli.pools.children.wire import Answer, End, Frames, Order, Refusal, read_ticket
 
@@ -46,7 +43,6 @@ _order = msgspec.json.Decoder(Order).decode
 
 _PIECE = 256 * 1024
 """Bytes read at once."""
-_PR_SET_PDEATHSIG = 1
 
 MEANT = ("Retry", "Requeue", "DeadLetter", "TaskTimeout", "TaskCancelled")
 """The errors of `fbcli.errors` that mean something to the engine."""
@@ -56,26 +52,18 @@ class ParentLink:
     """The connection to the parent, which was this process's standard input. One thread reads
     it."""
 
-    def __init__(self, tickets: int, read: Callable[[int, int], bytes] = os.read) -> None:
-        """`read`: what reads a file without ever waiting, if it is set so."""
-        self.socket = socket.socket(fileno=os.dup(0))
-        self._kept = os.dup(0)
-        """Open until the process is gone, whatever Python closes at its end: to the parent, the end
-        of this one means that."""
-        with open(os.devnull, "rb") as nothing:
-            os.dup2(nothing.fileno(), 0)
-        self._tickets = os.dup(
-            tickets
-        )  # unlike what was passed on to this process, not passed on to others
-        os.close(tickets)
+    def __init__(self, tickets: str, read: Callable[[int, int], bytes] = os.read) -> None:
+        """`tickets`: the token of their pipe. `read`: what reads a file without ever waiting, if it
+        is set so."""
+        self.socket = system.channel_to_parent()
+        self._tickets = system.inherited_pipe(tickets, read)
         self.forked = False
         """Whether this is a process that a function has forked."""
         self._frames = Frames()
-        self._read = read
         self._bodies: list[bytes] = []
         """Of messages that have come and were not looked at."""
         self._requests: dict[int, msgspec.Raw] = {}
-        os.register_at_fork(after_in_child=self._part)
+        system.at_fork(in_child=self._part)
 
     def first(self) -> ChildSetup:
         """Wait for the first message."""
@@ -106,7 +94,7 @@ class ParentLink:
     def ticket(self) -> int | None:
         """Return a ticket; None: there will be no more. Raises `BlockingIOError` while there is
         none."""
-        return read_ticket(self._tickets, self._read)
+        return read_ticket(self._tickets)
 
     def take(self) -> int | None:
         """Wait for a ticket; None: there will be no more."""
@@ -114,7 +102,7 @@ class ParentLink:
             try:
                 return self.ticket()
             except BlockingIOError:
-                select.select([self._tickets], [], [])
+                self._tickets.wait()
 
     def request(self, number: int) -> RemoteCall | None:
         """Return what to do for a ticket; None: that has not come yet."""
@@ -124,52 +112,17 @@ class ParentLink:
     def _part(self) -> None:
         """In a process that a function has forked: be none that the pool speaks with."""
         self.forked = True
-        for file in (self.socket.detach(), self._kept, self._tickets):
-            os.close(file)
+        self._tickets.close()
+        system.let_go_of_parent(self.socket)
 
 
 def settle_in(setting: ChildSetup) -> None:
-    """Make this process like its parent, bound to its life, and deaf for signals that are meant for
-    it.
-
-    Note: handlers that do nothing, rather than signals ignored, since programs that a function
-    starts would go on ignoring them. Of processes that it forks the signals are blocked until they
-    heed them again: one may come right away.
-    """
-    usual = {number: signal.signal(number, _nothing) for number in (signal.SIGTERM, signal.SIGINT)}
-
-    def block() -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, usual)
-
-    def unblock() -> None:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, usual)
-
-    def heed() -> None:
-        for number, handler in usual.items():
-            signal.signal(number, handler)
-        unblock()
-
-    os.register_at_fork(before=block, after_in_parent=unblock, after_in_child=heed)
+    """Make this process like its parent, and deaf for signals that are meant for it."""
+    system.leave_signals_to_parent()
     faulthandler.enable()
-    faulthandler.register(signal.SIGUSR1)  # as it does of the parent, it shows what runs
+    system.dump_on_request()  # as it does of the parent, it shows what runs
     sys.path[:] = setting.path
     sys.argv[:] = setting.argv
-
-
-def die_with_parent(setting: ChildSetup) -> bool:
-    """Have the system kill this process when its parent ends, in whatever way; False: it cannot
-    (Linux can: prctl(2))."""
-    if not sys.platform.startswith("linux"):
-        return False
-    if ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
-        return False
-    if os.getppid() != setting.parent:
-        os._exit(1)
-    return True
-
-
-def _nothing(number: int, frame: Any) -> None:
-    """The parent decides."""
 
 
 class Caller:

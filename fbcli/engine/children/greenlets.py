@@ -18,8 +18,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from fbcli.engine.children.calls import Caller, ParentLink, die_with_parent, settle_in
+from fbcli.engine.children.calls import Caller, ParentLink, settle_in
 from fbcli.errors import TaskCancelled
+from fbcli.platform import system
 from fbcli.pools.children.wire import Answer, framed
 
 TURN_SECONDS = 0.01
@@ -71,12 +72,12 @@ class Eventlet:
         self._hub.schedule_call_global(0, function, *args)
 
 
-def work(mode: str, tickets: int) -> None:
+def work(mode: str, tickets: str) -> None:
     """Make calls until there are no more, and those that run have ended."""
     greenlets: Greenlets = Gevent() if mode == "gevent" else Eventlet()
     link = ParentLink(tickets, greenlets.system.read)
     setting = link.first()
-    die_with_parent(setting)
+    system.die_with_parent(setting.parent)
     settle_in(setting)
     outbox = Outbox(link.socket, greenlets.system.write)
     greenlets.spawn(outbox.serve)

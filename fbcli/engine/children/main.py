@@ -15,9 +15,9 @@ BOOT = (
     "import sys; sys.path[:] = [*filter(None, sys.path), sys.argv.pop(1)]; from"
     " fbcli.engine.children.main import main; main()"
 )
-"""For `python -c`, followed by the folder of fbcli, a mode, the queue (for who reads `ps`), and a
-file descriptor. Not `python -m`: that puts the working folder first on the path, where a user's
-`queue.py` would take the place of Python's."""
+"""For `python -c`, followed by the folder of fbcli, a mode, the queue (for who reads `ps`), and the
+token of the pipe of tickets. Not `python -m`: that puts the working folder first on the path, where
+a user's `queue.py` would take the place of Python's."""
 
 _LOOPS = {
     "process": "fbcli.engine.children.sequential",
@@ -38,7 +38,7 @@ def main() -> None:
     """Work until the parent says that there will be no more, or is gone."""
     global _in_child
     _in_child = True
-    mode, tickets = sys.argv[1], int(sys.argv[3])
+    mode, tickets = sys.argv[1], sys.argv[3]
     if mode == "gevent":
         importlib.import_module("gevent.monkey").patch_all()
     elif mode == "eventlet":

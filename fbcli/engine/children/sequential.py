@@ -4,20 +4,21 @@
 from __future__ import annotations
 
 import os
-import select
-import signal
 import threading
 
-from fbcli.engine.children.calls import Caller, ParentLink, die_with_parent, settle_in
+from fbcli.engine.children.calls import Caller, ParentLink, settle_in
+from fbcli.platform import system
 from fbcli.pools.children.wire import Answer, framed
 
 
-def work(mode: str, tickets: int) -> None:
+def work(mode: str, tickets: str) -> None:
     """Make calls until there are no more."""
     link = ParentLink(tickets)
     setting = link.first()
-    if not die_with_parent(setting):
-        threading.Thread(target=_follow_parent, args=(link,), name="fb-parent", daemon=True).start()
+    if not system.die_with_parent(setting.parent):
+        threading.Thread(
+            target=system.follow_parent, args=(link.socket,), name="fb-parent", daemon=True
+        ).start()
     settle_in(setting)
     lock = threading.Lock()
 
@@ -42,13 +43,3 @@ def work(mode: str, tickets: int) -> None:
         say(Answer(end=caller.make(number, call)))
         if caller.full():
             return
-
-
-def _follow_parent(link: ParentLink) -> None:
-    """End with the parent, where the system does not see to that: with all processes that functions
-    have started."""
-    poll = select.poll()
-    poll.register(link.socket, select.POLLHUP)
-    while not any(event & select.POLLHUP for _, event in poll.poll()):
-        pass
-    os.killpg(0, signal.SIGKILL)

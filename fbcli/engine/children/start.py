@@ -40,6 +40,7 @@ from fbcli.errors import (
     UsageError,
 )
 from fbcli.options import Options
+from fbcli.platform import system
 from fbcli.pools.base import Done
 from fbcli.pools.children.group import Start
 from fbcli.pools.children.pool import ChildPool
@@ -128,8 +129,9 @@ def child_pool(
 
 
 def refuse_unfit(spec: ChildSpec) -> None:
-    """Raise `BadSetting` or `MissingLibrary` when calls of this function cannot be made in child
-    processes."""
+    """Raise `BadSetting`, `MissingLibrary` or `Unsupported` when calls of this function cannot be
+    made in child processes."""
+    system.check_children()
     mode, address = spec.mode, spec.address
     if in_child():
         raise BadSetting(

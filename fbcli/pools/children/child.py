@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import os
-import signal
 import socket
-import subprocess
 from collections.abc import Sequence
 from typing import Generic
 
 import msgspec
 
+from fbcli.platform import system
+from fbcli.platform.signals import how_ended
 from fbcli.pools.base import T
 from fbcli.pools.children.steps import Call
 from fbcli.pools.children.wire import (
@@ -41,8 +39,8 @@ class Child(Generic[T]):
     def __init__(
         self, command: Sequence[str], folder: str, spec: object, slots: int, now: float
     ) -> None:
-        """Start `command`, with a socket as its standard input and the number of its end of the
-        ticket pipe as last argument.
+        """Start `command`, with a socket as its channel to this process and the token of the pipe
+        of tickets as last argument.
 
         Raises `OSError` when the system has no room for another process.
         """
@@ -75,20 +73,13 @@ class Child(Generic[T]):
         self._frames = Frames()
         self._out = bytearray()
         ours, theirs = socket.socketpair()
-        self._tickets, self._issue = os.pipe()
-        os.set_blocking(self._tickets, False)
-        os.set_blocking(self._issue, False)
+        self._tickets = system.record_pipe()
         ours.setblocking(False)
         self.socket = ours
         with theirs:
             try:
-                self.process = subprocess.Popen(
-                    [*command, str(self._tickets)],
-                    stdin=theirs.fileno(),
-                    pass_fds=(self._tickets,),
-                    cwd=folder,
-                    # what a terminal sends to its group is for the parent to decide
-                    start_new_session=True,
+                self.process = system.start_child(
+                    command, theirs, pipe=self._tickets, folder=folder
                 )
             except OSError:
                 self.close()
@@ -119,7 +110,7 @@ class Child(Generic[T]):
     def hand_over(self, calls: Sequence[tuple[Call[T], bytes]], now: float) -> int:
         """Have it make these calls, each with its request; return how many it has taken."""
         numbers = range(self._next, self._next + min(len(calls), MOST_TICKETS))
-        taken = write_tickets(self._issue, numbers)
+        taken = write_tickets(self._tickets, numbers)
         if not taken:
             return 0
         if not self.calls:
@@ -196,36 +187,20 @@ class Child(Generic[T]):
         if not self.leaving:
             self.leaving = True
             self.ending_since = now
-            self._issue = _closed(self._issue)
+            self._tickets.finish()
 
     def kill(self) -> None:
         """End it at once, with all that it has started. Idempotent."""
         if not self.killed:
             self.killed = True
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.process.pid, signal.SIGKILL)
+            system.kill_group(self.process.pid)
 
     def fate(self) -> str:
         """Return how it ended; empty while it lives."""
         code = self.process.poll()
-        if code is None:
-            return ""
-        if code >= 0:
-            return f"ended with exit code {code}"
-        try:
-            name = signal.Signals(-code).name
-        except ValueError:
-            name = f"signal {-code}"
-        return f"was killed by {name}"
+        return "" if code is None else how_ended(code)
 
     def close(self) -> None:
         """Give back what it took of this process. Idempotent."""
         self.socket.close()
-        self._issue, self._tickets = _closed(self._issue), _closed(self._tickets)
-
-
-def _closed(file: int) -> int:
-    """Close a file descriptor; return what stands for none."""
-    if file >= 0:
-        os.close(file)
-    return -1
+        self._tickets.close()

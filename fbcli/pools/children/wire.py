@@ -7,22 +7,20 @@ and read.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import struct
-import termios
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
+from fbcli.platform.interface import MOST_BYTES, RecordPipe
+
 _LENGTH = struct.Struct("=I")
 _TICKET = struct.Struct("=Q")
 
-MOST_TICKETS = 512
-"""Tickets written at once: as many bytes as a pipe takes whole or not at all (PIPE_BUF of pipe(7)
-is 4096)."""
+MOST_TICKETS = MOST_BYTES // _TICKET.size
+"""Tickets written at once."""
 
 
 class Order(msgspec.Struct, omit_defaults=True):
@@ -113,34 +111,29 @@ class Frames:
 # of, which calls have begun.
 
 
-def write_tickets(pipe: int, numbers: Sequence[int]) -> int:
-    """Hand over the right to make these calls, in this order; return how many fit into the pipe. At
-    most `MOST_TICKETS`."""
-    try:
-        return os.write(pipe, array("Q", numbers).tobytes()) // _TICKET.size
-    except BlockingIOError:
-        return 0
+def write_tickets(pipe: RecordPipe, numbers: Sequence[int]) -> int:
+    """Hand over the right to make these calls, in this order; return how many fit into the pipe:
+    all or none. At most `MOST_TICKETS`."""
+    return len(numbers) if pipe.write(array("Q", numbers).tobytes()) else 0
 
 
-def read_ticket(pipe: int, read: Callable[[int, int], bytes] = os.read) -> int | None:
+def read_ticket(pipe: RecordPipe) -> int | None:
     """Take one; None: there will be no more. Raises `BlockingIOError` while there is none."""
-    ticket = read(pipe, _TICKET.size)
+    ticket = pipe.read(_TICKET.size)
     return _TICKET.unpack(ticket)[0] if ticket else None
 
 
-def count_tickets(pipe: int) -> int:
+def count_tickets(pipe: RecordPipe) -> int:
     """Count those that are there."""
-    there = array("i", [0])
-    fcntl.ioctl(pipe, termios.FIONREAD, there)
-    return there[0] // _TICKET.size
+    return pipe.unread() // _TICKET.size
 
 
-def drain_tickets(pipe: int) -> list[int]:
+def drain_tickets(pipe: RecordPipe) -> list[int]:
     """Take all that are there."""
     numbers: list[int] = []
     while True:
         try:
-            tickets = os.read(pipe, MOST_TICKETS * _TICKET.size)
+            tickets = pipe.read(MOST_TICKETS * _TICKET.size)
         except BlockingIOError:
             return numbers
         if not tickets:
