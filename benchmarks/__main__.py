@@ -28,7 +28,7 @@ from benchmarks.peers import bench as peers
 from benchmarks.place import Place
 from benchmarks.report import missed_in, show, write_json
 from benchmarks.rounds import measure
-from tests.servers import ServerMissing
+from tests.servers import RequirementMissing
 
 SUBJECTS = (
     consume_redis,
@@ -68,7 +68,7 @@ def main() -> int:
         return 2
     try:
         place = Place(quick=options.quick)
-    except ServerMissing as missing:
+    except RequirementMissing as missing:
         print(missing, file=sys.stderr)
         return 2
     with place:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import os
+from collections import Counter
 from collections.abc import Generator, Iterator
 
 import pytest
 
-from tests.servers import require_or_skip
+from tests.servers import RequirementMissing
 from tests.servers.redis import RedisServer
 
 _databases = itertools.cycle(range(16))
@@ -16,8 +18,7 @@ _databases = itertools.cycle(range(16))
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
     """One Redis for the whole session; whoever stops or restarts a server starts one of his own."""
-    server = require_or_skip(RedisServer)
-    with server:
+    with RedisServer() as server:
         yield server
 
 
@@ -27,6 +28,25 @@ def redis_url(redis_server: RedisServer) -> str:
     database = next(_databases)
     redis_server.ask(f"SELECT {database}\r\nFLUSHDB")
     return redis_server.url.removesuffix("/0") + f"/{database}"
+
+
+def _where_it_is_missing() -> Generator[None, object, object]:
+    try:
+        return (yield)
+    except RequirementMissing as missing:
+        if os.environ.get("FB_TEST_REQUIRE") == "all":
+            pytest.fail(f"FB_TEST_REQUIRE=all, but: {missing}", pytrace=False)
+        pytest.skip(str(missing))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Generator[None, object, object]:
+    return (yield from _where_it_is_missing())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, object, object]:
+    return (yield from _where_it_is_missing())
 
 
 @pytest.hookimpl(wrapper=True)
@@ -40,3 +60,16 @@ def pytest_runtest_makereport(
         (name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections
     ]
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say why tests were skipped: a line each reason, with how many."""
+    reasons = Counter(
+        report.longrepr[2].removeprefix("Skipped: ")
+        for report in terminalreporter.getreports("skipped")
+        if isinstance(report.longrepr, tuple)
+    )
+    if reasons:
+        terminalreporter.section("skipped")
+        for reason, count in reasons.most_common():
+            terminalreporter.line(f"{count:5}  {reason}")

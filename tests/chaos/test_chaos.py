@@ -4,16 +4,14 @@ ran twice was in flight at a kill."""
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cli.conftest import FB
-from tests.servers import require_or_skip
-from tests.servers.redis import RedisServer
+from tests.installed import FB, clean_environment
+from tests.servers.redis import RedisServer, redis_cli
 
 TASKS = 5000
 
@@ -23,11 +21,10 @@ LONGEST = 150.0
 
 def run_chaos(folder: Path, url: str, *options: str) -> tuple[int, dict[str, Any], str]:
     """Run it; return exit code, figures, and what it said."""
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("FB_")}
     done = subprocess.run(
         [FB, "chaos", url, "--json", "--timeout", f"{LONGEST - 30}s", "-y", *options],
         cwd=folder,
-        env={**plain, "HOME": str(folder), "TMPDIR": str(folder)},
+        env=clean_environment(folder, TMPDIR=str(folder)),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -72,7 +69,7 @@ RESTART = ("--outage-every", "2s", "--tasks", "1500", "--task-time", "10ms..70ms
 
 def restart_command(server: RedisServer) -> tuple[str, str]:
     """The server closes the connection instead of an answer, and is back soon after."""
-    ask = f"redis-cli -p {server.port}"
+    ask = f"{redis_cli()} -p {server.port}"
     return "--restart-command", f"{ask} DEBUG RESTART; until {ask} PING; do sleep 0.05; done"
 
 
@@ -80,9 +77,7 @@ def restart_command(server: RedisServer) -> tuple[str, str]:
 def test_a_redis_that_keeps_what_it_has_confirmed_loses_nothing_when_it_is_restarted(
     tmp_path: Path,
 ) -> None:
-    with require_or_skip(
-        lambda: RedisServer("--enable-debug-command", "yes", appendonly=True)
-    ) as server:
+    with RedisServer(debug=True, appendonly=True) as server:
         code, found, said = run_chaos(tmp_path, server.url, *RESTART, *restart_command(server))
     assert (code, found["lost"]) == (0, 0), (found, said)
     assert found["outages"] >= 1
@@ -92,7 +87,7 @@ def test_a_redis_that_keeps_what_it_has_confirmed_loses_nothing_when_it_is_resta
 
 @pytest.mark.timeout(LONGEST + 30)
 def test_a_redis_that_keeps_nothing_is_found_out(tmp_path: Path) -> None:
-    with require_or_skip(lambda: RedisServer("--enable-debug-command", "yes")) as server:
+    with RedisServer(debug=True) as server:
         code, found, said = run_chaos(
             tmp_path, server.url, *RESTART, *restart_command(server), "--patience", "8s"
         )

@@ -17,7 +17,7 @@ from fbcli.broker_registry import open_broker
 from fbcli.chaos.processes import kill_child
 from fbcli.engine.services.mover import Mover
 from tests.chaos.fleet import Fleet, address
-from tests.servers import require_or_skip, wait_until
+from tests.servers import wait_until
 from tests.servers.redis import RedisServer
 
 COUNT = 200
@@ -35,7 +35,7 @@ OPTIONS = ("--concurrency", "4", "--heartbeat", "0.5")
 @pytest.fixture
 def server() -> Iterator[RedisServer]:
     """A Redis that keeps what it has confirmed, also when it is killed."""
-    with require_or_skip(lambda: RedisServer(appendonly=True)) as server:
+    with RedisServer(appendonly=True) as server:
         yield server
 
 

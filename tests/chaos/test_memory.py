@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from fbcli.broker import Broker, Outgoing
 from fbcli.broker_registry import open_broker
 from fbcli.chaos.processes import kill_child
 from fbcli.platform import system
+from tests.installed import clean_environment
 from tests.servers import wait_until
 
 MODULE = '''
@@ -81,7 +81,6 @@ def consumption(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cons
         else request.getfixturevalue("redis_url")
     )
     (tmp_path / "trivial.py").write_text(MODULE)
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("FB_")}
     with closing(open_broker(url)) as broker, open(tmp_path / "log", "wb") as log:
         process = subprocess.Popen(
             [
@@ -95,7 +94,7 @@ def consumption(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cons
                 *options,
             ],
             cwd=tmp_path,
-            env={**plain, "FB_BROKER": url},
+            env=clean_environment(tmp_path, FB_BROKER=url),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

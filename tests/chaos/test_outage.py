@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.fleet import Fleet, address
-from tests.servers import ServerMissing, require_or_skip, wait_until
+from tests.servers import RequirementMissing, wait_until
 from tests.servers.redis import RedisServer
 
 
 @pytest.fixture
 def server() -> Iterator[RedisServer]:
     """A Redis that keeps what it has confirmed, also when it is killed."""
-    with require_or_skip(lambda: RedisServer(appendonly=True)) as server:
+    with RedisServer(appendonly=True) as server:
         yield server
 
 
@@ -88,11 +88,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
             text=True,
         )
         if done.returncode:
-            raise ServerMissing(
+            raise RequirementMissing(
                 f"A small file system cannot be mounted here (it takes root): {done.stderr.strip()}"
             )
 
-    require_or_skip(mount)
+    mount()
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
 

@@ -13,7 +13,8 @@ import typer
 
 from fbcli import __version__
 from fbcli.commands.app import COMMANDS
-from tests.cli.conftest import FB, Shell
+from tests.cli.shell import Shell
+from tests.installed import FB
 from tests.servers import wait_until
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from fbcli.results.status import statuses
 from fbcli.settings import load
-from tests.cli.conftest import Shell
+from tests.cli.consuming import consuming
+from tests.cli.shell import Shell
 from tests.cli.test_push import messages
 from tests.servers import wait_until
 
@@ -113,21 +114,6 @@ def test_the_exit_code_of_a_function_that_exits_is_its_own(fb: Shell) -> None:
 
 
 # --- through the queue
-
-
-def consuming(fb: Shell, *addresses: str) -> None:
-    """Start a consumer and return once it is at work."""
-    fb.start("consume", *addresses)
-    store = load(fb.folder, fb.env).open_store()
-    names = {address.replace(":", ".") for address in addresses}
-    try:
-        wait_until(
-            lambda: names <= {name for worker in store.workers() for name in worker.queues},
-            "the consumer",
-            30,
-        )
-    finally:
-        store.close()
 
 
 def test_call_prints_what_a_consumer_elsewhere_returned(fb: Shell) -> None:

@@ -7,8 +7,9 @@ import subprocess
 import pytest
 
 from fbcli.stores.base import Result
-from tests.cli.conftest import FB, Shell
-from tests.cli.test_call_run import consuming
+from tests.cli.consuming import consuming
+from tests.cli.shell import Shell
+from tests.installed import FB
 from tests.messages import settings_in
 from tests.servers import wait_until
 

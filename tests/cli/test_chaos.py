@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from fbcli.chaos.processes import descendants
-from tests.cli.conftest import FB, Ran, Shell
-from tests.servers import require_or_skip, wait_until
+from tests.cli.shell import Ran, Shell
+from tests.installed import FB
+from tests.servers import wait_until
 from tests.servers.redis import RedisServer
 
 FEW = ("--tasks", "150", "--concurrency", "4", "--heartbeat", "300ms")
@@ -261,7 +262,7 @@ def test_settings_of_the_project_and_the_environment_do_not_disturb(shop: Shell)
 
 
 def test_a_password_is_neither_shown_nor_in_a_command_line(shop: Shell) -> None:
-    with require_or_skip(lambda: RedisServer("--requirepass", "geheim")) as server:
+    with RedisServer("--requirepass", "geheim") as server:
         shop.env["FB_BROKER"] = f"redis://:geheim@127.0.0.1:{server.port}/0"
         child = shop.start(
             "chaos", "--json", *SMALL, "--task-time", "20ms", "--tasks", "400", *CALM
@@ -465,7 +466,7 @@ def test_taking_the_broker_away_needs_a_confirmation(shop: Shell) -> None:
 
 def test_a_broker_that_is_paused_now_and_then(shop: Shell) -> None:
     """One that is restarted: `tests/chaos/test_chaos.py`."""
-    with require_or_skip(RedisServer) as server:
+    with RedisServer() as server:
         commands = [
             "--pause-command",
             f"kill -STOP {server.pid}",

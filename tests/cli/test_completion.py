@@ -12,33 +12,20 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from fbcli.broker import Outgoing
 from fbcli.console.shells import FILES, SCRIPTS
-from tests.cli.conftest import FB, Shell
+from tests.cli.shell import Shell
+from tests.installed import ROOT
 from tests.messages import queue_in
-from tests.servers import ServerMissing, require_or_skip
-
-ROOT = Path(__file__).parents[2]
-
-
-def shell_at(name: str) -> str:
-    def find() -> str:
-        found = shutil.which(name)
-        if found is None:
-            raise ServerMissing(f"There is no {name} on the PATH: apt install {name}.")
-        return found
-
-    return require_or_skip(find)
+from tests.servers import needs_programs
 
 
 @pytest.fixture
 def fb(fb: Shell) -> Shell:
-    """`fb` first on the PATH, in a folder with a queue and some files."""
-    fb.env["PATH"] = f"{FB.parent}{os.pathsep}{fb.env['PATH']}"
+    """`fb` in a folder with a queue and some files."""
     fb.env["TERM"] = "xterm"
     with queue_in(fb.folder, "orders") as queue:
         queue.publish([Outgoing(b'{"x":1}')])
@@ -186,7 +173,8 @@ def typist(request: pytest.FixtureRequest, fb: Shell) -> Iterator[Typist]:
     """At bash or zsh, with the script of `fb` loaded."""
     name = request.param
     argv = {"bash": ["--norc", "--noprofile", "-i"], "zsh": ["-f", "-i"]}[name]
-    person = Typist([shell_at(name), *argv], fb)
+    needs_programs(name)
+    person = Typist([name, *argv], fb)
     try:
         person.type("", r"[>%#] ?")
         if name == "zsh":
@@ -215,11 +203,17 @@ def test_at_the_keyboard(typist: Typist) -> None:
 
 
 def test_fish(fb: Shell) -> None:
-    fish = shell_at("fish")
+    needs_programs("fish")
 
     def complete(line: str) -> dict[str, str]:
         ran = subprocess.run(
-            [fish, "--no-config", "-c", "fb completion fish | source; complete -C $argv[1]", line],
+            [
+                "fish",
+                "--no-config",
+                "-c",
+                "fb completion fish | source; complete -C $argv[1]",
+                line,
+            ],
             cwd=fb.folder,
             env=fb.env,
             capture_output=True,

@@ -10,7 +10,7 @@ import pytest
 from fbcli.broker import Capabilities
 from fbcli.brokers import SCHEMES
 from fbcli.options import Options
-from tests.cli.conftest import Ran, Shell
+from tests.cli.shell import Ran, Shell
 
 
 def shown(ran: Ran) -> dict[str, dict[str, Any]]:

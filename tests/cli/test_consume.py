@@ -4,282 +4,35 @@ Signals: `test_signals.py`; `--json`: `test_json.py`; the live table: `test_live
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import os
 import re
 import signal
-import subprocess
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
-from typing_extensions import Self
 
 from fbcli.broker import Outgoing, Size
-from fbcli.stores.base import Result
-from tests.cli.conftest import FB, PATIENCE, Ran, Shell
-from tests.messages import message, queue_in, settings_in
-from tests.servers import require_or_skip, wait_until
+from tests.cli.consuming import Consuming
+from tests.cli.jobs import (
+    began,
+    bodies,
+    notes,
+    push,
+    raw,
+    result,
+    set_up,
+    side_by_side,
+    size,
+    together,
+)
+from tests.cli.shell import Shell
+from tests.installed import PATIENCE
+from tests.messages import message, queue_in
+from tests.servers import wait_until
 from tests.servers.redis import RedisServer
-
-JOBS = '''\
-"""A user's module: functions that write down what they do, so that a test can wait for it."""
-
-import asyncio
-import logging
-import os
-import threading
-import time
-
-from fbcli import boost
-
-log = logging.getLogger(__name__)
-
-
-def note(what, n):
-    line = f"{what} {n} {os.getpid()} {threading.get_ident()} {time.time()}\\n"
-    descriptor = os.open("notes", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    os.write(descriptor, line.encode())
-    os.close(descriptor)
-
-
-def work(n: int = 0, seconds: float = 0.0) -> int:
-    note("begin", n)
-    time.sleep(seconds)
-    note("end", n)
-    return n * 2
-
-
-async def awork(n: int = 0, seconds: float = 0.0) -> int:
-    note("begin", n)
-    await asyncio.sleep(seconds)
-    note("end", n)
-    return n * 2
-
-
-def hold(n: int = 0) -> None:
-    """Runs until the test says so."""
-    note("begin", n)
-    while not os.path.exists("go"):
-        time.sleep(0.01)
-    note("end", n)
-
-
-async def ahold(n: int = 0) -> None:
-    note("begin", n)
-    while not os.path.exists("go"):
-        await asyncio.sleep(0.01)
-    note("end", n)
-
-
-def fails(n: int = 0) -> None:
-    note("begin", n)
-    raise ValueError(f"no {n}")
-
-
-@boost(retries=1)
-def boosted(n: int = 0) -> None:
-    note("begin", n)
-    raise ValueError(f"no {n}")
-
-
-def odd(n: int) -> None:
-    note("begin", n)
-    if n % 2:
-        raise ValueError(f"{n} is odd")
-
-
-def talk(n: int = 0) -> None:
-    print(f"printed {n}")
-    log.info("logged %d", n)
-    note("end", n)
-'''
-
-
-class Note(NamedTuple):
-    """A line that a function wrote down."""
-
-    what: str
-    n: int
-    pid: int
-    thread: int
-    at: float
-
-
-def notes(fb: Shell, what: str = "") -> list[Note]:
-    """Return what the functions have written down so far."""
-    with contextlib.suppress(FileNotFoundError):
-        lines = (fb.folder / "notes").read_text().splitlines()
-        found = [
-            Note(word, int(n), int(pid), int(thread), float(at))
-            for word, n, pid, thread, at in map(str.split, lines)
-        ]
-        return [note for note in found if what in ("", note.what)]
-    return []
-
-
-def began(fb: Shell) -> list[int]:
-    """Return the numbers of the calls that began, in order."""
-    return [note.n for note in notes(fb, "begin")]
-
-
-def side_by_side(fb: Shell) -> int:
-    """Return how many calls ran at once, at most."""
-    running = itertools.accumulate(
-        1 if note.what == "begin" else -1 for note in sorted(notes(fb), key=lambda note: note.at)
-    )
-    return max(running)
-
-
-def push(fb: Shell, function: str, numbers: range = range(1), **more: Any) -> None:
-    """Publish calls of `jobs:function`, with the task ids "t0", "t1", …"""
-    raw(fb, function, *(message(f"t{n}", n=n, **more) for n in numbers))
-
-
-def raw(fb: Shell, function: str, *messages: Outgoing) -> None:
-    """Publish messages as they are."""
-    with queue_in(fb.folder, f"jobs.{function}", fb.env.get("FB_BROKER")) as queue:
-        queue.publish(messages)
-
-
-def size(fb: Shell, function: str) -> Size:
-    """Return how much the queue of `jobs:function` holds."""
-    with queue_in(fb.folder, f"jobs.{function}", fb.env.get("FB_BROKER")) as queue:
-        return queue.known_size()
-
-
-def bodies(fb: Shell, function: str, *, dead: bool = False) -> list[dict[str, Any]]:
-    """Return the ready messages, or the dead letters."""
-    with queue_in(fb.folder, f"jobs.{function}", fb.env.get("FB_BROKER")) as queue:
-        return [
-            json.loads(body)
-            for body in queue.broker.peek(queue.dead.name if dead else queue.name, 100)
-        ]
-
-
-def result(fb: Shell, task_id: str) -> Result | None:
-    """Return the saved result of a task."""
-    with settings_in(fb.folder, fb.env.get("FB_BROKER")) as settings:
-        return settings.open_store().result(task_id)
-
-
-def together(fb: Shell, calls: Iterable[Sequence[str]]) -> list[Ran]:
-    """Run several commands, some of them side by side, since most of their time is waiting."""
-    with ThreadPoolExecutor(4) as pool:
-        return list(pool.map(lambda words: fb(*words), calls))
-
-
-class Consuming:
-    """`fb consume` in the background, its streams in files. Use as a context: what is left over is
-    killed."""
-
-    _numbers = itertools.count()
-
-    def __init__(self, fb: Shell, *words: str, env: dict[str, str] | None = None) -> None:
-        number = next(self._numbers)
-        self._out, self._err = fb.folder / f"out-{number}", fb.folder / f"err-{number}"
-        with self._out.open("wb") as out, self._err.open("wb") as err:
-            self.process = subprocess.Popen(
-                [FB, "consume", *words],
-                cwd=fb.folder,
-                env={**fb.env, **(env or {})},
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                start_new_session=True,
-            )
-
-    @property
-    def out(self) -> str:
-        """What it has written to stdout so far."""
-        return self._out.read_text()
-
-    @property
-    def err(self) -> str:
-        """What it has written to stderr so far."""
-        return self._err.read_text()
-
-    @property
-    def events(self) -> list[dict[str, Any]]:
-        """The whole lines on stdout, which must be JSON objects."""
-        found = [
-            json.loads(line) for line in self.out.splitlines(keepends=True) if line.endswith("\n")
-        ]
-        assert all(type(event) is dict for event in found), found
-        return found
-
-    def says(self, text: str) -> bool:
-        """Whether stderr has this text by now."""
-        return text in self.err
-
-    def children(self) -> list[int]:
-        """The process ids of its child processes."""
-        pid = self.process.pid
-        with contextlib.suppress(OSError):
-            return [
-                int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-            ]
-        return []
-
-    def until(self, condition: Any, what: str) -> None:
-        """Wait for a condition while it lives; what it said is part of the failure."""
-        try:
-            wait_until(lambda: condition() or self.process.poll() is not None, what)
-        except TimeoutError as error:
-            raise AssertionError(f"{error}\n{self.err}") from None
-        assert condition(), f"it ended with {self.process.returncode} before {what}:\n{self.err}"
-
-    def send(self, number: signal.Signals) -> None:
-        self.process.send_signal(number)
-
-    def wait(self) -> int:
-        """Wait for its end; return its exit code."""
-        try:
-            return self.process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            raise AssertionError(f"it does not end:\n{self.err}") from None
-
-    def stop(self) -> int:
-        """Stop it as a service manager does; return its exit code."""
-        self.send(signal.SIGTERM)
-        return self.wait()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        children = self.children()
-        self.process.kill()
-        self.process.wait()
-        for child in children:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(child, signal.SIGKILL)
-
-
-def set_up(fb: Shell, url: str | None = None) -> Shell:
-    """Give the folder its module, and the broker to use (None: the default)."""
-    fb.write("jobs.py", JOBS)
-    fb.env.pop("PYTHONUNBUFFERED", None)
-    if url:
-        fb.env["FB_BROKER"] = url
-    return fb
-
-
-@pytest.fixture(params=["sqlite", "redis"])
-def shop(request: pytest.FixtureRequest, fb: Shell) -> Shell:
-    """`fb` with the module `jobs`, on each broker."""
-    return set_up(fb, None if request.param == "sqlite" else request.getfixturevalue("redis_url"))
-
-
-@pytest.fixture
-def plain(fb: Shell) -> Shell:
-    """The same, on the default alone: for what has nothing to do with the broker."""
-    return set_up(fb)
-
 
 # what is run
 
@@ -589,7 +342,7 @@ def test_a_bad_variable_and_a_bad_file(plain: Shell) -> None:
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_a_broker_that_is_away_at_the_start_is_waited_for(fb: Shell, processes: str) -> None:
     set_up(fb)
-    with require_or_skip(RedisServer) as server:
+    with RedisServer() as server:
         fb.env["FB_BROKER"] = server.url
         server.stop()
         with Consuming(fb, "jobs:work", "--processes", processes) as consumer:

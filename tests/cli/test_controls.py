@@ -14,8 +14,9 @@ from datetime import datetime, timedelta
 import pytest
 
 from fbcli.broker import Size
-from tests.cli.conftest import Shell
-from tests.cli.test_consume import Consuming, began, bodies, notes, push, raw, result, set_up, size
+from tests.cli.consuming import Consuming
+from tests.cli.jobs import began, bodies, notes, push, raw, result, set_up, size
+from tests.cli.shell import Shell
 from tests.messages import message
 from tests.servers import wait_until
 

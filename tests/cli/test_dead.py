@@ -12,7 +12,7 @@ import pytest
 
 from fbcli.broker import Outgoing
 from fbcli.queues.queue import Queue
-from tests.cli.conftest import Shell
+from tests.cli.shell import Shell
 from tests.messages import letter, queue_in
 from tests.servers import wait_until
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from fbcli.queues.queue import Queue
-from tests.cli.conftest import Shell
+from tests.cli.shell import Shell
 from tests.messages import message, queue_in
 
 

@@ -16,8 +16,9 @@ import typer
 from fbcli.broker import Outgoing
 from fbcli.commands.app import COMMANDS
 from fbcli.stores.base import Result
-from tests.cli.conftest import Ran, Shell
-from tests.cli.test_consume import Consuming, began, notes, push, raw, set_up, size, together
+from tests.cli.consuming import Consuming
+from tests.cli.jobs import began, notes, push, raw, set_up, size, together
+from tests.cli.shell import Ran, Shell
 from tests.messages import letter, message, queue_in
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from fbcli.queues.queue import Queue
-from tests.cli.conftest import Shell
-from tests.cli.test_call_run import consuming
+from tests.cli.consuming import consuming
+from tests.cli.shell import Shell
 from tests.messages import message, queue_in
 from tests.servers import wait_until
 

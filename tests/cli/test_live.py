@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import shutil
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
@@ -13,9 +12,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from fbcli.broker import Size
-from tests.cli.conftest import FB, Shell
-from tests.cli.test_consume import began, notes, push, set_up, size
-from tests.servers import ServerMissing, require_or_skip, wait_until
+from tests.cli.jobs import began, notes, push, set_up, size
+from tests.cli.shell import Shell
+from tests.installed import FB
+from tests.servers import needs_programs, wait_until
 
 WIDTH, HEIGHT = 110, 40
 
@@ -26,9 +26,6 @@ class Terminal:
     """A shell in a window of a private tmux server."""
 
     def __init__(self, fb: Shell) -> None:
-        self._tmux = shutil.which("tmux")
-        if self._tmux is None:
-            raise ServerMissing("There is no tmux on the PATH: apt install tmux.")
         self._socket = f"fb-test-{uuid.uuid4().hex[:12]}"
         self._env = fb.env
         size = ("-x", str(WIDTH), "-y", str(HEIGHT))
@@ -49,7 +46,7 @@ class Terminal:
     def _ask(self, *words: str) -> str:
         environment = {name: value for name, value in self._env.items() if name != "TMUX"}
         ran = subprocess.run(
-            [str(self._tmux), "-u", "-L", self._socket, *words],
+            ["tmux", "-u", "-L", self._socket, *words],
             env=environment,
             capture_output=True,
             text=True,
@@ -102,7 +99,8 @@ def shop(fb: Shell) -> Shell:
 
 @pytest.fixture
 def terminal(shop: Shell) -> Iterator[Terminal]:
-    window = require_or_skip(lambda: Terminal(shop))
+    needs_programs("tmux")
+    window = Terminal(shop)
     yield window
     window.close()
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fbcli.settings import load
-from tests.cli.conftest import Shell
+from tests.cli.shell import Shell
 from tests.servers import wait_until
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from fbcli.stores.base import Result, Store, Worker
-from tests.cli.conftest import Shell
+from tests.cli.shell import Shell
 from tests.messages import settings_in
 
 EVIL = "\x1b[2J\x9b31m\u202e[bold]\r\n"

@@ -14,8 +14,10 @@ import termios
 import pytest
 
 from fbcli.broker import Size
-from tests.cli.conftest import FB, PATIENCE, Shell
-from tests.cli.test_consume import Consuming, began, bodies, notes, push, raw, set_up, size
+from tests.cli.consuming import Consuming
+from tests.cli.jobs import began, bodies, notes, push, raw, size
+from tests.cli.shell import Shell
+from tests.installed import FB, PATIENCE
 from tests.messages import message
 from tests.servers import wait_until
 
@@ -23,18 +25,6 @@ CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGQUIT: 143}
 
 AT_ONCE = 5.0
 """Seconds, on a busy machine; the drain time is 25."""
-
-
-@pytest.fixture(params=["sqlite", "redis"])
-def shop(request: pytest.FixtureRequest, fb: Shell) -> Shell:
-    """`fb` with the module `jobs`, on each broker."""
-    return set_up(fb, None if request.param == "sqlite" else request.getfixturevalue("redis_url"))
-
-
-@pytest.fixture
-def plain(fb: Shell) -> Shell:
-    """The same, on the default alone."""
-    return set_up(fb)
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,10 @@ import pytest
 
 from fbcli.broker import Size
 from fbcli.chaos.processes import descendants
-from tests.cli.conftest import PATIENCE, Shell
-from tests.cli.test_consume import Consuming, began, notes, set_up
+from tests.cli.consuming import Consuming
+from tests.cli.jobs import began, notes, set_up
+from tests.cli.shell import Shell
+from tests.installed import PATIENCE
 from tests.messages import settings_in
 from tests.servers import needs, wait_until
 

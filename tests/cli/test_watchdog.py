@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cli.conftest import Shell
-from tests.servers import require_or_skip, wait_until
+from tests.cli.shell import Shell
+from tests.servers import wait_until
 from tests.servers.redis import RedisServer
 
 WATCHDOG = ("--watchdog", "1", "--heartbeat", "1")
@@ -99,7 +99,7 @@ def module(fb: Shell) -> None:
 
 @pytest.fixture
 def server() -> Iterator[RedisServer]:
-    with require_or_skip(lambda: RedisServer(appendonly=True)) as server:
+    with RedisServer(appendonly=True) as server:
         yield server
 
 

@@ -21,7 +21,7 @@ from fbcli.broker_registry import open_broker
 from fbcli.errors import Unavailable, UsageError
 from fbcli.testing import BrokerContract
 from tests.contract.redis_model import run_model
-from tests.servers import require_or_skip, wait_until
+from tests.servers import wait_until
 from tests.servers.proxy import Proxy
 from tests.servers.redis import RedisCluster, RedisSentinel, RedisServer
 
@@ -69,7 +69,7 @@ def inbox(opened: Callable[..., Inbox]) -> Inbox:
 
 @pytest.fixture
 def own_server() -> Iterator[RedisServer]:
-    with require_or_skip(lambda: RedisServer(appendonly=True)) as server:
+    with RedisServer(appendonly=True) as server:
         yield server
 
 
@@ -898,7 +898,7 @@ class TestRaces:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[RedisCluster]:
-    with require_or_skip(RedisCluster) as cluster:
+    with RedisCluster() as cluster:
         yield cluster
 
 
@@ -996,7 +996,7 @@ class TestCluster:
 
 class TestSentinel:
     def test_a_failover_is_followed(self) -> None:
-        with require_or_skip(RedisSentinel) as servers, closing(open_broker(servers.url)) as broker:
+        with RedisSentinel() as servers, closing(open_broker(servers.url)) as broker:
             inbox = broker.open(QUEUE, consumer_id="c", prefetch=1, lease=30)
             broker.publish(QUEUE, numbered(3))
             assert len(fetch_all(inbox, 1)) == 3

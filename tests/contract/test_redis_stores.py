@@ -19,7 +19,7 @@ from fbcli.stores.redis.scripts import INDEX_SIZE
 from fbcli.stores.redis.store import BLOCK_SECONDS, PERMANENT
 from tests.contract.store_contract import StoreContract
 from tests.contract.store_samples import EVERY_VERB, a_message, a_result, a_worker, ids
-from tests.servers import free_port, require_or_skip, wait_until
+from tests.servers import free_port, wait_until
 from tests.servers.redis import RedisCluster, RedisSentinel, RedisServer
 
 
@@ -199,7 +199,7 @@ class TestRedisStore(RedisStoreContract):
 @pytest.fixture(scope="module")
 def redis_cluster() -> Iterator[RedisCluster]:
     with ExitStack() as servers:
-        yield require_or_skip(lambda: servers.enter_context(RedisCluster()))
+        yield servers.enter_context(RedisCluster())
 
 
 class TestRedisClusterStore(RedisStoreContract):
@@ -216,7 +216,7 @@ class TestRedisClusterStore(RedisStoreContract):
 
 class TestRedisSentinelStore:
     def test_every_verb(self) -> None:
-        with require_or_skip(RedisSentinel) as servers:
+        with RedisSentinel() as servers:
             store = open_store(servers.url)
             for verb in EVERY_VERB.values():
                 verb(store)
@@ -240,7 +240,7 @@ WRITING = (
 class TestARedisServerInTrouble:
     @pytest.fixture
     def server(self) -> Iterator[RedisServer]:
-        server = require_or_skip(lambda: RedisServer(appendonly=True))
+        server = RedisServer(appendonly=True)
         with server:
             yield server
 

@@ -32,7 +32,7 @@ from fbcli.stores.base import Store
 from fbcli.testing import BrokerContract
 from fbcli.testing.broker.ground import ack, bodies, numbered
 from tests.contract.broker_model import LONG, BrokerModel
-from tests.servers import ServerMissing, require_or_skip, wait_until
+from tests.servers import RequirementMissing, wait_until
 
 QUEUE = "work.queue"
 
@@ -383,11 +383,11 @@ class Tmpfs:
         try:
             made = subprocess.run(mount, capture_output=True, text=True, check=False)
         except OSError as error:
-            raise ServerMissing(
+            raise RequirementMissing(
                 f"A small disk to be filled cannot be mounted ({error})."
             ) from error
         if made.returncode != 0:
-            raise ServerMissing(
+            raise RequirementMissing(
                 f"A small disk to be filled cannot be mounted ({made.stderr.strip()}): run this"
                 " test as root."
             )
@@ -399,7 +399,7 @@ class Tmpfs:
 class TestTrouble:
     @pytest.fixture
     def disk(self, tmp_path: Path) -> Iterator[Path]:
-        with closing(require_or_skip(lambda: Tmpfs(tmp_path / "disk"))) as disk:
+        with closing(Tmpfs(tmp_path / "disk")) as disk:
             yield disk.folder
 
     def test_a_full_disk(self, disk: Path) -> None:

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.servers import ServerMissing
-
-ROOT = Path(__file__).parents[2]
-BIN = Path(sys.executable).parent
+from tests.installed import ROOT, clean_environment
 
 STRICT = ("-W", "error", "-W", "ignore:unclosed database:ResourceWarning")
 """Warnings are errors; but a short program may leave it to its end to close the queue (Python 3.13
@@ -73,27 +67,12 @@ def blocks(document: str, language: str) -> Iterator[Block]:
             yield Block(text.count("\n", 0, match.start()) + 1, match[1], match[2])
 
 
-def missing(*programs: str) -> None:
-    """Raise `ServerMissing` for the first program that is not on the PATH."""
-    for program in programs:
-        if shutil.which(program) is None:
-            raise ServerMissing(f"There is no {program} on the PATH: apt install {program}")
-
-
 def run(script: str, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
     """Run the text of a block in bash, in `folder`, with the installed `fb`; it must succeed."""
-    clean = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("FB_", "XDG_", "PYTEST"))
-    }
-    clean.update(
-        HOME=str(folder), PATH=f"{BIN}{os.pathsep}{os.environ['PATH']}", TERM="dumb", **env
-    )
     done = subprocess.run(
         ["bash", "-c", READER + script],
         cwd=folder,
-        env=clean,
+        env=clean_environment(folder, TERM="dumb", **env),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

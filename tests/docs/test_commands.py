@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fbcli.commands.app import COMMANDS
-from tests.docs.blocks import BIN, ROOT
+from tests.installed import BIN, ROOT
 
 PAGE = ROOT / "docs" / "commands.md"
 

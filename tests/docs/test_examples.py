@@ -22,21 +22,17 @@ from typing import Any
 
 import pytest
 
-from tests.docs.blocks import BIN, ROOT, missing
-from tests.servers import require_or_skip
+from tests.installed import BIN, ROOT, clean_environment
+from tests.servers import needs_programs
 
 EXAMPLES = ROOT / "examples"
 
 
 def ran(command: Sequence[str | Path], folder: Path) -> subprocess.CompletedProcess[str]:
-    env = {
-        name: value for name, value in os.environ.items() if not name.startswith(("FB_", "PYTEST"))
-    }
-    env.update(HOME=str(folder), PATH=f"{BIN}{os.pathsep}{os.environ['PATH']}", TERM="dumb")
     return subprocess.run(
         command,
         cwd=folder,
-        env=env,
+        env=clean_environment(folder, TERM="dumb"),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -164,7 +160,7 @@ def test_orders(tmp_path: Path) -> None:
 
 
 def test_nightly(tmp_path: Path) -> None:
-    require_or_skip(lambda: missing("bash"))
+    needs_programs("bash")
     logs = tmp_path / "logs"
     logs.mkdir()
     for name in ("plain", "with a space", 'with "quotes", and a comma'):

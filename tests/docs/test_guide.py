@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -12,8 +11,9 @@ import pytest
 
 from fbcli.options import Options
 from fbcli.settings import load
-from tests.docs.blocks import ROOT, STRICT, blocks, missing, run
-from tests.servers import require_or_skip
+from tests.docs.blocks import STRICT, blocks, run
+from tests.installed import ROOT, clean_environment
+from tests.servers import needs_programs
 
 GUIDES = ["docs/guide.md", "docs/guide.zh.md"]
 
@@ -21,7 +21,7 @@ GUIDES = ["docs/guide.md", "docs/guide.zh.md"]
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("guide", GUIDES)
 def test_the_shell_lines_work_in_an_empty_folder(guide: str, tmp_path: Path) -> None:
-    require_or_skip(lambda: missing("bash", "jq"))
+    needs_programs("bash", "jq")
     for block in blocks(guide, "sh"):
         if "redis" not in block.text:
             run(block.text, tmp_path)
@@ -29,7 +29,7 @@ def test_the_shell_lines_work_in_an_empty_folder(guide: str, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("guide", GUIDES)
 def test_the_shell_lines_work_with_redis(guide: str, tmp_path: Path, redis_url: str) -> None:
-    require_or_skip(lambda: missing("bash", "redis-cli"))
+    needs_programs("bash", "redis-cli")
     (tmp_path / "mymod.py").write_text("def task(x: int, y: int = 2):\n    print('sum', x + y)\n")
     found = [block.text for block in blocks(guide, "sh") if "redis" in block.text]
     assert found
@@ -53,10 +53,14 @@ def test_the_python_blocks_run(guide: str, tmp_path: Path) -> None:
         if "__main__" in block.text:
             programs += 1
             (tmp_path / "program.py").write_text(block.text)
-            env = {name: value for name, value in os.environ.items() if not name.startswith("FB_")}
             command = [sys.executable, *STRICT, "program.py"]
             done = subprocess.run(
-                command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60
+                command,
+                cwd=tmp_path,
+                env=clean_environment(tmp_path),
+                capture_output=True,
+                text=True,
+                timeout=60,
             )
             assert (done.returncode, done.stderr) == (0, "")
     assert programs == 1

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.blocks import ROOT
-from tests.servers import ServerMissing, require_or_skip
+from tests.installed import ROOT
+from tests.servers import RequirementMissing
 
 BUILD = """
 import sys
@@ -64,7 +64,7 @@ def require_setuptools() -> None:
         capture_output=True,
     )
     if found.returncode:
-        raise ServerMissing(
+        raise RequirementMissing(
             "There is no setuptools 77 or later in this environment: pip install -e '.[test]'"
         )
 
@@ -72,7 +72,7 @@ def require_setuptools() -> None:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a wheel and an sdist of a copy of the tree."""
-    require_or_skip(require_setuptools)
+    require_setuptools()
     tree, out = tmp_path_factory.mktemp("tree"), tmp_path_factory.mktemp("dist")
     copy_tree(tree)
     made = subprocess.run(

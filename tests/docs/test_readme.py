@@ -3,7 +3,6 @@ links."""
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -13,8 +12,9 @@ import pytest
 
 from fbcli.errors import ExitCode
 from fbcli.settings import load
-from tests.docs.blocks import ROOT, STRICT, Block, blocks, missing, run
-from tests.servers import require_or_skip
+from tests.docs.blocks import STRICT, Block, blocks, run
+from tests.installed import ROOT, clean_environment
+from tests.servers import needs_programs
 
 INSTALLING = ("pip install", "docker ", "apt ")
 SHELL = [
@@ -34,7 +34,7 @@ def test_there_is_something_to_run() -> None:
 @pytest.mark.timeout(300)
 def test_the_shell_lines_work_in_an_empty_folder(tmp_path: Path) -> None:
     """In order, in one folder: a reader goes from top to bottom."""
-    require_or_skip(lambda: missing("bash", "jq"))
+    needs_programs("bash", "jq")
     shown = [run(block.text, tmp_path) for block in EMBEDDED]
     first, push, _, look = shown
     sums = [int(number) for number in re.findall(r"^sum (\d+)$", first.stdout, re.MULTILINE)]
@@ -46,7 +46,7 @@ def test_the_shell_lines_work_in_an_empty_folder(tmp_path: Path) -> None:
 
 
 def test_the_shell_lines_work_with_redis(tmp_path: Path, redis_url: str) -> None:
-    require_or_skip(lambda: missing("bash", "redis-cli"))
+    needs_programs("bash", "redis-cli")
     module = next(block for block in EMBEDDED if "mymod.py" in block.text).text.partition(
         "fb push"
     )[0]
@@ -64,11 +64,10 @@ def _with_server(block: Block, url: str) -> str:
 def test_the_python_block_runs(tmp_path: Path) -> None:
     (block,) = blocks("README.md", "python")
     (tmp_path / "mytask.py").write_text(block.text)
-    env = {name: value for name, value in os.environ.items() if not name.startswith("FB_")}
     done = subprocess.run(
         [sys.executable, *STRICT, "mytask.py"],
         cwd=tmp_path,
-        env=env,
+        env=clean_environment(tmp_path),
         capture_output=True,
         text=True,
         timeout=60,

@@ -4,42 +4,32 @@ pid."""
 from __future__ import annotations
 
 import importlib.util
-import os
+import shutil
 import socket
-from collections.abc import Callable
-from typing import TypeVar
-
-import pytest
 
 from fbcli.testing.waiting import wait_until as wait_until
 
-T = TypeVar("T")
 
+class RequirementMissing(Exception):
+    """This machine lacks a server, a program, a library, a right; the text says how to get it.
 
-class ServerMissing(Exception):
-    """This machine has no such server; the text says how to get it."""
-
-
-def require_or_skip(start: Callable[[], T]) -> T:
-    """Return what `start` returns. When its server is missing, skip the test at a desk, and fail it
-    where all must run (`FB_TEST_REQUIRE=all`, as CI sets it)."""
-    try:
-        return start()
-    except ServerMissing as missing:
-        if os.environ.get("FB_TEST_REQUIRE") == "all":
-            pytest.fail(f"FB_TEST_REQUIRE=all, but: {missing}", pytrace=False)
-        pytest.skip(str(missing))
+    A test that meets it is skipped at a desk, and fails where all must run (`FB_TEST_REQUIRE=all`,
+    as CI sets it): the hooks of `tests/conftest.py`.
+    """
 
 
 def needs(library: str) -> None:
-    """Skip the test, or where all must run fail it, when a library is not installed. Imports
-    nothing: some patch or warn when imported."""
+    """Raise `RequirementMissing` when a library is not installed. Imports nothing: some patch or
+    warn when imported."""
+    if importlib.util.find_spec(library) is None:
+        raise RequirementMissing(f"There is no library {library}: pip install {library}.")
 
-    def find() -> None:
-        if importlib.util.find_spec(library) is None:
-            raise ServerMissing(f"There is no library {library}: pip install {library}")
 
-    require_or_skip(find)
+def needs_programs(*programs: str) -> None:
+    """Raise `RequirementMissing` when one of these is not on the PATH."""
+    for program in programs:
+        if shutil.which(program) is None:
+            raise RequirementMissing(f"There is no {program} on the PATH: apt install {program}.")
 
 
 def free_port() -> int:

