@@ -18,7 +18,7 @@ from fbcli.consuming.events import OnEvent
 from fbcli.consuming.group import ConsumerGroup, GroupSpec, leave, make_group
 from fbcli.consuming.signals import SignalLoop
 from fbcli.consuming.supervisor import Channel
-from fbcli.engine.assembly import Pools
+from fbcli.engine.pools import Pools
 from fbcli.errors import ExitCode, FbError
 from fbcli.logs import ChannelHandler, configure_channel
 from fbcli.platform import system

@@ -14,9 +14,9 @@ import msgspec
 
 from fbcli.booster import Booster, find_booster
 from fbcli.consuming.events import EventReporter, OnEvent
-from fbcli.engine.assembly import Pools
 from fbcli.engine.children.start import CHILD_MODES
 from fbcli.engine.consumer import Consumer
+from fbcli.engine.pools import Pools
 from fbcli.engine.tally import Snapshot
 from fbcli.errors import ExitCode, FbError
 from fbcli.options import Options

@@ -24,7 +24,7 @@ from fbcli.consuming.child_output import child_output_of, heard
 from fbcli.consuming.group import ConsumerGroup, GroupSpec, leave, replaces_process
 from fbcli.consuming.signals import Runner, SignalLoop
 from fbcli.consuming.supervisor import Supervisor, python_command
-from fbcli.engine.assembly import Pools
+from fbcli.engine.pools import Pools
 from fbcli.engine.services.service import Service
 from fbcli.errors import Unavailable
 from fbcli.logs import configure, replay

@@ -15,14 +15,18 @@ class Cancel:
     def __init__(self) -> None:
         self.wanted: frozenset[str] = frozenset()
         """Ids of the tasks to be cancelled."""
+        self.fresh = False
+        """Whether some of them are new to whoever holds tasks that have not started."""
         self._over: deque[str] = deque()
 
     def set(self, task_ids: Collection[str]) -> bool:
         """Take note of all requests there are; True when there are new ones."""
         before, self.wanted = self.wanted, frozenset(task_ids)
-        return not self.wanted <= before
+        new = not self.wanted <= before
+        self.fresh |= new
+        return new
 
-    def learn(self, tasks: Iterable[Task]) -> None:
+    def learn(self, tasks: Iterable[Task], now: float) -> None:
         """Take note of tasks that have been settled: requests for those that have ended are
         served."""
         wanted = self.wanted

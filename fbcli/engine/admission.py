@@ -13,7 +13,7 @@ from typing import Any
 
 from fbcli.broker import Delivery
 from fbcli.clock import Clock
-from fbcli.controls.base import Admission, Drop, Later, Verdict, Wait
+from fbcli.controls.base import NEVER, Admission, Drop, Later, Verdict, Wait
 from fbcli.controls.cancel import Cancel
 from fbcli.engine.failures import name_of, text_of
 from fbcli.engine.plan import Plan
@@ -64,6 +64,8 @@ class Admitter:
         self._unasked: list[Task] = []
         """Not judged yet, since the store could not be reached."""
         self._ask_at = 0.0
+        self._stirred = False
+        """Whether something has ended since those that wait were asked about."""
         self.suspicious = False
         """Whether there were messages that have been delivered as often as they may be."""
 
@@ -137,21 +139,32 @@ class Admitter:
 
     # admission
 
-    def again(self, now: float, *, stirred: bool) -> list[Task]:
-        """Ask anew about those that wait; `stirred`: something has ended. `now` is monotonic.
-        Raises `Unavailable`."""
+    def learn(self, tasks: Sequence[Task], now: float) -> None:
+        """Take note that something has ended: others may have waited for it."""
+        self._stirred = True
+
+    def again(self, now: float) -> list[Task]:
+        """Ask anew about those that wait, when something has ended, or it is time. `now` is
+        monotonic. Raises `Unavailable`."""
+        stirred, self._stirred = self._stirred, False
         if not self.held or (not stirred and not self._unasked and now < self._ask_at):
             return []
         tasks = [*self.waiting, *self._unasked]
         self.waiting, self._unasked = [], []
         return self._admit(self.sift(tasks))
 
-    def ask_at(self) -> float | None:
-        """Return when `again` is worth a call (monotonic seconds); None: nothing waits."""
-        return self._ask_at if self.held else None
+    def ask_at(self) -> float:
+        """Return when `again` is worth a call (monotonic seconds)."""
+        return self._ask_at if self.held else NEVER
+
+    @property
+    def unsifted(self) -> bool:
+        """Whether requests to cancel have come that unstarted tasks were not compared with."""
+        return self._cancel.fresh
 
     def sift(self, tasks: Sequence[Task]) -> list[Task]:
         """Return those of unstarted tasks that nobody has cancelled meanwhile."""
+        self._cancel.fresh = False
         kept = []
         for task in tasks:
             if task.task_id in self._cancel.wanted:

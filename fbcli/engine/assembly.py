@@ -1,137 +1,188 @@
-"""Which pool a function runs in, by its mode; and the pools that several functions of a process
-share."""
+"""One consumer's parts put together, in the order in which each needs the others."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from typing import Any, cast
+import contextlib
+import copy
+from collections.abc import Callable, Sequence
 
-from fbcli.engine.batch import arun_batch, run_batch
-from fbcli.engine.children.start import CHILD_MODES, ChildSpec, child_pool, refuse_unfit
-from fbcli.engine.children.wire import ChildOutput
-from fbcli.engine.lifecycle import arun, run
+from fbcli.arguments.signature import Signature
+from fbcli.broker import Inbox
+from fbcli.clock import Clock
+from fbcli.controls.base import Gate
+from fbcli.controls.breaker import Breaker
+from fbcli.controls.cancel import Cancel
+from fbcli.controls.pause import Pause
+from fbcli.controls.window import Window
+from fbcli.engine.admission import Admitter
+from fbcli.engine.batch import BatchGatherer
+from fbcli.engine.callables import awaitable_call, plain_call
+from fbcli.engine.dispatch import Dispatcher
+from fbcli.engine.ending import Ending
+from fbcli.engine.fetcher import Fetcher
+from fbcli.engine.gates import Gates
+from fbcli.engine.intake import Intake
+from fbcli.engine.interrupts import Interrupts
+from fbcli.engine.isolation import Isolation
+from fbcli.engine.live_limits import LiveLimits
+from fbcli.engine.outcomes import Outcomes
+from fbcli.engine.planner import Planner
+from fbcli.engine.pools import OnFailure, Pools, slots_of
+from fbcli.engine.prefetch import Prefetch
+from fbcli.engine.settler import Settler, release
+from fbcli.engine.sizing import Sizing
+from fbcli.engine.tally import Tally
 from fbcli.engine.work import Work
-from fbcli.errors import BadSetting, FbError
+from fbcli.errors import Unavailable
 from fbcli.options import Options
-from fbcli.pools.base import Done, Execute, Pool
-from fbcli.pools.coroutines import AExecute, CoroutinePool
-from fbcli.pools.shared import SharedPool
-from fbcli.pools.threads import ThreadPool
-from fbcli.task import Run
+from fbcli.task import Task, tasks_of
 
-THREADS = 16
-COROUTINES = 100
-AUTO_START = 4
-"""Calls at once from which a concurrency that finds its own level begins."""
-
-NOUNS = {
-    "asyncio": "coroutines",
-    "gevent": "greenlets",
-    "eventlet": "greenlets",
-    "process": "child processes",
-}
-
-OnFailure = Callable[[FbError], None]
+OnClosed = Callable[[Sequence[Task]], None]
 
 
-def slots_of(mode: str, options: Options) -> int:
-    """Return how many calls run at once to begin with."""
-    if mode == "solo":
-        return 1
-    if isinstance(options.concurrency, int):
-        return options.concurrency
-    if mode == "process":
-        return os.cpu_count() or 1
-    if options.concurrency == "auto":
-        return AUTO_START
-    return COROUTINES if mode in ("asyncio", "gevent", "eventlet") else THREADS
+def standing_gates(options: Options, clock: Clock) -> list[Gate]:
+    """Return the gates that hold whatever the store says. Raises `BadSetting`."""
+    gates: list[Gate] = []
+    if options.window or options.not_between:
+        gates.append(Window(options.window, options.not_between, options.tz, clock))
+    if options.breaker is not None:
+        gates.append(Breaker(options.breaker))
+    return gates
 
 
-def described(mode: str, options: Options) -> str:
-    """Return how calls run, for a person."""
-    slots = slots_of(mode, options)
-    if options.concurrency == "auto":
-        return f"as many {NOUNS.get(mode, 'threads')} as prove useful"
-    if mode == "process" and slots == 1:
-        return "one child process"
-    return "one call at a time" if slots == 1 else f"up to {slots} {NOUNS.get(mode, 'threads')}"
-
-
-class Pools:
-    """The pools of one process: each consumer has its own, but those that share have one for each
-    mode.
-
-    `output` and `on_message`: what becomes of what is logged and printed in child processes; by
-    default it goes where they print.
-    """
+class Assembly:
+    """The parts of one consumer from the moment on that it has its inbox."""
 
     def __init__(
         self,
-        output: ChildOutput | None = None,
-        on_message: Callable[[dict[str, Any]], None] = lambda message: None,
+        work: Work,
+        inbox: Inbox,
+        owner: str,
+        *,
+        tally: Tally,
+        ending: Ending,
+        gates: Sequence[Gate],
+        pools: Pools,
+        on_failure: OnFailure,
+        on_closed: OnClosed | None,
+        clock: Clock,
     ) -> None:
-        self._output = output
-        self._on_message = on_message
-        self._shared: dict[str, SharedPool[Run]] = {}
-        self._failures: list[OnFailure] = []
-
-    def check(self, work: Work) -> None:
-        """Raise `BadSetting` or `MissingLibrary` when the function cannot run as its options
-        say."""
-        if work.options.share_pool and work.options.batch is not None:
-            raise BadSetting("A function that consumes in batches cannot share its pool.")
-        if work.mode in CHILD_MODES:
-            refuse_unfit(self._child_spec(work))
-
-    def make(self, work: Work, size: int, done: Done[Run], on_failure: OnFailure) -> Pool[Run]:
-        """Return the pool, or the share in one, of a consumer that passed `check`. `on_failure` is
-        told when no call can ever be made in it."""
-        if not work.options.share_pool:
-            return self._own(work, f"fb-{work.queue}", size, done, on_failure)
-        self._failures.append(on_failure)
-        if work.mode not in self._shared:
-            self._shared[work.mode] = SharedPool(
-                lambda size, done: self._own(work, "fb-shared", size, done, self._fail_all),
-                owner_of=_owner_of,
-            )
-        return self._shared[work.mode].share((work.queue, work.address), size, done)
-
-    def _own(
-        self, work: Work, name: str, size: int, done: Done[Run], on_failure: OnFailure
-    ) -> Pool[Run]:
-        mode, batches = work.mode, work.options.batch is not None
-        if mode in CHILD_MODES:
-            return child_pool(
-                self._child_spec(work),
-                size,
-                done,
-                on_failure=on_failure,
-                on_message=self._on_message,
-            )
-        if mode == "asyncio":
-            # what such a consumer submits is all batches, or all tasks
-            awaited = cast("AExecute[Run]", arun_batch if batches else arun)
-            return CoroutinePool(size, awaited, done, name=name)
-        called = cast("Execute[Run]", run_batch if batches else run)
-        return ThreadPool(size, called, done, name=name)
-
-    def _child_spec(self, work: Work) -> ChildSpec:
-        return ChildSpec(
-            work.mode,
-            work.queue,
-            work.address,
-            work.function,
-            work.options,
-            work.root,
-            self._output,
+        """`owner`: what the consumer is called in the store; `gates`: those of `standing_gates`."""
+        options, slots = work.options, slots_of(work.mode, work.options)
+        self.inbox = inbox
+        self._tally = tally
+        self._on_closed = on_closed
+        self.gates = Gates()
+        self._prefetch = Prefetch(options.prefetch, clock)
+        self._cancel = Cancel()
+        fetcher = Fetcher(inbox)
+        settler = Settler(work.queue, work.broker, inbox, work.store, clock)
+        outcomes = Outcomes(settler, tally, fetcher.wake)
+        self.pool = pools.make(work, slots, outcomes.done, on_failure)
+        self.interrupts = Interrupts(
+            self.pool,
+            outcomes.done,
+            self._cancel,
+            work.store,
+            fetcher.wake,
+            clock,
+            kills=work.mode == "process",
         )
+        self.planner = planner_of(work, owner, self.interrupts)
+        admitter = Admitter(
+            self.planner.plan,
+            self.planner.plan_for,
+            self._cancel,
+            outcomes.refuse,
+            clock,
+            waiting_room=max(1, slots // 2),
+        )
+        isolation = Isolation()
+        gatherer = BatchGatherer(options.batch, options.batch_wait) if options.batch else None
+        self._sizing = Sizing(self.pool, fetcher.wake)
+        self.intake = Intake(
+            fetcher=fetcher,
+            admitter=admitter,
+            isolation=isolation,
+            dispatcher=Dispatcher(self.pool, self.gates, self._prefetch, gatherer),
+            pool=self.pool,
+            outcomes=outcomes,
+            learners=[
+                admitter.learn,
+                self._count,
+                self.gates.learn,
+                self._cancel.learn,
+                isolation.learn,
+                ending.learn,
+                self._tell,
+            ],
+            gates=self.gates,
+            prefetch=self._prefetch,
+            sizing=self._sizing,
+            ending=ending,
+            clock=clock,
+        )
+        self.live_limits = LiveLimits(
+            work.queue,
+            options,
+            slots=slots,
+            pause=Pause(),
+            always=gates,
+            gates=self.gates,
+            resize=self._sizing.resize,
+            wake=fetcher.wake,
+            store=work.store,
+            clock=clock,
+        )
+        self.live_limits.apply(None)
 
-    def _fail_all(self, error: FbError) -> None:
-        for on_failure in self._failures:
-            on_failure(error)
+    def wake(self) -> None:
+        """Have the intake look at what it was asked for. From any thread."""
+        self.inbox.wake()
+
+    def serve(self) -> None:
+        """Consume to the end. Blocks."""
+        try:
+            self.intake.serve()
+        finally:
+            self._tally.counts.released += self.intake.unfinished
+            running = tasks_of(self.pool.running())
+            if self._on_closed is not None and self.intake.unfinished and running:
+                self._on_closed([release(copy.copy(task)) for task in running])
+
+    def close(self) -> None:
+        """Interrupt nothing any more, and let the workers go."""
+        self.interrupts.close()
+        self.pool.close()
+
+    def retire(self) -> None:
+        """The services have ended: take leave of the store."""
+        with contextlib.suppress(Unavailable):  # the requests run out by themselves
+            self.interrupts.end_requests()
+
+    def _count(self, tasks: Sequence[Task], now: float) -> None:
+        seconds = self._tally.count(tasks)
+        if seconds:
+            self._prefetch.learn(seconds)
+            self._sizing.learn(seconds, now)
+
+    def _tell(self, tasks: Sequence[Task], now: float) -> None:
+        if self._on_closed is not None:
+            self._on_closed(tasks)
 
 
-def _owner_of(task: Run) -> tuple[str, str]:
-    """Return whose share a task belongs to: two functions may consume one queue."""
-    return task.plan.queue, task.plan.address
+def planner_of(work: Work, owner: str, interrupts: Interrupts) -> Planner:
+    """Return what makes the plans of a consumer."""
+    called = awaitable_call if work.mode == "asyncio" else plain_call
+    own = Signature.of(work.function) if work.rows else work.signature
+    return Planner(
+        queue=work.queue,
+        address=work.address,
+        function=called(work.function, own),
+        signature=work.signature,
+        rows=work.rows,
+        options=work.options,
+        store=work.store,
+        owner=owner,
+        deadlines=interrupts.deadlines,
+    )

@@ -64,7 +64,7 @@ class Isolation:
         task, self.task, self.waits = self.task, None, False
         return [task]
 
-    def learn(self, tasks: Iterable[Task]) -> None:
+    def learn(self, tasks: Iterable[Task], now: float) -> None:
         """Take note of what has left."""
         if self.task is not None and any(task.delivery is self.task.delivery for task in tasks):
             self.task = None

@@ -1,5 +1,5 @@
-"""What governs a consumer while it runs: its options, and over them the limits that `fb limit` sets
-in the store."""
+"""What governs a consumer while it runs: its options, and over them what the store says: pauses,
+and the limits that `fb limit` sets."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from fbcli.clock import Clock
 from fbcli.controls.base import Gate
 from fbcli.controls.concurrency import AutoConcurrency
 from fbcli.controls.fleet_rate import FleetRate
+from fbcli.controls.pause import Pause
 from fbcli.controls.rate import Rate
 from fbcli.engine.gates import Gates
 from fbcli.options import Options
-from fbcli.stores.base import Limits, Store
+from fbcli.stores.base import Limits, News, Store
 
 log = logging.getLogger("fbcli.consumer")
 
@@ -48,6 +49,7 @@ class LiveLimits:
         options: Options,
         *,
         slots: int,
+        pause: Pause,
         always: Sequence[Gate],
         gates: Gates,
         resize: Resize,
@@ -56,17 +58,30 @@ class LiveLimits:
         clock: Clock,
     ) -> None:
         """`slots`: concurrency where the options name no number; `always`: the gates that hold
-        whatever the limits say."""
+        whatever the store says."""
         self._queue = queue
         self._options = options
         self._slots = slots
-        self._always = tuple(always)
+        self._pause = pause
+        self._always = (pause, *always)
         self._gates = gates
         self._resize = resize
         self._wake = wake
         self._store = store
         self._clock = clock
         self.in_force: LimitsInForce | None = None
+
+    def heed(self, news: News) -> None:
+        """Go by what the store says of the queue."""
+        queue = self._queue
+        if queue in news.pauses:
+            if self._pause.set(news.pauses[queue], self._clock.monotonic()):
+                log.warning("%s is paused; `fb resume %s` ends that", queue, queue)
+                self._wake()
+        elif self._pause.lift():
+            log.warning("%s goes on", queue)
+            self._wake()
+        self.apply(news.limits.get(queue))
 
     def apply(self, limits: Limits | None) -> None:
         """Go by these limits from now on (None: by the options alone)."""

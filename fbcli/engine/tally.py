@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+
+from fbcli.task import CANCELLED, DROPPED, FAILED, RELEASED, REQUEUED, RETRY, SUCCEEDED, Task
 
 SAMPLE = 512
 """How many recent durations are kept for the mean and the 95th percentile."""
@@ -75,6 +78,35 @@ class Tally:
     def __init__(self) -> None:
         self.counts = Counts()
         self.seconds: deque[float] = deque(maxlen=SAMPLE)
+
+    def count(self, tasks: Sequence[Task]) -> list[float]:
+        """Count tasks that have been settled; return the durations of the calls among them."""
+        counts = self.counts
+        seconds: list[float] = []
+        add = seconds.append
+        for task in tasks:
+            state = task.state
+            if state == SUCCEEDED:
+                counts.succeeded += 1
+                add(task.seconds)
+            elif state == FAILED:
+                counts.failed += 1
+                add(task.seconds)
+            elif state == RETRY:
+                counts.retried += 1
+                add(task.seconds)
+            elif state == REQUEUED:
+                counts.requeued += 1
+            elif state == RELEASED:
+                counts.released += 1
+            elif state == DROPPED:
+                counts.dropped += 1
+            elif state == CANCELLED:
+                counts.cancelled += 1
+            if task.retried:
+                counts.retried += task.retried
+        self.seconds.extend(seconds)
+        return seconds
 
     def as_report(self) -> dict[str, Any]:
         """For the store: what other machines see of this consumer."""

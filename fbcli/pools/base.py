@@ -23,8 +23,9 @@ Execute: TypeAlias = Callable[[T], None]
 """Carries one task out to its end and notes the outcome in it. Never raises. Called in a worker of
 the pool."""
 
-Done: TypeAlias = Callable[[T], None]
-"""Takes a task whose run has ended. Called once for each, from a worker; cheap and thread-safe."""
+Done: TypeAlias = Callable[[T, bool], None]
+"""Takes a task whose run has ended, and whether no other one waits for a worker. Called once for
+each, from a worker; cheap and thread-safe."""
 
 
 class Pool(ABC, Generic[T]):

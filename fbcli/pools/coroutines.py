@@ -82,7 +82,7 @@ class CoroutinePool(Pool[T]):
                         return
                     _uncancel(me)
                 del current[me]
-                done(task)
+                done(task, not tasks)
                 if time.monotonic() > turn:
                     await _give_way(me)
                     turn = time.monotonic() + TURN_SECONDS

@@ -63,10 +63,10 @@ class SharedPool(Generic[T]):
         if size != pool.size:
             pool.resize(size)
 
-    def _done(self, task: T) -> None:
+    def _done(self, task: T, last: bool) -> None:
         done = self._shares.get(self.owner_of(task))
         if done is not None:
-            done(task)
+            done(task, last)
 
 
 class Share(Pool[T]):

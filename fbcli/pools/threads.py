@@ -135,7 +135,8 @@ class ThreadPool(Pool[T]):
                 self._idle.pop().bell.release()
 
     def _work(self, worker: _Worker[T]) -> None:
-        slot, execute, done, take = worker.slot, self._execute, self._done, self._tasks.popleft
+        slot, execute, done, tasks = worker.slot, self._execute, self._done, self._tasks
+        take = tasks.popleft
         slot.take()
         while True:
             try:
@@ -150,7 +151,7 @@ class ThreadPool(Pool[T]):
                 pass
             if slot.leave():
                 return
-            done(task)
+            done(task, not tasks)
             if len(self._workers) > self.size:
                 with self._mutex:
                     if self._surplus(worker):

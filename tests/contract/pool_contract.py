@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fbcli.pools.base import Pool
+from fbcli.pools.base import Done, Pool
 from tests.servers import wait_until
 
 
@@ -27,18 +27,26 @@ class Job:
     error: BaseException | None = field(default=None, repr=False)
 
 
+def into(done: list[Job]) -> Done[Job]:
+    """Return what adds to this list the tasks that have ended."""
+    return lambda job, last: done.append(job)
+
+
 class ConsumeRun:
     """A pool and what it has done."""
 
     def __init__(self, contract: PoolContract, size: int) -> None:
         self.done: list[str] = []
+        self.lasts: list[bool] = []
+        """What was said with each of them."""
         self.lock = threading.Lock()
         self.contract = contract
         self.pool = contract.make(size, self._done)
 
-    def _done(self, job: Job) -> None:
+    def _done(self, job: Job, last: bool) -> None:
         with self.lock:
             self.done.append(job.task_id)
+            self.lasts.append(last)
 
     def submit(self, *jobs: Job) -> None:
         self.pool.submit(jobs)
@@ -51,6 +59,7 @@ class ConsumeRun:
         wait_until(lambda: len(self.pool.running()) == self.pool.size, "all workers to be there")
         self.wait_for(len(jobs) - len(self.pool.take_back()))
         self.done.clear()
+        self.lasts.clear()
 
     def nudge(self) -> None:
         self.pool.nudge(False)
@@ -65,7 +74,7 @@ class ConsumeRun:
 
 class PoolContract(ABC):
     @abstractmethod
-    def make(self, size: int, done: Callable[[Any], None]) -> Pool:
+    def make(self, size: int, done: Done[Job]) -> Pool:
         """Return a pool that does `job.act` for each job."""
 
     @abstractmethod
@@ -109,6 +118,14 @@ class PoolContract(ABC):
         assert on.done == [str(i) for i in range(100)], (
             "one after the other, they end as they begin"
         )
+
+    def test_tells_when_none_waits_any_more(self, start: Callable[[int], ConsumeRun]) -> None:
+        on = start(1)
+        on.warm_up()
+        on.submit(*(Job(str(i), self.nap(0.02)) for i in range(30)))
+        on.wait_for(30)
+        assert on.lasts[-1]
+        assert not all(on.lasts), "the others waited for the worker"
 
     def test_runs_as_many_at_once_as_its_size_and_no_more(
         self, start: Callable[[int], ConsumeRun]

@@ -22,12 +22,12 @@ from fbcli.engine.children.main import BOOT
 from fbcli.engine.children.wire import ChildOutput, ChildSetup, RaisedError, RemoteCall
 from fbcli.errors import RemoteError, WorkerLost
 from fbcli.platform import system
-from fbcli.pools.base import Pool
+from fbcli.pools.base import Done, Pool
 from fbcli.pools.children.group import Start
 from fbcli.pools.children.pool import ChildPool
 from fbcli.pools.children.steps import Steps
 from fbcli.pools.children.wire import Refusal
-from tests.contract.pool_contract import Job, PoolContract
+from tests.contract.pool_contract import Job, PoolContract, into
 from tests.servers import needs, wait_until
 
 ACTS = "tests.contract.child_acts"
@@ -117,7 +117,7 @@ class Bench:
         self.pool = make_pool(
             mode,
             size,
-            self.done.append,
+            into(self.done),
             translator or JobTranslator(),
             setting,
             tasks_per_child=tasks_per_child,
@@ -153,7 +153,7 @@ class Bench:
 def make_pool(
     mode: str,
     size: int,
-    done: Callable[[Any], None],
+    done: Done[Job],
     translator: JobTranslator,
     setting: dict[str, Any],
     *,
@@ -205,7 +205,7 @@ class ChildContract(PoolContract):
     mode: str
     interrupts = 20
 
-    def make(self, size: int, done: Callable[[Any], None]) -> Pool:
+    def make(self, size: int, done: Done[Job]) -> Pool:
         return make_pool(
             self.mode,
             size,

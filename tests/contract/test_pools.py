@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from fbcli.pools.base import Pool
+from fbcli.pools.base import Done, Pool
 from fbcli.pools.coroutines import CoroutinePool, in_threads
 from fbcli.pools.threads import ThreadPool
-from tests.contract.pool_contract import Job, PoolContract
+from tests.contract.pool_contract import Job, PoolContract, into
 from tests.servers import wait_until
 
 
@@ -45,7 +45,7 @@ def busy_nap(seconds: float) -> None:
 
 
 class TestThreads(PoolContract):
-    def make(self, size: int, done: Callable[[Any], None]) -> Pool:
+    def make(self, size: int, done: Done[Job]) -> Pool:
         return ThreadPool(size, run, done)
 
     def nap(self, seconds: float) -> Callable[[], Any]:
@@ -56,7 +56,7 @@ class TestThreads(PoolContract):
 
     def test_grows_on_demand_and_shrinks_when_idle(self) -> None:
         done: list[Any] = []
-        pool = ThreadPool(50, run, done.append, name="grow", idle_seconds=0.05)
+        pool = ThreadPool(50, run, into(done), name="grow", idle_seconds=0.05)
 
         def threads() -> int:
             return sum(thread.name.startswith("grow-") for thread in threading.enumerate())
@@ -74,7 +74,7 @@ class TestThreads(PoolContract):
 
     def test_short_tasks_do_not_wake_many_threads(self) -> None:
         done: list[Any] = []
-        pool = ThreadPool(50, run, done.append, name="brisk")
+        pool = ThreadPool(50, run, into(done), name="brisk")
         for i in range(100):
             pool.submit([Job(f"{i}.{j}") for j in range(50)])
             pool.nudge(True)
@@ -85,7 +85,7 @@ class TestThreads(PoolContract):
     def test_a_long_task_among_short_ones_holds_up_none(self) -> None:
         done: list[Any] = []
         release = threading.Event()
-        pool = ThreadPool(2, run, done.append)
+        pool = ThreadPool(2, run, into(done))
         pool.submit([Job("long", release.wait), *(Job(str(i)) for i in range(10))])
 
         def others() -> bool:
@@ -100,7 +100,7 @@ class TestThreads(PoolContract):
     def test_what_hangs_in_c_is_given_up_and_its_slot_replaced(self) -> None:
         done: list[Any] = []
         release = threading.Event()
-        pool = ThreadPool(1, run, done.append)
+        pool = ThreadPool(1, run, into(done))
         stuck = Job("stuck", release.wait)
         pool.submit([stuck, Job("next")])
         pool.nudge(False)
@@ -123,7 +123,7 @@ class TestThreads(PoolContract):
 
 
 class TestCoroutines(PoolContract):
-    def make(self, size: int, done: Callable[[Any], None]) -> Pool:
+    def make(self, size: int, done: Done[Job]) -> Pool:
         return CoroutinePool(size, arun, done)
 
     def nap(self, seconds: float) -> Callable[[], Any]:
@@ -134,7 +134,7 @@ class TestCoroutines(PoolContract):
 
     def test_plain_functions_go_to_threads(self) -> None:
         done: list[Any] = []
-        pool = CoroutinePool(20, arun, done.append)
+        pool = CoroutinePool(20, arun, into(done))
         meet = in_threads(threading.Barrier(20).wait)
         pool.submit([Job(str(i), lambda: meet(60)) for i in range(20)])
         pool.nudge(False)
@@ -143,7 +143,7 @@ class TestCoroutines(PoolContract):
 
     def test_coroutines_that_never_wait_let_others_in(self) -> None:
         done: list[Any] = []
-        pool = CoroutinePool(2, arun, done.append)
+        pool = CoroutinePool(2, arun, into(done))
         pool.submit(
             [
                 Job("first", lambda: asyncio.sleep(0.01)),
@@ -156,7 +156,7 @@ class TestCoroutines(PoolContract):
         pool.close()
 
     def test_close_ends_the_thread(self) -> None:
-        pool = CoroutinePool(2, arun, lambda job: None, name="closing")
+        pool = CoroutinePool(2, arun, lambda job, last: None, name="closing")
         pool.submit([Job("long", lambda: asyncio.sleep(60))])
         pool.nudge(False)
         wait_until(lambda: bool(pool.running()), "it to run")

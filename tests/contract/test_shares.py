@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from fbcli.pools.base import Pool
+from fbcli.pools.base import Done, Pool
 from fbcli.pools.coroutines import CoroutinePool
 from fbcli.pools.shared import SharedPool
 from fbcli.pools.threads import ThreadPool
@@ -16,7 +16,7 @@ from tests.contract.test_pools import arun, bad, busy_nap, run
 
 
 class TestShareOfThreads(PoolContract):
-    def make(self, size: int, done: Callable[[Any], None]) -> Pool:
+    def make(self, size: int, done: Done[Any]) -> Pool:
         hub = SharedPool(
             lambda size, done: ThreadPool(size, run, done), owner_of=lambda job: "mine"
         )
@@ -30,7 +30,7 @@ class TestShareOfThreads(PoolContract):
 
 
 class TestShareOfCoroutines(PoolContract):
-    def make(self, size: int, done: Callable[[Any], None]) -> Pool:
+    def make(self, size: int, done: Done[Any]) -> Pool:
         hub = SharedPool(
             lambda size, done: CoroutinePool(size, arun, done), owner_of=lambda job: "mine"
         )

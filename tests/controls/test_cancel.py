@@ -23,12 +23,13 @@ def test_only_new_requests_are_news() -> None:
 
 def test_requests_are_served_once_their_tasks_have_ended_whatever_way() -> None:
     cancel = Cancel()
-    cancel.learn([task("early", CANCELLED)])
+    cancel.learn([task("early", CANCELLED)], 0.0)
     cancel.set(["a", "b", "c", "early"])
     cancel.learn(
-        [task("a", CANCELLED), task("b", RETRY), task("c", SUCCEEDED), task("other", SUCCEEDED)]
+        [task("a", CANCELLED), task("b", RETRY), task("c", SUCCEEDED), task("other", SUCCEEDED)],
+        0.0,
     )
     assert sorted(cancel.served()) == ["a", "c"], "one that is tried again may yet be cancelled"
     assert cancel.served() == []
-    cancel.learn([task("b", SUCCEEDED)])
+    cancel.learn([task("b", SUCCEEDED)], 0.0)
     assert cancel.served() == ["b"]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fbcli.broker import Delivery
-from fbcli.controls.base import Admission, Drop, Later, Verdict, Wait
+from fbcli.controls.base import NEVER, Admission, Drop, Later, Verdict, Wait
 from fbcli.controls.cancel import Cancel
 from fbcli.engine.admission import ASK_AGAIN, BACK, Admitter
 from fbcli.engine.plan import Plan
@@ -64,7 +64,9 @@ class Desk:
 
     def again(self, *, stirred: bool = False, later: float = 0.0) -> list[str]:
         self.clock.at += later
-        return ids(self.admitter.again(self.clock.at, stirred=stirred))
+        if stirred:
+            self.admitter.learn([], self.clock.at)
+        return ids(self.admitter.again(self.clock.at))
 
     def states(self) -> dict[str, int]:
         return {task.task_id: task.state for task in self.ended}
@@ -173,7 +175,7 @@ class TestVerdicts:
         says.verdicts = {}
         assert desk.again(later=ASK_AGAIN * 0.2) == ["b"]
         assert desk.admitter.held == 0
-        assert desk.admitter.ask_at() is None
+        assert desk.admitter.ask_at() == NEVER
         assert desk.again(stirred=True, later=10) == []
         assert desk.ended == []
 

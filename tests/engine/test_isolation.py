@@ -37,9 +37,9 @@ def test_one_is_chosen_and_all_else_goes_back(caplog: pytest.LogCaptureFixture) 
     assert isolation.begin() is last
     assert not isolation.waits
     assert isolation.take_back() == [], "it has begun"
-    isolation.learn([fresh, other])
+    isolation.learn([fresh, other], 0.0)
     assert isolation.task is last
-    isolation.learn([Task(last.delivery, "last", {}, {}, kind)])
+    isolation.learn([Task(last.delivery, "last", {}, {}, kind)], 0.0)
     assert isolation.task is None, "as a copy, when it was left behind"
 
 

@@ -45,7 +45,7 @@ class Hall:
 
     def share(self, owner: str, size: int) -> Share:
         ended = self.ended[owner] = []
-        return self.hub.share(owner, size, lambda job: ended.append(job.task_id))
+        return self.hub.share(owner, size, lambda job, last: ended.append(job.task_id))
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fbcli.clock import Clock
-from fbcli.engine.intake import MAX_WAIT, Intake
+from fbcli.engine.ending import Ending
+from fbcli.engine.fetcher import MAX_WAIT, Fetcher
 from fbcli.engine.services.service import Service
 from fbcli.values.durations import span
 
@@ -22,14 +23,16 @@ class Watchdog(Service):
 
     def __init__(
         self,
-        intake: Intake,
+        fetcher: Fetcher,
+        ending: Ending,
         ready: Callable[[], int | None],
         bite: Callable[[str], None],
         limit: float,
         clock: Clock,
     ) -> None:
         super().__init__(max(0.1, limit / 4))
-        self._intake = intake
+        self._fetcher = fetcher
+        self._ending = ending
         self._ready = ready
         self._bite = bite
         self._limit = limit
@@ -60,10 +63,9 @@ class Watchdog(Service):
     def _deaf_since(self, now: float) -> float | None:
         """Return since when the consumer may have been deaf (monotonic seconds); None: it hears, or
         does not ask."""
-        intake = self._intake
-        if intake.stopping:
+        if self._ending.stopping:
             return None
-        if intake.hungry_since is not None:
-            return intake.hungry_since
-        since = intake.fetching_since
+        hungry, since = self._fetcher.hungry_since, self._fetcher.fetching_since
+        if hungry is not None:
+            return hungry
         return since if since is not None and now - since >= MAX_WAIT + self._limit else None

@@ -233,9 +233,10 @@ class ChildPool(Pool[T]):
                 self._attempts.follow(call, wait, now)
             going_on = self._hand_out(now) if self._closed_at is None else self._wind_up(now)
             ended, self._attempts.ended = self._attempts.ended, []
+            last = bool(ended) and not self.pending()
         for call in ended:
             self._translator.ran(call.task, call.seconds)
-            self._done(call.task)
+            self._done(call.task, last)
         return going_on
 
     def _patience(self) -> float | None:

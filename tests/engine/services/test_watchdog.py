@@ -14,10 +14,10 @@ import pytest
 from fbcli.arguments.signature import Signature
 from fbcli.broker import Delivery, Inbox, Outgoing, Size
 from fbcli.brokers.memory import MemoryBroker, MemoryInbox
-from fbcli.engine.assembly import Pools
 from fbcli.engine.consumer import Consumer
-from fbcli.engine.intake import MAX_WAIT
+from fbcli.engine.fetcher import MAX_WAIT
 from fbcli.engine.lifecycle import run
+from fbcli.engine.pools import Pools
 from fbcli.engine.services.watchdog import Watchdog
 from fbcli.engine.work import Work
 from fbcli.errors import ExitCode, Unavailable
@@ -63,7 +63,8 @@ class Scene:
     bites: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.dog = Watchdog(self.mouth, self.ready, self.bites.append, LIMIT, self.clock)  # type: ignore[arg-type]
+        asked: Any = self.mouth
+        self.dog = Watchdog(asked, asked, self.ready, self.bites.append, LIMIT, self.clock)
 
     def ready(self) -> int | None:
         self.clock.at += self.answers_after
@@ -263,7 +264,7 @@ class InstantPool(Pool):
     def submit(self, tasks: Sequence[Any]) -> None:
         for task in tasks:
             run(task)
-            self._done(task)
+            self._done(task, True)
 
     def nudge(self, brisk: bool) -> float | None:
         return None
@@ -277,10 +278,10 @@ class InstantPool(Pool):
     def take_back(self) -> list[Any]:
         return []
 
-    def interrupt(self, task_id: str, exception: type[BaseException]) -> bool:
+    def interrupt(self, task: Any, exception: type[BaseException]) -> bool:
         return False
 
-    def abandon(self, task_id: str) -> Any | None:
+    def abandon(self, task: Any) -> Any | None:
         return None
 
     def resize(self, size: int) -> None:
@@ -322,8 +323,8 @@ def test_a_busy_consumer_is_not_deaf_however_short_its_tasks(tmp_path: Path) -> 
     silences: list[float] = []
 
     def look(_: Sequence[Any]) -> None:
-        assert consumer._intake is not None
-        since = consumer._intake.hungry_since
+        assert consumer._parts is not None
+        since = consumer._parts.intake.fetcher.hungry_since
         silences.append(0.0 if since is None else clock.at - since)
 
     with closing(work.store):
