@@ -9,17 +9,16 @@ Everything in `extra` is optional, and so is `extra`: a program in any language 
 
 from __future__ import annotations
 
-import operator
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
-from math import isfinite
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from fbcli.errors import BadMessage
+from fbcli.values.encoding import lenient_json, odd_number, strict_json
 
 EXTRA = "extra"
 
@@ -38,7 +37,7 @@ _JSON_TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _PARENTHESES = bytes.maketrans(b"[]{}", b"()()")
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
-_encoder = msgspec.json.Encoder()
+_encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -62,10 +61,10 @@ def encode(arguments: Mapping[str, Any], extra: Mapping[str, Any]) -> bytes:
     too large or too deep.
     """
     try:
-        body = _encoder.encode({**arguments, EXTRA: extra})
+        body = _encode({**arguments, EXTRA: extra})
     except (TypeError, ValueError, OverflowError, RecursionError):
         body = _encode_slowly(arguments, extra)
-    if b"null" in body:  # what msgspec makes of NaN
+    if b"null" in body:  # what becomes of NaN
         _refuse_nan(arguments)
     if len(body) > 2 * MAX_DEPTH:
         check_limits(body)
@@ -74,11 +73,10 @@ def encode(arguments: Mapping[str, Any], extra: Mapping[str, Any]) -> bytes:
 
 def _encode_slowly(arguments: Mapping[str, Any], extra: Mapping[str, Any]) -> bytes:
     """Encode what the fast encoder refused, or say which argument cannot travel."""
-    encode = msgspec.json.Encoder(enc_hook=_to_json).encode
     pieces = {f"Argument {name!r}": {name: value} for name, value in arguments.items()}
     for owner, piece in {**pieces, "The message's 'extra'": extra}.items():
         try:
-            encode(piece)
+            strict_json(piece)
         except RecursionError:
             raise BadMessage(f"{owner} is nested more than {MAX_DEPTH} levels deep.") from None
         except (TypeError, ValueError, OverflowError) as error:
@@ -86,44 +84,16 @@ def _encode_slowly(arguments: Mapping[str, Any], extra: Mapping[str, Any]) -> by
                 f"{owner} cannot be written as JSON ({error}). Pass plain data: text, numbers,"
                 " lists, dicts."
             ) from None
-    return encode({**arguments, EXTRA: extra})
-
-
-def _to_json(value: object) -> object:
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    for plain in (str, int, float):
-        if isinstance(value, plain):
-            return plain(value)
-    dump = getattr(value, "model_dump", None)
-    if callable(dump):
-        return dump(mode="json")
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, Sequence) and not isinstance(
-        value, list | tuple
-    ):  # those come here as keys of a dict
-        return list(value)
-    if hasattr(value, "__index__"):  # a number of NumPy, say
-        return operator.index(value)
-    raise TypeError(f"no JSON form of {type(value).__name__}")
+    return strict_json({**arguments, EXTRA: extra})
 
 
 def _refuse_nan(arguments: Mapping[str, Any]) -> None:
     for name, argument in arguments.items():
-        rest = [argument]
-        while rest:
-            value = rest.pop()
-            if isinstance(value, float):
-                if not isfinite(value):
-                    raise BadMessage(
-                        f"Argument {name!r} holds {value}, which JSON cannot hold. Pass None or"
-                        " text."
-                    )
-            elif isinstance(value, dict):
-                rest.extend(value.values())
-            elif isinstance(value, list | tuple | set | frozenset):
-                rest.extend(value)
+        number = odd_number(argument)
+        if number is not None:
+            raise BadMessage(
+                f"Argument {name!r} holds {number}, which JSON cannot hold. Pass None or text."
+            )
 
 
 def decode(body: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -160,22 +130,14 @@ def replace_extra(body: bytes, changes: Mapping[str, Any]) -> bytes:
     extra.update(changes)
     kept = {key: value for key, value in extra.items() if value is not None}
     try:
-        return _encoder.encode({**arguments, EXTRA: kept})
+        return _encode({**arguments, EXTRA: kept})
     except UnicodeEncodeError:  # a traceback may hold half a character, from a file's name
-        return _encoder.encode({**arguments, EXTRA: _in_utf8(kept)})
-
-
-def _in_utf8(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode()
-    if isinstance(value, dict):
-        return {_in_utf8(key): _in_utf8(each) for key, each in value.items()}
-    return [_in_utf8(each) for each in value] if isinstance(value, list | tuple) else value
+        return lenient_json({**arguments, EXTRA: kept})
 
 
 def _as_text(body: bytes) -> str:
     text = body[:MAX_BYTES].decode("utf-8", "backslashreplace")
-    while len(_encoder.encode(text)) > MAX_BYTES:
+    while len(_encode(text)) > MAX_BYTES:
         text = text[: len(text) // 2]
     return text
 

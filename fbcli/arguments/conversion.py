@@ -19,6 +19,8 @@ from uuid import UUID
 import msgspec
 from msgspec import inspect as shapes
 
+from fbcli.values.encoding import json_text
+
 NOT_ANNOTATED = inspect.Parameter.empty
 
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
@@ -124,7 +126,7 @@ def reader(kind: Any) -> Callable[[str], Any]:
         choices = typing.get_args(kind)
         return partial(
             _one_of,
-            {str(each): each for each in choices} | {words_of(each): each for each in choices},
+            {str(each): each for each in choices} | {json_text(each): each for each in choices},
         )
     if isinstance(kind, type) and issubclass(kind, Enum):
         return partial(_one_of, {**kind.__members__, **{str(each.value): each for each in kind}})
@@ -200,7 +202,3 @@ def _members(kind: Any) -> tuple[Any, ...]:
     return (
         typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else ()
     )
-
-
-def words_of(value: object) -> str:
-    return msgspec.json.encode(value).decode()

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
-
 from fbcli.console.output import visible
 from fbcli.queues.dead import Letter
 from fbcli.queues.envelope import Envelope
+from fbcli.values.encoding import json_text
 from fbcli.values.moments import local
 
 LONGEST = 300
@@ -24,7 +23,7 @@ def arguments(message: Envelope) -> str:
     if message.fault:
         return _shortened(f"not a message: {message.arguments['raw']}")
     return _shortened(
-        " ".join(f"{name}={_json(value)}" for name, value in message.arguments.items())
+        " ".join(f"{name}={json_text(value)}" for name, value in message.arguments.items())
     )
 
 
@@ -32,7 +31,9 @@ def options(message: Envelope) -> str:
     """Return the options that a message sets for itself."""
     return _shortened(
         " ".join(
-            f"{name}={_json(value)}" for name, value in message.extra.items() if name not in PLAIN
+            f"{name}={json_text(value)}"
+            for name, value in message.extra.items()
+            if name not in PLAIN
         )
     )
 
@@ -72,16 +73,12 @@ def lines(letter: Letter) -> Iterator[str]:
             yield f"{name:<10}  {visible(value)}"
     yield "arguments"
     for name, argument in letter.arguments.items():
-        yield f"  {visible(name)} = {visible(_json(argument))}"
+        yield f"  {visible(name)} = {visible(json_text(argument))}"
     if letter.told("traceback"):
         yield "traceback"
         yield from (
             f"  {visible(line.expandtabs())}" for line in letter.told("traceback").splitlines()
         )
-
-
-def _json(value: object) -> str:
-    return msgspec.json.encode(value).decode()
 
 
 def _shortened(text: str) -> str:

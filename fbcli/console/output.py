@@ -15,10 +15,9 @@ from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
 from typing import Any, TextIO
 
-import msgspec
-
 from fbcli.clients.loading import mask
 from fbcli.errors import Refused
+from fbcli.values.encoding import json_text
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
@@ -51,7 +50,7 @@ class Output:
 
     def object(self, value: Any) -> None:
         """Print a value as one line of JSON on stdout."""
-        text = msgspec.json.encode(value, enc_hook=str).decode()
+        text = json_text(value)
         self.stdout.write(_CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n")
         self.stdout.flush()
 

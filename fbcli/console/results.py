@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
-
 from fbcli.console.output import visible
 from fbcli.results.status import TaskStatus
 from fbcli.stores.base import Result
 from fbcli.values.durations import span
+from fbcli.values.encoding import json_text
 from fbcli.values.moments import ago, local
 
 COLUMNS = ("task_id", "queue", "state", "ended", "took", "attempts", "value")
@@ -21,7 +20,7 @@ LONGEST = 120
 
 def cells(result: Result, now: float) -> list[Any]:
     """Return a row of the table."""
-    told = _json(result.value) if result.state == "succeeded" else _error(result)
+    told = json_text(result.value) if result.state == "succeeded" else _error(result)
     return [
         result.task_id,
         result.queue,
@@ -80,7 +79,7 @@ def lines(each: TaskStatus, now: float, *, cancel_asked: bool) -> Iterator[str]:
 
 
 def _told(result: Result) -> str:
-    return _json(result.value) if result.state == "succeeded" else _error(result)
+    return json_text(result.value) if result.state == "succeeded" else _error(result)
 
 
 def _error(result: Result) -> str:
@@ -95,7 +94,3 @@ def _took(result: Result) -> str:
 
 def _address(each: TaskStatus) -> Any:
     return None if each.run is None else each.run.worker.queues[each.run.queue].get("address")
-
-
-def _json(value: Any) -> str:
-    return msgspec.json.encode(value, enc_hook=str).decode()

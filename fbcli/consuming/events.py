@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fbcli.clock import SYSTEM, Clock
-from fbcli.engine.settler import plain
 from fbcli.task import DROPPED, FAILED, RELEASED, STATE_NAMES, SUCCEEDED, Task
 from fbcli.values.durations import span
+from fbcli.values.encoding import embedded
 
 log = logging.getLogger("fbcli.task")
 successes = logging.getLogger("fbcli.success")
@@ -94,7 +94,7 @@ class EventReporter:
             event["attempt"] = task.attempt
             event["seconds"] = round(task.seconds, 6)
         if task.plan.keeps and task.state == SUCCEEDED:
-            event["value"] = plain(task.value)
+            event["value"] = embedded(task.value)
         if task.failure is not None:
             event["error_type"] = task.failure.error_type
             event["error"] = task.failure.error

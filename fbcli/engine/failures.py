@@ -15,6 +15,7 @@ from types import TracebackType
 
 from fbcli.errors import RemoteError
 from fbcli.task import Failure
+from fbcli.values.encoding import in_utf8
 
 MOST_TEXT = 8_000
 MOST_TRACEBACK = 16_000
@@ -87,12 +88,6 @@ def text_of(value: object) -> str:
     except BaseException as raised:  # noqa: BLE001  code of the error's own class has run
         text = f"its text could not be made: {name_of(raised)}"
     return _cut(in_utf8(text), MOST_TEXT)
-
-
-def in_utf8(text: str) -> str:
-    """Return text that can be written as UTF-8: names of files may hold bytes that are none (lone
-    surrogates)."""
-    return str.encode(text, "utf-8", "backslashreplace").decode()
 
 
 def _cut(text: str, most: int) -> str:

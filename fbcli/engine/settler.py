@@ -11,8 +11,6 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-
 from fbcli.broker import Action, Broker, Inbox, Outgoing, Settlement, dead_queue
 from fbcli.clock import Clock
 from fbcli.message import new_task_id, replace_extra
@@ -28,6 +26,7 @@ from fbcli.task import (
     SUCCEEDED,
     Task,
 )
+from fbcli.values.encoding import embedded
 
 log = logging.getLogger("fbcli.task")
 
@@ -101,7 +100,7 @@ class Settler:
             task_id=task.task_id,
             queue=self._queue,
             state=STATE_NAMES[task.state],  # type: ignore[arg-type]
-            value=plain(task.value),
+            value=embedded(task.value),
             error_type=failure.error_type if failure else "",
             error=failure.error if failure else "",
             traceback=failure.traceback if failure else "",
@@ -172,17 +171,6 @@ class Settler:
         if parked:
             self._store.park(parked)
         return able
-
-
-def plain(value: Any) -> Any:
-    """Return `value` as JSON; what has no JSON form becomes its `repr`, so that a result is never
-    lost for its type."""
-    if value is None or type(value) in (int, float, bool):
-        return value
-    try:
-        return msgspec.Raw(msgspec.json.encode(value, enc_hook=repr))
-    except (TypeError, ValueError, RecursionError):
-        return repr(value)
 
 
 def release(task: Task) -> Task:

@@ -11,7 +11,11 @@ from typing import Any
 import msgspec
 
 from fbcli.engine.current import running
-from fbcli.errors import TaskTimeout
+from fbcli.errors import TaskCancelled, TaskTimeout
+from fbcli.values.encoding import in_utf8, lenient_json, shown
+
+_INTERRUPTS = (TaskTimeout, TaskCancelled)
+"""Thrown into a call from outside, at any time: not the fault of what it is logging."""
 
 _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 _PICTURES = {code: 0x2400 + code for code in range(32)} | {0x7F: 0x2421}
@@ -52,7 +56,9 @@ def stamped(record: logging.LogRecord) -> tuple[str, str]:
 
 def _word(value: Any) -> str:
     return (
-        "" if value is None else (value if type(value) is str else shown(value)).translate(ONE_LINE)
+        ""
+        if value is None
+        else (value if type(value) is str else _shown(value)).translate(ONE_LINE)
     )
 
 
@@ -60,13 +66,17 @@ def message_of(record: logging.LogRecord) -> str:
     """Return its message; a log call whose arguments do not fit is shown with them, not lost."""
     try:
         return record.getMessage()
-    except TaskTimeout:
+    except _INTERRUPTS:
         raise
     except Exception as error:  # noqa: BLE001  whatever the formatting of the user's values raises
         return (
-            f"{shown(record.msg)} % {shown(record.args)} (cannot be formatted:"
+            f"{_shown(record.msg)} % {_shown(record.args)} (cannot be formatted:"
             f" {type(error).__name__}: {error})"
         )
+
+
+def _shown(value: Any) -> str:
+    return shown(value, _INTERRUPTS)
 
 
 def trace_of(record: logging.LogRecord) -> str:
@@ -96,17 +106,7 @@ def plain_text(text: str) -> str:
     """Return text without colours, and fit for UTF-8."""
     if "\x1b" in text:
         text = _COLOUR.sub("", text)
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
-
-
-def shown(value: Any) -> str:
-    """Return `repr(value)`, or what can be said of a value whose `repr` fails."""
-    try:
-        return repr(value)
-    except TaskTimeout:
-        raise
-    except Exception:  # noqa: BLE001  a user's __repr__
-        return f"<{type(value).__name__} that cannot be shown>"
+    return in_utf8(text)
 
 
 def plain_data(value: Any) -> Any:
@@ -114,13 +114,8 @@ def plain_data(value: Any) -> Any:
     if value is None or type(value) is bool:
         return value
     if type(value) is str:
-        return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
-    try:
-        return msgspec.json.decode(msgspec.json.encode(value, enc_hook=shown))
-    except TaskTimeout:
-        raise
-    except Exception:  # noqa: BLE001  odd keys, circles, numbers too large, lone surrogates
-        return plain_text(shown(value))
+        return in_utf8(value)
+    return msgspec.json.decode(lenient_json(value, _INTERRUPTS))
 
 
 _ORDINARY = frozenset(vars(logging.makeLogRecord({}))) | {

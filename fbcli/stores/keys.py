@@ -6,19 +6,17 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
+from fbcli.values.encoding import stable_json
 
 PUSHER = "push"
 """Owner of the claims of all unique messages: whoever pushes is gone when they end."""
 
-_encode = msgspec.json.Encoder(order="deterministic", enc_hook=repr).encode
-
 
 def key_of(arguments: Mapping[str, Any], names: Sequence[str] | None = None) -> str:
     """Return a short text that is the same for equal arguments (of these names; None: all), in
-    whatever order they come."""
+    whatever order they come: for those that are the same on the wire."""
     chosen = arguments if names is None else {name: arguments.get(name) for name in names}
-    return hashlib.blake2b(_encode(chosen), digest_size=16).hexdigest()
+    return hashlib.blake2b(stable_json(chosen), digest_size=16).hexdigest()
 
 
 def dedupe_space(queue: str) -> str:

@@ -27,17 +27,17 @@ from fbcli.controls.retry import lineage_of
 from fbcli.engine.callables import plain_call
 from fbcli.engine.children.wire import ChildSetup, RaisedError, RemoteCall
 from fbcli.engine.current import RemoteTask, running
-from fbcli.engine.failures import describe, in_utf8, text_of
+from fbcli.engine.failures import describe, text_of
 from fbcli.errors import FbError
 from fbcli.message import decode
 from fbcli.platform import system
 from fbcli.platform.memory import MemoryLimit
 from fbcli.pools.children.wire import Answer, End, Frames, Order, Refusal, read_ticket
+from fbcli.values.encoding import lenient_json
 
 Say = Callable[[Answer], None]
 
 _encode = msgspec.json.Encoder().encode
-_plain = msgspec.json.Encoder(enc_hook=repr).encode
 _call = msgspec.json.Decoder(RemoteCall).decode
 _order = msgspec.json.Decoder(Order).decode
 
@@ -192,7 +192,7 @@ class Caller:
                 number, seconds, report, failed=True, struck=self.struck.get(number) is raised
             )
         return (
-            End(number, seconds, msgspec.Raw(value_of(value)))
+            End(number, seconds, msgspec.Raw(lenient_json(value)))
             if call.keeps
             else End(number, seconds)
         )
@@ -253,15 +253,6 @@ def _arguments_of(call: RemoteCall, signature: Signature) -> tuple[dict[str, Any
         return {call.rows: [arguments for arguments, _ in messages]}, messages[0][1]
     arguments, extra = decode(bytes(call.bodies[0]))
     return signature.convert(arguments) if signature.converts else arguments, extra
-
-
-def value_of(value: Any) -> bytes:
-    """Return a value as JSON; what has no JSON form becomes its `repr`, so that a result is never
-    lost for its type."""
-    try:
-        return _plain(value)
-    except (TypeError, ValueError, OverflowError, RecursionError):
-        return _encode(in_utf8(repr(value)))
 
 
 def report_of(error: BaseException) -> RaisedError:
