@@ -25,7 +25,7 @@ from fbcli.broker import (
     dead_queue,
 )
 
-from .waiting import Alarm
+from .waiting import Waker
 
 
 @dataclass(eq=False)
@@ -71,7 +71,7 @@ class _MemoryQueue:
 
     def tell(self) -> None:
         for inbox in self.inboxes:
-            inbox.alarm.tell()
+            inbox.waker.notify()
 
     def ripen(self, now: float) -> float | None:
         """Make ready what is due; return when the next one is."""
@@ -196,7 +196,7 @@ class MemoryInbox(Inbox):
         self.beat = time.monotonic()
         self.lapsed = False
         """The lease was lost; the next fetch or heartbeat begins another."""
-        self.alarm = Alarm()
+        self.waker = Waker()
         self.held: dict[int, _Handle] = {}
 
     def fetch(self, limit: int, wait: float) -> list[Delivery]:
@@ -214,9 +214,9 @@ class MemoryInbox(Inbox):
                     for _ in range(min(limit, len(line.ready)))
                 ]
             left = deadline - time.monotonic()
-            if batch or self.alarm.was_woken() or left <= 0:
+            if batch or self.waker.was_woken() or left <= 0:
                 return batch
-            self.alarm.wait(
+            self.waker.wait(
                 left if next_due is None else min(left, max(0.0005, next_due - time.time()))
             )
 
@@ -255,7 +255,7 @@ class MemoryInbox(Inbox):
         return True
 
     def wake(self) -> None:
-        self.alarm.wake()
+        self.waker.wake()
 
     def keep_alive(self) -> int:
         with self._broker.lock:

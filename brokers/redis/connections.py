@@ -16,8 +16,8 @@ from typing import Any, Protocol, cast
 from fbcli.clients.loading import load_library
 from fbcli.clients.redis import connect
 
+from ..waiting import readable
 from .scripts import Script
-from .waiting import readable
 
 Word = str | bytes | int | float
 

@@ -17,10 +17,10 @@ from typing import Any, Protocol
 from fbcli.broker import Action, Delivery, Inbox, Outgoing, Settlement, dead_queue
 from fbcli.clients.redis import translating
 
+from ..waiting import Waker, readable
 from .blocked import BlockedPop
 from .connections import Reach, RedisConnection
 from .scripts import BEAT, BELL, BURY, CLAIM, LEAVE, LEVEL, RELEASE
-from .waiting import Waker, readable
 
 _ACK = Action.ACK
 
@@ -98,7 +98,7 @@ class RedisInbox(Inbox):
         with self._translating:
             while True:
                 found = self._look(limit)
-                if found or self._waker.take():
+                if found or self._waker.was_woken():
                     return found
                 now = monotonic()
                 if now >= deadline:
@@ -108,7 +108,7 @@ class RedisInbox(Inbox):
                         "BLMOVE", self._queue, self._handed, "RIGHT", "LEFT", timeout=self._block
                     )
                 self._sleep(min(deadline, self._look_at) - now)
-                if self._waker.drain():
+                if self._waker.was_woken():
                     # The BLMOVE stays outstanding: whoever woke us mostly has something to settle,
                     # and then comes back.
                     return self._look(limit) if limit else []
@@ -136,7 +136,7 @@ class RedisInbox(Inbox):
         return late
 
     def wake(self) -> None:
-        self._waker.set()
+        self._waker.wake()
 
     def keep_alive(self) -> int:
         with self._beat_lock, self._translating:
@@ -208,9 +208,9 @@ class RedisInbox(Inbox):
         """Until woken, or answered by the server."""
         sock, expires = self._blocked.socket(), self._blocked.expires
         if sock is None or expires is None:
-            readable((self._waker.socket,), seconds)
+            self._waker.wait(seconds)
         elif (
-            not readable((self._waker.socket, sock), min(seconds, expires - monotonic()))
+            self._waker.wait_for_sockets((sock,), min(seconds, expires - monotonic())) == "nothing"
             and monotonic() >= expires
         ):
             self._blocked.drop()

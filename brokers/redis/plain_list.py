@@ -13,11 +13,11 @@ from time import monotonic
 from fbcli.broker import Action, Capabilities, Delivery, Inbox, Outgoing, Settlement, dead_queue
 from fbcli.clients.redis import translating
 
+from ..waiting import Waker, readable
 from .blocked import BlockedPop
 from .broker import RedisBroker
 from .connections import Reach, RedisConnection
 from .scripts import BELL
-from .waiting import Waker, readable
 
 BLOCK_SECONDS = 5.0
 """How long one BRPOP waits in the server before it is asked again."""
@@ -61,7 +61,7 @@ class RedisListInbox(Inbox):
         with self._translating:
             while True:
                 found = self._look(limit)
-                if found or self._waker.take():
+                if found or self._waker.was_woken():
                     return found
                 now = monotonic()
                 if now >= deadline:
@@ -70,13 +70,14 @@ class RedisListInbox(Inbox):
                     self._blocked.begin("BRPOP", self._queue, timeout=BLOCK_SECONDS)
                 blocked, expires = self._blocked.socket(), self._blocked.expires
                 if blocked is None or expires is None:
-                    readable((self._waker.socket,), deadline - now)
+                    self._waker.wait(deadline - now)
                 elif (
-                    not readable((self._waker.socket, blocked), min(deadline, expires) - now)
+                    self._waker.wait_for_sockets((blocked,), min(deadline, expires) - now)
+                    == "nothing"
                     and monotonic() >= expires
                 ):
                     self._blocked.drop()
-                if self._waker.drain():
+                if self._waker.was_woken():
                     return self._look(limit) if limit else []
 
     def settle(self, settlements: Sequence[Settlement]) -> Sequence[Settlement]:
@@ -100,7 +101,7 @@ class RedisListInbox(Inbox):
         return []
 
     def wake(self) -> None:
-        self._waker.set()
+        self._waker.wake()
 
     def keep_alive(self) -> int:
         """There is no lease; only the name of the queue is kept known."""

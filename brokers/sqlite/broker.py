@@ -36,7 +36,7 @@ from fbcli.broker import (
 from fbcli.clients.sqlite import Database, path_of
 from fbcli.platform import FileWatch, system
 
-from ..waiting import Alarm
+from ..waiting import Waker
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS fb_queues(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
@@ -162,8 +162,8 @@ class SqliteBroker(Broker):
         super().__init__(url)
         self.path = path_of(url)
         self._database = Database(self.path, SCHEMA)
-        self._alarms: defaultdict[str, weakref.WeakSet[Alarm]] = defaultdict(weakref.WeakSet)
-        self._alarms_lock = threading.Lock()
+        self._wakers: defaultdict[str, weakref.WeakSet[Waker]] = defaultdict(weakref.WeakSet)
+        self._wakers_lock = threading.Lock()
 
     def publish(self, queue: str, messages: Sequence[Outgoing]) -> None:
         if not messages:
@@ -179,16 +179,16 @@ class SqliteBroker(Broker):
 
     def tell(self, queue: str) -> None:
         """Tell the consumers of this process that there is news."""
-        with self._alarms_lock:
-            alarms = list(self._alarms.get(queue, ()))
-        for alarm in alarms:
-            alarm.tell()
+        with self._wakers_lock:
+            wakers = list(self._wakers.get(queue, ()))
+        for waker in wakers:
+            waker.notify()
 
     def open(self, queue: str, *, consumer_id: str, prefetch: int, lease: float) -> Inbox:
-        alarm = Alarm()
-        with self._alarms_lock:
-            self._alarms[queue].add(alarm)
-        return SqliteInbox(self, queue, consumer_id, lease, alarm)
+        waker = Waker()
+        with self._wakers_lock:
+            self._wakers[queue].add(waker)
+        return SqliteInbox(self, queue, consumer_id, lease, waker)
 
     def size(self, queue: str) -> Size | None:
         with self._database.reading() as connection:
@@ -254,13 +254,13 @@ class SqliteInbox(Inbox):
     """One lease after the other of one consumer."""
 
     def __init__(
-        self, broker: SqliteBroker, queue: str, consumer_id: str, lease: float, alarm: Alarm
+        self, broker: SqliteBroker, queue: str, consumer_id: str, lease: float, waker: Waker
     ) -> None:
         self._broker = broker
         self._queue = queue
         self._consumer_id = consumer_id
         self._lease = lease
-        self._alarm = alarm
+        self._waker = waker
         self._database = Database(broker.path, SCHEMA, synchronous="NORMAL")
         self._beats = Database(broker.path, SCHEMA, synchronous="NORMAL")
         self._beats_lock = threading.Lock()
@@ -278,7 +278,7 @@ class SqliteInbox(Inbox):
         deadline = time.monotonic() + wait
         while not self._closed:
             batch = self._take(limit)
-            if batch or self._alarm.was_woken():
+            if batch or self._waker.was_woken():
                 return batch
             left = deadline - time.monotonic()
             if left <= 0:
@@ -288,7 +288,7 @@ class SqliteInbox(Inbox):
             if limit:
                 self._poll(left)
             else:
-                self._alarm.wait(left)
+                self._waker.wait(left)
         return []
 
     def _poll(self, seconds: float) -> None:
@@ -298,7 +298,7 @@ class SqliteInbox(Inbox):
         if self._file_watch is not None:
             self._listen(self._file_watch, seconds)
             return
-        wait, changed, clock = self._alarm.wait, self._database.changed, time.monotonic
+        wait, changed, clock = self._waker.wait, self._database.changed, time.monotonic
         end = clock() + seconds
         while not wait(min(seconds, POLL)) and not self._look:
             seconds = end - clock()
@@ -319,22 +319,22 @@ class SqliteInbox(Inbox):
             left = end - time.monotonic()
             if left <= 0:
                 return
-            heard = self._alarm.listen(watch, min(left, pause))
-            if heard == "bell":
+            heard = self._waker.wait_for_file(watch, min(left, pause))
+            if heard == "waker":
                 return
             if self._database.changed() or watch.is_stale():
                 self._look = True
                 if watch.is_stale():
                     self._file_watch = None
                 return
-            pause = EAGER if heard == "write" else min(QUIET, pause * 1.6)
+            pause = EAGER if heard == "source" else min(QUIET, pause * 1.6)
 
     def _take(self, limit: int) -> list[Delivery]:
         """SqliteHandle what is ready, after making ready what is due."""
         due = self._next_due is not None and self._next_due <= time.time()
         if not due and not limit:
             return []
-        if self._alarm.has_news() or self._database.changed():
+        if self._waker.has_news() or self._database.changed():
             self._look = True
         if not due and not self._look:
             return []
@@ -419,7 +419,7 @@ class SqliteInbox(Inbox):
             connection.execute(ACK, (_ids([claim.message]), claim.owner))
 
     def wake(self) -> None:
-        self._alarm.wake()
+        self._waker.wake()
 
     def keep_alive(self) -> int:
         with self._beats_lock:

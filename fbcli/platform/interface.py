@@ -130,9 +130,9 @@ class System(ABC):
     # waiting
 
     @abstractmethod
-    def wait_readable(self, files: Sequence[int], seconds: float | None) -> bool:
+    def wait_readable(self, files: Sequence[int], seconds: float | None) -> list[int]:
         """Wait until one of these descriptors has something to read, or its end; at most so long,
-        None: for ever. On Windows they must be those of sockets."""
+        None: for ever. Return which of them do. On Windows they must be those of sockets."""
 
     @abstractmethod
     def has_input(self, file: int) -> bool:

@@ -80,15 +80,15 @@ class Posix(System):
 
     # waiting
 
-    def wait_readable(self, files: Sequence[int], seconds: float | None) -> bool:
+    def wait_readable(self, files: Sequence[int], seconds: float | None) -> list[int]:
         # Looked up each time: libraries of greenlets put their own in the place, and eventlet's has
         # no poll.
         if not hasattr(select, "poll"):
-            return bool(select.select(files, (), (), seconds)[0])
+            return select.select(files, (), (), seconds)[0]
         poll = select.poll()
         for file in files:
             poll.register(file, select.POLLIN)
-        return bool(poll.poll(None if seconds is None else seconds * 1000))
+        return [file for file, _ in poll.poll(None if seconds is None else seconds * 1000)]
 
     def has_input(self, file: int) -> bool:
         try:

@@ -53,8 +53,8 @@ class Windows(System):
 
     # waiting
 
-    def wait_readable(self, files: Sequence[int], seconds: float | None) -> bool:
-        return bool(select.select(files, (), (), seconds)[0])
+    def wait_readable(self, files: Sequence[int], seconds: float | None) -> list[int]:
+        return select.select(files, (), (), seconds)[0]
 
     def has_input(self, file: int) -> bool:
         return True

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
-from fbcli.brokers.waiting import Alarm
 from fbcli.platform import FileWatch, system
 
 pytestmark = pytest.mark.skipif(
@@ -39,35 +37,33 @@ def append(file: Path) -> None:
 
 
 def test_a_write_ends_the_wait(file: Path) -> None:
-    alarm, watch = Alarm(), listening(file)
-    begun = time.monotonic()
+    watch = listening(file)
     writer = threading.Timer(0.05, append, (file,))
     writer.start()
-    assert alarm.listen(watch, LONG) == "write"
-    assert time.monotonic() - begun < LONG / 2
-    assert alarm.listen(watch, 0.01) == "nothing"
+    assert watch.wait(LONG)
     writer.join()
+    assert not watch.wait(0.01)
 
 
 def test_a_write_before_the_wait_is_not_missed(file: Path) -> None:
-    alarm, watch = Alarm(), listening(file)
+    watch = listening(file)
     append(file)
     append(file)
-    assert alarm.listen(watch, LONG) == "write"
-    assert alarm.listen(watch, 0.01) == "nothing", "those that were heard together are one"
+    assert watch.wait(LONG)
+    assert not watch.wait(0.01), "those that were heard together are one"
 
 
-def test_the_bell_ends_the_wait_also_when_it_rang_before(file: Path) -> None:
-    alarm, watch = Alarm(), listening(file)
-    alarm.wake()
-    assert alarm.listen(watch, LONG) == "bell"
-    assert alarm.was_woken()
-    ringer = threading.Timer(0.05, alarm.tell)
+def test_a_ring_ends_the_wait_also_when_it_came_before(file: Path) -> None:
+    watch = listening(file)
+    watch.ring()
+    assert not watch.wait(LONG)
+    ringer = threading.Timer(0.05, watch.ring)
     ringer.start()
-    assert alarm.listen(watch, LONG) == "bell"
-    assert alarm.has_news()
+    assert not watch.wait(LONG)
     ringer.join()
-    assert alarm.listen(watch, 0.01) == "nothing"
+    watch.ring()
+    append(file)
+    assert watch.wait(LONG), "both at once: the write counts"
 
 
 def test_another_file_of_the_same_name_is_noticed(file: Path) -> None:
