@@ -11,9 +11,10 @@ from pathlib import Path
 from fbcli.chaos.ledger import FOLDER
 from fbcli.errors import FbError
 from fbcli.platform import system
+from fbcli.processes.restarts import Restarts
 from fbcli.settings import FILE, Settings
 
-HOPELESS = 5
+TRIES = 5
 """After so many ends in a row that nobody asked for, with no progress between them, there is no use
 in another start."""
 
@@ -73,17 +74,19 @@ class GivingUp:
         self._who = who
         self._home = home
         self._log = log
-        self._row = 0
-        self._progress = -1
+        self._restarts = Restarts(TRIES, for_good=False)
+        self._progress = 0
 
     def ended(self, code: int, progress: int) -> None:
         """One has ended that nobody asked to; `progress` grows while there is any. Raises `FbError`
         when it is hopeless."""
-        self._row = self._row + 1 if progress == self._progress else 1
-        self._progress = progress
-        if self._row >= HOPELESS:
+        if progress != self._progress:
+            self._progress = progress
+            self._restarts.worked()
+        self._restarts.failed(0.0)
+        if self._restarts.hopeless:
             raise FbError(
-                f"The {self._who} do not stay alive: {self._row} have ended one after the other,"
+                f"The {self._who} do not stay alive: {TRIES} have ended one after the other,"
                 f" the last with exit code {code}. Its last"
                 f" words:\n{self._home.last_words(self._log)}"
             )

@@ -23,14 +23,13 @@ from fbcli.engine.tally import Snapshot
 from fbcli.errors import ExitCode
 from fbcli.platform import system
 from fbcli.platform.signals import how_ended
+from fbcli.processes.restarts import Restarts
 from fbcli.values.durations import span
 
 log = logging.getLogger("fbcli.supervisor")
 
-FIRST_BACKOFF, LAST_BACKOFF = 0.2, 30.0
-"""Seconds before a child that died is started again; doubled each time, and forgotten after
-`STEADY` seconds of life."""
-STEADY = 60.0
+TRIES = 3
+"""When so many have died in a row before any has told of itself, no other one will do better."""
 GRACE = 5.0
 """Seconds beyond its drain time after which a stopping child is killed."""
 HOPELESS = (ExitCode.USAGE, ExitCode.NOT_FOUND, ExitCode.UNSUPPORTED)
@@ -141,7 +140,7 @@ class Supervisor:
         count = len(specs)
         self._children: list[SupervisedProcess | None] = [None] * count
         self._born = [0.0] * count
-        self._backoff = [0.0] * count
+        self._restarts = [Restarts(TRIES) for _ in specs]
         self._start_at: list[float | None] = [clock.monotonic()] * count
         self._generation = 0
         self._past: dict[str, list[Snapshot]] = {}
@@ -207,23 +206,28 @@ class Supervisor:
             return
         deaf = code == ExitCode.UNREACHABLE and self._endless
         if code in HOPELESS or (child.failure and not deaf):
-            self._failure = (
-                child.failure or f"a process ended with exit code {code}",
-                max(code, ExitCode.FAILED),
-            )
-            log.error("process %d: %s", child.process.pid, self._failure[0])
-            self.stop()
+            reason = child.failure or f"a process ended with exit code {code}"
+            self._fail(child, reason, max(code, ExitCode.FAILED))
             return
-        if now - self._born[index] > STEADY:
-            self._backoff[index] = 0.0
-        self._backoff[index] = min(LAST_BACKOFF, self._backoff[index] * 2 or FIRST_BACKOFF)
-        self._start_at[index] = now + self._backoff[index]
-        log.error(
-            "process %d %s; another one starts in %s",
-            child.process.pid,
-            how_ended(code),
-            span(self._backoff[index]),
-        )
+        if child.snapshots:
+            for each in self._restarts:
+                each.proven = True
+        restarts = self._restarts[index]
+        wait = restarts.failed(now, lived=now - self._born[index])
+        how = how_ended(code)
+        if restarts.hopeless:
+            self._fail(
+                child, f"no process can start: the last {TRIES} of them {how}", ExitCode.NOT_FOUND
+            )
+            return
+        self._start_at[index] = now + wait
+        log.error("process %d %s; another one starts in %s", child.process.pid, how, span(wait))
+
+    def _fail(self, child: SupervisedProcess, reason: str, code: int) -> None:
+        """End all: it is of no use to go on."""
+        self._failure = reason, code
+        log.error("process %d: %s", child.process.pid, reason)
+        self.stop()
 
     def over(self) -> bool:
         """Whether no child lives, and none will be started."""

@@ -32,7 +32,7 @@ def into(done: list[Job]) -> Done[Job]:
     return lambda job, last: done.append(job)
 
 
-class ConsumeRun:
+class PoolRun:
     """A pool and what it has done."""
 
     def __init__(self, contract: PoolContract, size: int) -> None:
@@ -90,11 +90,11 @@ class PoolContract(ABC):
     """
 
     @pytest.fixture
-    def start(self) -> Iterator[Callable[[int], ConsumeRun]]:
-        runs: list[ConsumeRun] = []
+    def start(self) -> Iterator[Callable[[int], PoolRun]]:
+        runs: list[PoolRun] = []
 
-        def make(size: int) -> ConsumeRun:
-            runs.append(ConsumeRun(self, size))
+        def make(size: int) -> PoolRun:
+            runs.append(PoolRun(self, size))
             return runs[-1]
 
         yield make
@@ -102,7 +102,7 @@ class PoolContract(ABC):
             run.pool.close()
             run.pool.close()
 
-    def test_runs_every_task_once(self, start: Callable[[int], ConsumeRun]) -> None:
+    def test_runs_every_task_once(self, start: Callable[[int], PoolRun]) -> None:
         on = start(4)
         for batch in range(20):
             on.submit(*(Job(f"{batch}.{i}") for i in range(50)))
@@ -111,7 +111,7 @@ class PoolContract(ABC):
         assert on.pool.pending() == 0
         assert on.pool.running() == []
 
-    def test_begins_in_order(self, start: Callable[[int], ConsumeRun]) -> None:
+    def test_begins_in_order(self, start: Callable[[int], PoolRun]) -> None:
         on = start(1)
         on.submit(*(Job(str(i)) for i in range(100)))
         on.wait_for(100)
@@ -119,7 +119,7 @@ class PoolContract(ABC):
             "one after the other, they end as they begin"
         )
 
-    def test_tells_when_none_waits_any_more(self, start: Callable[[int], ConsumeRun]) -> None:
+    def test_tells_when_none_waits_any_more(self, start: Callable[[int], PoolRun]) -> None:
         on = start(1)
         on.warm_up()
         on.submit(*(Job(str(i), self.nap(0.02)) for i in range(30)))
@@ -128,7 +128,7 @@ class PoolContract(ABC):
         assert not all(on.lasts), "the others waited for the worker"
 
     def test_runs_as_many_at_once_as_its_size_and_no_more(
-        self, start: Callable[[int], ConsumeRun]
+        self, start: Callable[[int], PoolRun]
     ) -> None:
         on = start(5)
         on.warm_up()
@@ -141,9 +141,7 @@ class PoolContract(ABC):
             time.sleep(0.002)
         assert most == 5
 
-    def test_take_back_returns_what_has_not_started(
-        self, start: Callable[[int], ConsumeRun]
-    ) -> None:
+    def test_take_back_returns_what_has_not_started(self, start: Callable[[int], PoolRun]) -> None:
         on = start(2)
         on.submit(*(Job(str(i), self.nap(0.2)) for i in range(10)))
         wait_until(lambda: len(on.pool.running()) == 2, "two to run")
@@ -153,7 +151,7 @@ class PoolContract(ABC):
         assert len(on.done) == 2
 
     def test_a_task_that_raises_does_not_stop_the_pool(
-        self, start: Callable[[int], ConsumeRun]
+        self, start: Callable[[int], PoolRun]
     ) -> None:
         on = start(2)
         on.submit(Job("bad", self.bad()), Job("good"))
@@ -162,7 +160,7 @@ class PoolContract(ABC):
         on.wait_for(3)
         assert sorted(on.done) == ["bad", "good", "later"]
 
-    def test_interrupt_hits_the_one_that_is_meant(self, start: Callable[[int], ConsumeRun]) -> None:
+    def test_interrupt_hits_the_one_that_is_meant(self, start: Callable[[int], PoolRun]) -> None:
         on = start(3)
         on.warm_up()
         jobs = [Job(str(i), self.nap(2)) for i in range(3)]
@@ -176,7 +174,7 @@ class PoolContract(ABC):
         assert not on.pool.interrupt(jobs[1], TimeoutError)
         assert not on.pool.interrupt(Job("nobody"), TimeoutError)
 
-    def test_two_tasks_may_carry_one_id(self, start: Callable[[int], ConsumeRun]) -> None:
+    def test_two_tasks_may_carry_one_id(self, start: Callable[[int], PoolRun]) -> None:
         on = start(2)
         on.warm_up()
         spared, hit = (Job("same", self.nap(2)) for _ in range(2))
@@ -187,7 +185,7 @@ class PoolContract(ABC):
         on.wait_for(2)
         assert (spared.error, type(hit.error)) == (None, TimeoutError)
 
-    def test_interrupts_never_hit_another_task(self, start: Callable[[int], ConsumeRun]) -> None:
+    def test_interrupts_never_hit_another_task(self, start: Callable[[int], PoolRun]) -> None:
         on = start(2)
         jobs = [Job(str(i), self.nap(0.001)) for i in range(3 * self.interrupts)]
         on.submit(*jobs)
@@ -202,7 +200,7 @@ class PoolContract(ABC):
         assert hit <= aimed
         assert len(on.done) == len(set(on.done)) == len(jobs)
 
-    def test_resize(self, start: Callable[[int], ConsumeRun]) -> None:
+    def test_resize(self, start: Callable[[int], PoolRun]) -> None:
         on = start(6)
         on.warm_up()
         on.submit(*(Job(str(i), self.nap(0.03)) for i in range(6)))

@@ -343,7 +343,7 @@ def test_children_that_die_before_they_are_ready_are_given_up(
     (tmp_path / "dying.py").write_text("import os\nos._exit(7)\n")
     on = bench("process", 3, addresses=["dying:task"], root=str(tmp_path))
     wait_until(lambda: bool(on.refusals), "the refusal")
-    assert on.refusals[0].kind == "WorkerLost"
+    assert on.refusals[0].kind == "AddressNotFound"
     assert "exit code 7" in on.refusals[0].text
 
 
@@ -356,7 +356,7 @@ def test_a_file_that_breaks_later_is_no_reason_to_give_up(
     pid = on.result("pid")
     module.write_text("1 / 0  # longer than before, so that it is compiled anew\n")
     on.do(act("leave", code=1))
-    wait_until(lambda: on.pool._children._failures >= 2, "new children to fail")
+    wait_until(lambda: on.pool._children._restarts.failures >= 2, "new children to fail")
     (job,) = on.begin(act("pid"))
     assert on.refusals == []
     module.write_text("def task(): return 'whole again'\n")

@@ -13,6 +13,7 @@ from typing import Any, Generic
 from fbcli.pools.base import T
 from fbcli.pools.children.child import Child
 from fbcli.pools.children.wire import Order, Refusal
+from fbcli.processes.restarts import Restarts
 from fbcli.values.durations import span
 
 log = logging.getLogger("fbcli.pool")
@@ -26,9 +27,7 @@ STARTING = max(2, os.cpu_count() or 1)
 """Children that may start at the same time: it takes a core, and when the first ones are ready, it
 shows whether more are needed."""
 
-FIRST_BACKOFF, LAST_BACKOFF = 0.2, 30.0
-"""Seconds before another child is started when one has died before it was ready."""
-HOPELESS = 3
+TRIES = 3
 """When so many have died in a row before any was ever ready, no other one will do better."""
 
 ENDING = 5.0
@@ -65,10 +64,7 @@ class Group(Generic[T]):
         self._selector = selector
         self._on_refusal = on_refusal
         self._folder = os.getcwd()
-        self._proven = False
-        """Whether any child was ever ready."""
-        self._failures = 0
-        self._start_at = 0.0
+        self._restarts = Restarts(TRIES)
         self._look_at = 0.0
 
     def active(self) -> list[Child[T]]:
@@ -96,7 +92,7 @@ class Group(Generic[T]):
 
     def grow(self, slots: int, now: float) -> None:
         """Start one, unless the last one has died so soon that it is better to wait."""
-        if now < self._start_at:
+        if self._restarts.start_in(now):
             return
         try:
             child: Child[T] = Child(
@@ -115,30 +111,25 @@ class Group(Generic[T]):
         self._selector.register(child.socket, selectors.EVENT_READ, child)
 
     def note_ready(self, child: Child[T]) -> None:
-        child.ready = self._proven = True
-        self._failures = 0
+        child.ready = True
+        self._restarts.worked()
 
     def note_refusal(self, child: Child[T], refusal: Refusal, now: float) -> None:
         """A child cannot work. When others could before, that may pass: somebody may be changing
         the code right now."""
         child.refused = True
-        if self._proven:
+        if self._restarts.proven:
             self._failed(f"cannot work: {refusal.text}", now)
         else:
             self.abandon(refusal)
 
     def _failed(self, fate: str, now: float) -> None:
-        self._failures += 1
-        if self._failures >= HOPELESS and not self._proven:
-            self.abandon(
-                Refusal(
-                    "WorkerLost", f"No child process can start: the last {HOPELESS} of them {fate}."
-                )
-            )
+        wait = self._restarts.failed(now)
+        if self._restarts.hopeless:
+            reason = f"No child process can start: the last {TRIES} of them {fate}."
+            self.abandon(Refusal("AddressNotFound", reason))
             return
-        backoff = min(LAST_BACKOFF, FIRST_BACKOFF * 2.0 ** (self._failures - 1))
-        self._start_at = now + backoff
-        log.error("a child process %s; another one starts in %s", fate, span(backoff))
+        log.error("a child process %s; another one starts in %s", fate, span(wait))
 
     def abandon(self, refusal: Refusal) -> None:
         """Start no more children, and say why. Idempotent."""
@@ -197,7 +188,7 @@ class Group(Generic[T]):
 
     def start_in(self, now: float) -> float:
         """Return the seconds until another child may be started."""
-        return max(0.0, self._start_at - now)
+        return self._restarts.start_in(now)
 
     def wind_up(self, now: float, *, hard: bool) -> None:
         """Let all end in order; `hard`: those that still make calls, at once."""
