@@ -99,7 +99,7 @@ BENCHMARKS = [
         "consume.sqlite",
         f"{COUNT:,} messages of 110 bytes, filled before. floor: claim {BATCH} + delete {BATCH}, a"
         " transaction each, WAL, synchronous=FULL. Our publishes are FULL, our claims and"
-        " acknowledgements NORMAL: see `brokers/sqlite.py`; 'floor, NORMAL' has that durability.",
+        " acknowledgements NORMAL: see `brokers/sqlite/`; 'floor, NORMAL' has that durability.",
         {
             FLOOR: lambda place: floor(place, "FULL"),
             "floor, NORMAL": lambda place: floor(place, "NORMAL"),

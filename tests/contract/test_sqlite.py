@@ -24,7 +24,7 @@ from hypothesis import HealthCheck, settings
 
 from fbcli.broker import Action, Broker, Delivery, Inbox, Outgoing, Settlement, Size
 from fbcli.broker_registry import open_broker
-from fbcli.brokers.sqlite.broker import SqliteInbox
+from fbcli.brokers.sqlite.inbox import SqliteInbox
 from fbcli.clients.sqlite import connect
 from fbcli.errors import Unavailable
 from fbcli.stores import open_store
@@ -590,7 +590,7 @@ class TestThrift:
     def test_no_statement_scans_the_table_or_sorts(
         self, broker: Broker, path: Path, constant: str
     ) -> None:
-        import fbcli.brokers.sqlite.broker as module
+        import fbcli.brokers.sqlite.tables as module
 
         broker.publish(QUEUE, [Outgoing(b"x")])
         statement = getattr(module, constant)

@@ -1,0 +1,131 @@
+"""How queues lie in an SQLite file: its tables, and each statement on them."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterable
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS fb_queues(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE IF NOT EXISTS fb_owners(
+    id INTEGER PRIMARY KEY, queue INTEGER NOT NULL, consumer TEXT NOT NULL, lease REAL NOT NULL,
+    beat REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS fb_messages(
+    id INTEGER PRIMARY KEY, queue INTEGER NOT NULL, priority INTEGER NOT NULL, due REAL,
+    owner INTEGER, lost INTEGER NOT NULL DEFAULT 0, body BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS fb_ready ON fb_messages(queue, priority DESC)
+    WHERE owner IS NULL AND due IS NULL;
+CREATE INDEX IF NOT EXISTS fb_waiting ON fb_messages(queue, due) WHERE due IS NOT NULL;
+CREATE INDEX IF NOT EXISTS fb_held ON fb_messages(owner) WHERE owner IS NOT NULL;
+"""
+"""A message is ready (no `owner`, no `due`), waiting (`due`, Unix time) or held (`owner`). `id` is
+the order of arrival: a message that comes back keeps it, and so is ahead of all that came later.
+`lost` counts the consumers that died with it. An owner is one lease of one consumer; its id is
+random and never used again, so what it held can be told from what another holds now. Whoever
+removes an owner gives back, in the same transaction, all that it held: so what an owner claimed is
+its own as long as its row is there, and all of it is somebody else's once the row is gone. `beat`
+is `time.monotonic()`, which all processes of a host share and no clock adjustment moves."""
+
+READY = "queue = :queue AND owner IS NULL AND due IS NULL"
+FIND_QUEUE = "SELECT id FROM fb_queues WHERE name = ?"
+ADD_QUEUE = "INSERT INTO fb_queues(name) VALUES (?)"
+LAST = "SELECT max(id) FROM fb_messages"
+PUBLISH = "INSERT INTO fb_messages(id, queue, priority, due, body) VALUES (?, ?, ?, ?, ?)"
+LOOK = """SELECT
+    EXISTS (SELECT 1 FROM fb_messages WHERE queue = q.id AND owner IS NULL AND due IS NULL),
+    (SELECT min(due) FROM fb_messages WHERE queue = q.id AND due IS NOT NULL)
+    FROM fb_queues q WHERE name = ?"""
+"""Whether anything is ready, and when the next that waits is due."""
+RIPEN = """UPDATE fb_messages SET due = NULL WHERE id IN
+    (SELECT id FROM fb_messages WHERE queue = :queue AND due <= :now ORDER BY due LIMIT 5000)"""
+FIRST = "ORDER BY priority DESC, id LIMIT :n"
+SELECT_READY = f"SELECT id, priority, lost, body FROM fb_messages WHERE {READY} {FIRST}"  # noqa: S608 - made of constants
+CLAIM = "UPDATE fb_messages SET owner = ? WHERE id IN (SELECT value FROM json_each(?))"
+ACK = "DELETE FROM fb_messages WHERE id IN (SELECT value FROM json_each(?)) AND +owner = ?"
+RELEASE = (
+    "UPDATE fb_messages SET owner = NULL, due = ?, body = coalesce(?, body) WHERE id = ? AND"
+    " +owner = ?"
+)
+BURY = """INSERT INTO fb_messages(id, queue, priority, body)
+    SELECT ?, ?, priority, coalesce(?, body) FROM fb_messages WHERE id = ? AND +owner = ?"""
+IS_REGISTERED = "SELECT 1 FROM fb_owners WHERE id = ?"
+REGISTER = "INSERT INTO fb_owners(id, queue, consumer, lease, beat) VALUES (?, ?, ?, ?, ?)"
+BEAT = "UPDATE fb_owners SET beat = ? WHERE id = ?"
+FIND_DEAD = (
+    "SELECT id FROM fb_owners WHERE queue = :queue AND (beat + lease < :now OR beat > :now + 1)"
+)
+"""Note: a beat from the future was left by a process from before the host was restarted. That holds
+only while each beat is read off the clock within the transaction that writes it: one read before
+waiting for the lock would be older than the beats that others have written meanwhile, and take
+their leases."""
+FORGET = "DELETE FROM fb_owners WHERE id IN (SELECT value FROM json_each(?))"
+RECLAIM = (
+    "UPDATE fb_messages SET owner = NULL, lost = lost + 1 WHERE owner IN (SELECT value FROM"
+    " json_each(?))"
+)
+GIVE_BACK = "UPDATE fb_messages SET owner = NULL WHERE owner = ?"
+SIZE = """SELECT
+    (SELECT count(*) FROM fb_messages WHERE queue = q.id AND owner IS NULL AND due IS NULL)
+        + (SELECT count(*) FROM fb_messages WHERE queue = q.id AND due <= :now),
+    (SELECT count(*) FROM fb_messages WHERE owner IN (SELECT id FROM fb_owners WHERE queue = q.id)),
+    (SELECT count(*) FROM fb_messages WHERE queue = q.id AND due > :now)
+    FROM fb_queues q WHERE name = :name"""
+QUEUES = """SELECT name FROM fb_queues q WHERE
+    EXISTS (SELECT 1 FROM fb_messages WHERE queue = q.id AND owner IS NULL AND due IS NULL)
+    OR EXISTS (SELECT 1 FROM fb_messages WHERE queue = q.id AND due IS NOT NULL)
+    OR EXISTS (SELECT 1 FROM fb_messages
+        WHERE owner IN (SELECT id FROM fb_owners WHERE queue = q.id))"""
+PEEK = f"""SELECT body FROM (
+    SELECT * FROM (SELECT priority, id, body FROM fb_messages WHERE {READY} {FIRST})
+    UNION ALL SELECT * FROM (
+        SELECT priority, id, body FROM fb_messages WHERE queue = :queue AND due <= :now {FIRST}))
+    {FIRST}"""  # noqa: S608 - made of constants
+PURGE = [
+    f"""DELETE FROM fb_messages WHERE id IN
+    (SELECT id FROM fb_messages WHERE {which} AND id <= :last LIMIT 10000)"""  # noqa: S608 - made of constants
+    for which in (READY, "queue = :queue AND due IS NOT NULL")
+]
+"""In steps, each using the index of what it removes, so that nobody is kept out for long."""
+DELAYED = (
+    "SELECT due, body, id FROM fb_messages WHERE queue = ? AND due > ? ORDER BY due, id LIMIT ?"
+)
+UNDELAY = (
+    "DELETE FROM fb_messages WHERE queue = ? AND due IS NOT NULL AND id IN (SELECT value FROM"
+    " json_each(?))"
+)
+
+
+def number_of(connection: sqlite3.Connection, queue: str) -> int:
+    """Return the number of a queue, which gets one when it has none. Within a write transaction."""
+    row = connection.execute(FIND_QUEUE, (queue,)).fetchone()
+    return row[0] if row else connection.execute(ADD_QUEUE, (queue,)).lastrowid or 0
+
+
+def later(not_before: float | None, now: float) -> float | None:
+    return not_before if not_before is not None and not_before > now else None
+
+
+def next_id(connection: sqlite3.Connection) -> int:
+    """Return the first of the ids to give to messages that arrive now. Within a write transaction.
+
+    Microseconds of Unix time, unless the clock went back or many came at once. So an id is not used
+    again when its message is gone, as SQLite's own would be: whoever still has it, to cancel a
+    delayed message, must not hit another one.
+    """
+    (last,) = connection.execute(LAST).fetchone()
+    return max(time.time_ns() // 1000, (last or 0) + 1)
+
+
+def is_registered(connection: sqlite3.Connection, owner: int) -> bool:
+    return connection.execute(IS_REGISTERED, (owner,)).fetchone() is not None
+
+
+def new_owner() -> int:
+    """Return a number that no owner ever had."""
+    return int.from_bytes(os.urandom(8), "big") >> 1
+
+
+def ids(numbers: Iterable[int]) -> str:
+    return f"[{','.join(map(str, numbers))}]"
