@@ -23,15 +23,17 @@ from ..waiting import Waker
 from .inbox import SqliteInbox
 from .tables import (
     DELAYED,
-    FIND_QUEUE,
     LAST,
     PEEK,
     PUBLISH,
-    PURGE,
+    PURGE_READY,
+    PURGE_WAITING,
     QUEUES,
     SCHEMA,
     SIZE,
     UNDELAY,
+    counted,
+    find_number,
     ids,
     later,
     next_id,
@@ -70,11 +72,13 @@ class SqliteBroker(Broker):
             return
         with self._database.writing() as connection:
             number, now = number_of(connection, queue), time.time()
-            rows = (
+            rows = [
                 (place, number, message.priority, later(message.not_before, now), message.body)
                 for place, message in enumerate(messages, next_id(connection))
-            )
+            ]
             connection.executemany(PUBLISH, rows)
+            waiting = sum(row[3] is not None for row in rows)
+            counted(connection, number, len(rows) - waiting, waiting)
         self.tell(queue)
 
     def tell(self, queue: str) -> None:
@@ -93,29 +97,31 @@ class SqliteBroker(Broker):
     def size(self, queue: str) -> Size | None:
         with self._database.reading() as connection:
             row = connection.execute(SIZE, {"name": queue, "now": time.time()}).fetchone()
-        return Size(0, 0, 0) if row is None else Size(*row)
+        if row is None:
+            return Size(0, 0, 0)
+        ready, held, waiting, due = row
+        return Size(ready + due, held, waiting - due)
 
     def purge(self, queue: str) -> int:
         removed = 0
         with self._database.reading() as connection:
-            number = connection.execute(FIND_QUEUE, (queue,)).fetchone()
             (last,) = connection.execute(LAST).fetchone()
-        if number is None:
-            return 0
-        for step in PURGE:
-            count = -1
-            while count:
-                with self._database.writing() as connection:
-                    count = connection.execute(step, {"queue": number[0], "last": last}).rowcount
-                removed += count
+        left = True
+        while left:
+            with self._database.writing() as connection:
+                which = {"queue": find_number(connection, queue), "last": last}
+                ready = connection.execute(PURGE_READY, which).rowcount
+                waiting = 0 if ready else connection.execute(PURGE_WAITING, which).rowcount
+                left = ready + waiting > 0
+                if left:
+                    counted(connection, which["queue"], -ready, -waiting)
+            removed += ready + waiting
         return removed
 
     def peek(self, queue: str, n: int) -> list[bytes]:
         with self._database.reading() as connection:
-            number = connection.execute(FIND_QUEUE, (queue,)).fetchone()
-            if number is None:
-                return []
-            rows = connection.execute(PEEK, {"queue": number[0], "now": time.time(), "n": n})
+            number = find_number(connection, queue)
+            rows = connection.execute(PEEK, {"queue": number, "now": time.time(), "n": n})
             return [body for (body,) in rows]
 
     def queues(self) -> list[str]:
@@ -124,18 +130,17 @@ class SqliteBroker(Broker):
 
     def delayed(self, queue: str, n: int) -> list[Delayed]:
         with self._database.reading() as connection:
-            number = connection.execute(FIND_QUEUE, (queue,)).fetchone()
-            rows = (
-                connection.execute(DELAYED, (number[0], time.time(), n)).fetchall()
-                if number
-                else []
-            )
+            number = find_number(connection, queue)
+            rows = connection.execute(DELAYED, (number, time.time(), n)).fetchall()
         return [Delayed(due, body, handle) for due, body, handle in rows]
 
     def undelay(self, queue: str, handles: Sequence[Any]) -> int:
         with self._database.writing() as connection:
-            number = connection.execute(FIND_QUEUE, (queue,)).fetchone()
-            return connection.execute(UNDELAY, (number[0], ids(handles))).rowcount if number else 0
+            number = find_number(connection, queue)
+            removed = connection.execute(UNDELAY, (number, ids(handles))).rowcount
+            if removed:
+                counted(connection, number, waiting=-removed)
+        return removed
 
     def close(self) -> None:
         self._database.close()

@@ -23,8 +23,10 @@ from .tables import (
     BEAT,
     BURY,
     CLAIM,
+    COUNT_ANEW,
     FIND_DEAD,
     FORGET,
+    FORGET_IDLE_DEAD,
     GIVE_BACK,
     LOOK,
     RECLAIM,
@@ -33,6 +35,7 @@ from .tables import (
     RIPEN,
     SCHEMA,
     SELECT_READY,
+    counted,
     ids,
     is_registered,
     new_owner,
@@ -153,7 +156,10 @@ class SqliteInbox(Inbox):
         if not due and not self._look:
             return []
         with self._database.reading() as connection:
-            ready, self._next_due = connection.execute(LOOK, (self._queue,)).fetchone() or (0, None)
+            looked = connection.execute(LOOK, (self._queue,)).fetchone()
+        ready, self._next_due, many_ready, many_waiting = looked or (0, None, 0, 0)
+        if (many_ready and not ready) or (many_waiting and self._next_due is None):
+            self._count_anew()
         now = time.time()
         due = self._next_due is not None and self._next_due <= now
         if not due and not (ready and limit):
@@ -163,13 +169,15 @@ class SqliteInbox(Inbox):
         owner = 0
         with self._database.writing() as connection:
             queue = number_of(connection, self._queue)
-            if due:
-                connection.execute(RIPEN, {"queue": queue, "now": now})
+            ripe = connection.execute(RIPEN, {"queue": queue, "now": now}).rowcount if due else 0
             if limit:
                 rows = connection.execute(SELECT_READY, {"queue": queue, "n": limit}).fetchall()
             if rows:
                 owner = self._registered(connection, queue)
                 connection.execute(CLAIM, (owner, ids([row[0] for row in rows])))
+            if rows or ripe:
+                left = None if len(rows) < limit else ripe - len(rows)
+                counted(connection, queue, left, -ripe)
         self._look = due or len(rows) == limit
         if due:
             self._next_due = None
@@ -178,6 +186,11 @@ class SqliteInbox(Inbox):
             for number, priority, lost, body in rows
         ]
 
+    def _count_anew(self) -> None:
+        """Set right what an older fbcli, which does not count, has left wrong in the same file."""
+        with self._database.writing() as connection:
+            connection.execute(COUNT_ANEW, {"queue": number_of(connection, self._queue)})
+
     def _registered(self, connection: sqlite3.Connection, queue: int) -> int:
         """Return the owner of what is claimed now; a new one when the lease was lost. Within a
         write transaction."""
@@ -185,6 +198,7 @@ class SqliteInbox(Inbox):
             self._owner = new_owner()
             row = (self._owner, queue, self._consumer_id, self._lease, time.monotonic())
             connection.execute(REGISTER, row)
+            connection.execute(FORGET_IDLE_DEAD, {"now": time.monotonic()})
         return self._owner
 
     def settle(self, settlements: Sequence[Settlement]) -> Sequence[Settlement]:
@@ -226,10 +240,15 @@ class SqliteInbox(Inbox):
         claim: SqliteHandle = settlement.delivery.handle
         if settlement.action == Action.RELEASE:
             due = time.time() + settlement.delay if settlement.delay > 0 else None
-            connection.execute(RELEASE, (due, settlement.body, claim.message, claim.owner))
+            released = (due, settlement.body, claim.message, claim.owner)
+            if connection.execute(RELEASE, released).rowcount:
+                queue = number_of(connection, self._queue)
+                counted(connection, queue, int(due is None), int(due is not None))
         else:
-            place = next_id(connection), number_of(connection, dead_queue(self._queue))
-            connection.execute(BURY, (*place, settlement.body, claim.message, claim.owner))
+            dead = number_of(connection, dead_queue(self._queue))
+            buried = (next_id(connection), dead, settlement.body, claim.message, claim.owner)
+            if connection.execute(BURY, buried).rowcount:
+                counted(connection, dead, 1)
             connection.execute(ACK, (ids([claim.message]), claim.owner))
 
     def wake(self) -> None:
@@ -243,12 +262,13 @@ class SqliteInbox(Inbox):
                 queue, now = number_of(connection, self._queue), time.monotonic()
                 if connection.execute(BEAT, (now, self._owner)).rowcount == 0:
                     self._registered(connection, queue)
-                dead = ids(
-                    owner
-                    for (owner,) in connection.execute(FIND_DEAD, {"queue": queue, "now": now})
-                )
-                given_back = connection.execute(RECLAIM, (dead,)).rowcount
-                connection.execute(FORGET, (dead,))
+                dead = connection.execute(FIND_DEAD, {"queue": queue, "now": now}).fetchall()
+                given_back = 0
+                if dead:
+                    owners = ids(owner for (owner,) in dead)
+                    given_back = connection.execute(RECLAIM, (owners,)).rowcount
+                    counted(connection, queue, given_back)
+                    connection.execute(FORGET, (owners,))
         if given_back:
             self._broker.tell(self._queue)
         return given_back
@@ -261,7 +281,9 @@ class SqliteInbox(Inbox):
             self._beats.close()
         try:
             with self._database.writing() as connection:
-                connection.execute(GIVE_BACK, (self._owner,))
+                given_back = connection.execute(GIVE_BACK, (self._owner,)).rowcount
+                if given_back:
+                    counted(connection, number_of(connection, self._queue), given_back)
                 connection.execute(FORGET, (ids([self._owner]),))
             self._broker.tell(self._queue)
         finally:
