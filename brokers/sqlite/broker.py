@@ -20,7 +20,7 @@ from fbcli.broker import Broker, Capabilities, Delayed, Inbox, Outgoing, Size
 from fbcli.clients.sqlite import Database, path_of
 
 from ..waiting import Waker
-from .inbox import SqliteInbox
+from .inbox import SPACE_SECONDS, SqliteInbox
 from .tables import (
     DELAYED,
     LAST,
@@ -39,6 +39,9 @@ from .tables import (
     next_id,
     number_of,
 )
+
+PURGED_SECONDS = 2.0
+"""How long a purge gives back the file's space."""
 
 
 class SqliteBroker(Broker):
@@ -66,6 +69,7 @@ class SqliteBroker(Broker):
         self._database = Database(self.path, SCHEMA)
         self._wakers: defaultdict[str, weakref.WeakSet[Waker]] = defaultdict(weakref.WeakSet)
         self._wakers_lock = threading.Lock()
+        self._space_at = 0.0
 
     def publish(self, queue: str, messages: Sequence[Outgoing]) -> None:
         if not messages:
@@ -87,6 +91,14 @@ class SqliteBroker(Broker):
             wakers = list(self._wakers.get(queue, ()))
         for waker in wakers:
             waker.notify()
+
+    def give_back_space(self, database: Database) -> None:
+        """Let the file shrink a little, at most once a second in this process. For those who have
+        time: heartbeats."""
+        now = time.monotonic()
+        if now >= self._space_at:
+            self._space_at = now + 1
+            database.give_back_space(SPACE_SECONDS)
 
     def open(self, queue: str, *, consumer_id: str, prefetch: int, lease: float) -> Inbox:
         waker = Waker()
@@ -116,6 +128,8 @@ class SqliteBroker(Broker):
                 if left:
                     counted(connection, which["queue"], -ready, -waiting)
             removed += ready + waiting
+        if removed:
+            self._database.give_back_space(PURGED_SECONDS)
         return removed
 
     def peek(self, queue: str, n: int) -> list[bytes]:

@@ -54,6 +54,10 @@ Pushes through the same `Broker` object are told at once."""
 QUIET = 0.5
 """The same where the system tells: for what it may not tell, such as another file in the place of
 this one."""
+SPACE_SECONDS = 0.02
+"""How long a heartbeat gives back the file's space."""
+LAST_SPACE_SECONDS = 0.5
+"""The same for the end of a consumer, if it has so much to give back."""
 EAGER = 0.0005
 """Seconds from a write to the first look whether it was a commit."""
 
@@ -269,6 +273,7 @@ class SqliteInbox(Inbox):
                     given_back = connection.execute(RECLAIM, (owners,)).rowcount
                     counted(connection, queue, given_back)
                     connection.execute(FORGET, (owners,))
+            self._broker.give_back_space(self._beats)
         if given_back:
             self._broker.tell(self._queue)
         return given_back
@@ -286,6 +291,7 @@ class SqliteInbox(Inbox):
                     counted(connection, number_of(connection, self._queue), given_back)
                 connection.execute(FORGET, (ids([self._owner]),))
             self._broker.tell(self._queue)
+            self._database.give_back_space(LAST_SPACE_SECONDS)
         finally:
             self._database.close()
             self._file_watch = None

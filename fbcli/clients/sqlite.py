@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote
 
+from fbcli.clients.sqlite_space import give_back, make_shrinkable
 from fbcli.errors import Unavailable, UsageError
 from fbcli.platform import system
 
@@ -74,6 +75,7 @@ def connect(path: Path, schema: str) -> sqlite3.Connection:
             path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
         try:
+            make_shrinkable(connection)
             _switch_to_wal(connection, path)
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute(f"PRAGMA journal_size_limit={_JOURNAL_BYTES}")
@@ -119,7 +121,11 @@ def _begin(connection: sqlite3.Connection) -> None:
             start = start or time.monotonic()
             time.sleep(random.uniform(0.0002, 0.002) / (1 + 20 * min(waited, 0.5)))
     finally:
-        connection.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000:.0f}")
+        _be_patient(connection)
+
+
+def _be_patient(connection: sqlite3.Connection) -> None:
+    connection.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000:.0f}")
 
 
 def _switch_to_wal(connection: sqlite3.Connection, path: Path) -> None:
@@ -300,6 +306,20 @@ class Database:
         with self.reading():
             self._looks = 0
             return self._watch.changed()
+
+    def give_back_space(self, seconds: float = 0.0) -> None:
+        """Give back to the disk what the file holds beyond its content, one short step after the
+        other, for about so long (0: one step). Cheap where there is nothing to give back. What it
+        cannot do now, a later call does."""
+        end = time.monotonic() + seconds
+        more = True
+        while more:
+            with self.reading() as connection:
+                try:
+                    more = give_back(connection, self.path)
+                finally:
+                    _be_patient(connection)
+            more = more and time.monotonic() < end
 
     def close(self) -> None:
         """Close the connection. Idempotent; a later use opens it again."""

@@ -3,6 +3,7 @@ that wait, and the file with all that ever went through it."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,7 +15,10 @@ from fbcli.broker import Action, Delivery, Outgoing, Settlement, Size
 from fbcli.brokers.sqlite.broker import SqliteBroker
 from fbcli.brokers.sqlite.inbox import SqliteInbox
 from fbcli.clients.sqlite import Database, connect
-from tests.contract.broker.ground import ack, numbered
+from fbcli.stores.sqlite.store import SWEEP, SqliteStore
+from fbcli.testing.broker.ground import ack, numbered
+from tests.contract.store_samples import a_result, a_worker
+from tests.servers import wait_until
 
 QUEUE = "work.queue"
 IN_A_CENTURY = 4e9
@@ -177,3 +181,65 @@ def test_consumers_that_died_empty_handed_are_forgotten(broker: SqliteBroker, pa
         assert gone._owner not in owners
     left.close()
     gone.close()
+
+
+def on_disk(path: Path) -> int:
+    return sum(each.stat().st_size for each in path.parent.glob(f"{path.name}*"))
+
+
+def test_a_file_is_small_again_after_a_purge(broker: SqliteBroker, path: Path) -> None:
+    broker.publish(QUEUE, [Outgoing(b"x" * 1000)] * 4000)
+    assert on_disk(path) > 4_000_000
+    assert broker.purge(QUEUE) == 4000
+    assert on_disk(path) < 200_000
+
+
+def test_a_file_is_small_again_when_its_consumer_has_ended(
+    broker: SqliteBroker, path: Path
+) -> None:
+    broker.publish(QUEUE, [Outgoing(b"x" * 1000)] * 4000)
+    with closing(opened(broker)) as inbox:
+        while found := inbox.fetch(500, 0):
+            ack(inbox, found)
+    assert on_disk(path) < 200_000
+
+
+def test_a_backlog_leaves_nothing_and_pushes_go_on_meanwhile(
+    broker: SqliteBroker, path: Path
+) -> None:
+    for _ in range(40):
+        broker.publish(QUEUE, [Outgoing(b"x" * 100)] * 5000)
+    assert on_disk(path) > 20_000_000
+    done = threading.Event()
+    pushed = 0
+
+    def push() -> None:
+        nonlocal pushed
+        with closing(SqliteBroker(f"sqlite:///{path}")) as other:
+            while not done.wait(0.005):
+                other.publish("other.queue", numbered(1))
+                pushed += 1
+
+    pusher = threading.Thread(target=push)
+    pusher.start()
+    try:
+        with closing(opened(broker)) as inbox:
+            while found := inbox.fetch(500, 0):
+                ack(inbox, found)
+            before = pushed
+            inbox.keep_alive()
+            assert path.stat().st_size < 2_000_000
+            wait_until(lambda: pushed > before, "a push while nothing else goes on")
+    finally:
+        done.set()
+        pusher.join()
+    assert broker.size("other.queue") == Size(pushed, 0, 0)
+
+
+def test_a_store_is_small_again_when_its_results_have_expired(path: Path) -> None:
+    with closing(SqliteStore(f"sqlite:///{path}")) as store:
+        store.save_results([a_result(str(n), value="x" * 1000) for n in range(4000)], ttl=-1)
+        assert on_disk(path) > 4_000_000
+        for _ in range(2 + 4000 // SWEEP):
+            store.beat(a_worker(), 60)
+        assert on_disk(path) < 1_000_000

@@ -73,6 +73,9 @@ BRIEF = 60.0
 """Seconds. Claims that end by themselves sooner need not be on the disk: whoever holds them is gone
 after a power failure."""
 
+SPACE_SECONDS = 0.02
+"""How long one beat gives back the file's space."""
+
 POLL_SECONDS = 0.005
 """How often a wait looks whether anything was committed (7 µs a look)."""
 
@@ -265,6 +268,7 @@ class SqliteStore(Store):
             connection.execute(_SWEEP, (now, SWEEP))
             claims.sweep(connection, now)
             claims.sweep_marks(connection, now, SWEEP)
+        self._scribbler.give_back_space(SPACE_SECONDS)
 
     def retire(self, worker_id: str) -> None:
         with self._scribbling() as (connection, _):

@@ -1,0 +1,77 @@
+"""How an SQLite file gives back to the disk what a backlog has left: in steps so short that no
+writer notices, taken by whoever has time. Knows no tables."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import suppress
+from pathlib import Path
+
+SLACK_BYTES = 1024 * 1024
+"""So much a file may hold beyond its content; what comes next fills it."""
+
+REWRITTEN_BYTES = 2 * 1024 * 1024
+"""Content up to this size is written anew at once, which takes about 5 ms, however much else the
+file held."""
+
+STEP_PAGES = 500
+"""Of a file with more content, so many pages are moved and cut off in one step: 2 to 10 ms."""
+
+LOG_BYTES = 6 * 1024 * 1024
+"""A write-ahead log that is larger is cut; SQLite keeps it at 4 MiB as long as readers let it."""
+
+PATIENCE_MS = 10
+"""How long cutting the log may keep writers out, waiting for readers."""
+
+
+def make_shrinkable(connection: sqlite3.Connection) -> None:
+    """Let a file that holds nothing yet be cut page by page later. One that holds something stays
+    as it is until it is written anew (sqlite.org/pragma.html#pragma_auto_vacuum)."""
+    connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+
+
+def give_back(connection: sqlite3.Connection, path: Path) -> bool:
+    """Take one step, in no transaction; return whether the next one may follow at once.
+
+    Does nothing while others write, or when there is little to gain. Leaves the busy timeout of the
+    connection at 0. Note: a file without incremental vacuum (made by an older fbcli) is cut only
+    when it is nearly empty, since to write much anew would keep writers out for seconds.
+    """
+    page, pages, free = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("page_size", "page_count", "freelist_count")
+    )
+    content = (pages - free) * page
+    wasted = free * page > max(SLACK_BYTES, content // 2)
+    connection.execute("PRAGMA busy_timeout=0")
+    with suppress(sqlite3.OperationalError):  # somebody else writes just now, or the disk is full
+        if wasted and content <= REWRITTEN_BYTES:
+            make_shrinkable(connection)
+            connection.execute("VACUUM")
+            return True
+        if wasted and connection.execute("PRAGMA auto_vacuum").fetchone()[0]:
+            # One page each time it is stepped, which `execute` does only once: hence a script.
+            connection.executescript(f"PRAGMA incremental_vacuum({STEP_PAGES})")
+            return True
+        if _size(path) > pages * page + SLACK_BYTES or _size(f"{path}-wal") > LOG_BYTES:
+            _empty_log(connection)
+    return False
+
+
+def _empty_log(connection: sqlite3.Connection) -> None:
+    """Write what the log holds into the file, which thereby gets its new size; then cut the log.
+
+    Note: the first keeps nobody out, and leaves next to nothing for the second, which does.
+    """
+    _, logged, written = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    if logged == written:  # else somebody still reads the rest
+        connection.execute(f"PRAGMA busy_timeout={PATIENCE_MS}")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _size(path: Path | str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
