@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
 from fbcli.clients.loading import load_library
-from fbcli.clients.redis import connect
+from fbcli.clients.redis import connect, error_word
 
 from ..waiting import readable
 from .scripts import Script
@@ -117,7 +117,7 @@ class RedisConnection:
             replies = self._exchange(commands)
         for reply in replies:
             if isinstance(reply, Exception):
-                if isinstance(reply, self._reach.errors.ReadOnlyError):
+                if error_word(reply) == "READONLY":
                     self.close()  # a primary no more: its name may lead to the new one by now
                 raise reply
         return replies

@@ -6,6 +6,7 @@ Knows redis-py and nothing of queues; imports it only when a URL of Redis is use
 
 from __future__ import annotations
 
+import re
 from contextlib import ContextDecorator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
@@ -193,6 +194,26 @@ class translating(ContextDecorator):
                 raise translated from error
 
 
+_IN_SCRIPT = re.compile(r"Error running script .*@user_script: ?\d+: -?([A-Z]+) ")
+
+
+def error_word(error: Exception) -> str:
+    """Return the word that says what kind of error a server replied: "WRONGTYPE"; "" when it says
+    none.
+
+    Note: redis-py cuts it off where it knows the word; and a Redis before 7 wraps the error of a
+    command within a script into a sentence of its own.
+    """
+    if isinstance(error, load_library("redis.exceptions", extra="redis").ReadOnlyError):
+        return "READONLY"
+    text = str(error)
+    wrapped = _IN_SCRIPT.match(text)
+    if wrapped:
+        return wrapped[1]
+    word: str = getattr(error, "status_code", None) or text.partition(" ")[0]
+    return word if word.isupper() else ""
+
+
 def translate(error: Exception, url: str) -> FbError | None:
     """Return what `error` of redis-py means to a person, or None when it is none of Redis's
     troubles (a bug, then)."""
@@ -229,13 +250,13 @@ def translate(error: Exception, url: str) -> FbError | None:
             f"{server} is out of memory (maxmemory). Consume or clear queues, or give it more"
             " memory."
         )
-    if isinstance(error, errors.ReadOnlyError):
+    word = error_word(error)
+    if word == "READONLY":
         return Unavailable(
             f"{server} is a read-only replica. Use the URL of the primary, or redis+sentinel://."
         )
     if not isinstance(error, errors.ResponseError):
         return None
-    word = getattr(error, "status_code", None) or text.partition(" ")[0]
     if isinstance(error, errors.AskError | errors.TryAgainError) or word in (
         "MISCONF",
         "NOREPLICAS",
