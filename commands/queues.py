@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from fbcli.console.output import Output
-from fbcli.queues.lookup import Overview, overview
+from fbcli.monitoring.overview import Overview, overview
 from fbcli.values.durations import span
 
 from ._flags.place import (
@@ -22,7 +22,7 @@ from ._flags.place import (
 
 app = new_app()
 
-COLUMNS = ("queue", "ready", "in_flight", "delayed", "dead", "consumers", "paused")
+COLUMNS = ("queue", "ready", "in_flight", "delayed", "dead", "consumers", "per_second", "paused")
 
 
 @app.command()
@@ -61,13 +61,12 @@ def queues(
             out.object(row)
     else:
         empty = ("No queue holds anything.", "fb push mymod:task x=1", "fb consume mymod:task")
-        out.table(
-            COLUMNS, [[*_counts(row), row.consumers, _pause(row)] for row in rows], empty=empty
-        )
+        out.table(COLUMNS, [_cells(row) for row in rows], empty=empty)
 
 
-def _counts(row: Overview) -> list[str | int | None]:
-    return [row.queue, row.ready, row.in_flight, row.delayed, row.dead]
+def _cells(row: Overview) -> list[str | int | None]:
+    counts = [row.ready, row.in_flight, row.delayed, row.dead, row.consumers]
+    return [row.queue, *counts, f"{row.per_second:,.4g}", _pause(row)]
 
 
 def _pause(row: Overview) -> str:

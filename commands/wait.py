@@ -11,8 +11,9 @@ from fbcli.console.messages import amount
 from fbcli.console.output import Output
 from fbcli.console.status import Status
 from fbcli.errors import TimedOut
+from fbcli.monitoring.overview import obstacles
 from fbcli.queues.drain import Backlog, Drain
-from fbcli.queues.lookup import find_queue, obstacles
+from fbcli.queues.lookup import find_queue
 from fbcli.values.durations import span
 
 from ._flags.place import (

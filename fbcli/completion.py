@@ -121,7 +121,7 @@ def _task_ids(asked: Asked) -> Iterable[Candidate]:
         if asked.command[0] in ("show", "cancel"):
             store = _reachable(asked.settings).open_store()
             ended = () if asked.command[0] == "cancel" else store.results(limit=MOST)
-            running = [Candidate(task_id, "running") for task_id in runs_of(store.workers())]
+            running = [Candidate(task_id, "running") for task_id in runs_of(store.consumers())]
             return [
                 *running,
                 *(Candidate(result.task_id, f"{result.state} {result.queue}") for result in ended),

@@ -60,17 +60,16 @@ class Remains:
                     _take_all(line, lambda body: None)
             now, left = monotonic(), self.count()
             if (not left and now >= until) or now >= deadline:
-                self._forget_workers()
+                self._forget_consumers()
                 return left or 0
             time.sleep(PAUSE)
 
-    def _forget_workers(self) -> None:
+    def _forget_consumers(self) -> None:
         """Take those that were killed off the list of the living, where they would stay for some
         seconds more."""
         store = self._queue.open_store()
-        for worker in store.workers():
-            if self._queue.name in worker.queues:
-                store.retire(worker.worker_id)
+        here = [each for each in store.consumers() if each.queue == self._queue.name]
+        store.retire([record.consumer_id for record in here])
 
 
 def _take_all(queue: Queue, handle: Callable[[bytes], None]) -> None:

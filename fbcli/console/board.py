@@ -11,7 +11,8 @@ import msgspec
 
 from fbcli.broker import Size
 from fbcli.clock import SYSTEM, Clock
-from fbcli.engine.tally import Counts, Snapshot
+from fbcli.engine.tally import Snapshot
+from fbcli.stores.base import Counts
 
 WINDOWS = (1.0, 10.0, 60.0)
 """Seconds over which rates are taken; over what there is while the history is shorter."""

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from fbcli.console.output import visible
-from fbcli.queues.limits import Force, Limited
+from fbcli.monitoring.limits import Force, Limited
 from fbcli.stores.base import Limits
 
 COLUMNS = ("queue", "set", "in_force", "consumers")

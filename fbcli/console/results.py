@@ -41,10 +41,7 @@ def status(each: TaskStatus, *, cancel_asked: bool) -> dict[str, Any]:
     """Return how a task stands as `--json` prints it."""
     found = {"task_id": each.task_id, "state": each.state, "cancel_asked": cancel_asked}
     if each.run is not None and each.result is None:
-        found |= {
-            "queue": each.run.queue,
-            "worker": f"{each.run.worker.host}:{each.run.worker.pid}",
-        }
+        found |= {"queue": each.run.queue, "worker": each.run.worker}
     return found if each.result is None else {**plain(each.result), **found}
 
 
@@ -62,12 +59,8 @@ def lines(each: TaskStatus, now: float, *, cancel_asked: bool) -> Iterator[str]:
             )
         facts["value" if result.state == "succeeded" else "error"] = _told(result)
     elif each.run is not None:
-        worker = each.run.worker
-        facts |= {
-            "queue": each.run.queue,
-            "worker": f"{worker.host}:{worker.pid}",
-            "address": _address(each),
-        }
+        run = each.run
+        facts |= {"queue": run.queue, "worker": run.worker, "address": run.address}
     if cancel_asked:
         facts["cancel"] = "asked for"
     for name, value in facts.items():
@@ -90,7 +83,3 @@ def _error(result: Result) -> str:
 
 def _took(result: Result) -> str:
     return span(result.finished - result.started)
-
-
-def _address(each: TaskStatus) -> Any:
-    return None if each.run is None else each.run.worker.queues[each.run.queue].get("address")

@@ -7,7 +7,6 @@ import logging
 import os
 import threading
 import uuid
-from typing import Any
 
 import msgspec
 
@@ -18,6 +17,7 @@ from fbcli.controls.claims import LEASE_BEATS as CLAIM_BEATS
 from fbcli.engine.assembly import Assembly, OnClosed, standing_gates
 from fbcli.engine.ending import Ending
 from fbcli.engine.pools import Pools, described, slots_of
+from fbcli.engine.record import Recorder
 from fbcli.engine.services.claim_keeper import ClaimKeeper
 from fbcli.engine.services.heartbeat import Heartbeat
 from fbcli.engine.services.mover import Mover
@@ -28,7 +28,7 @@ from fbcli.engine.settler import HOST
 from fbcli.engine.tally import Snapshot, Tally
 from fbcli.engine.work import Work
 from fbcli.errors import FbError, Unavailable
-from fbcli.stores.base import Worker
+from fbcli.stores.base import ConsumerRecord
 from fbcli.task import Task, tasks_of
 
 log = logging.getLogger("fbcli.consumer")
@@ -40,9 +40,6 @@ are back within three."""
 LAST_WORDS = 2.0
 """Seconds within which a deaf consumer may end in order; one that does not hangs, and is not waited
 for any more."""
-
-MOST_REPORTED = 200
-"""How many running tasks a consumer reports to the store by their ids."""
 
 
 class Consumer:
@@ -62,6 +59,7 @@ class Consumer:
         self.work = work
         self.consumer_id = f"{HOST}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self.tally = Tally()
+        self._recorder = Recorder(self.consumer_id, clock)
         self.failure: BaseException | None = None
         """Why it ended, if it did not end as it should."""
         self.trouble = ""
@@ -147,6 +145,12 @@ class Consumer:
             unfinished=parts.intake.unfinished if parts else 0,
         )
 
+    def record(self) -> ConsumerRecord:
+        """Return what other machines see of this consumer. Called by one service."""
+        in_force = self._parts.live_limits.in_force if self._parts else None
+        running = [task.task_id for task in self.running()]
+        return self._recorder.record(self.snapshot(), running, in_force)
+
     def serve(self) -> None:
         """Consume until stopped. An error of fbcli itself ends it with `failure` set: nothing is
         lost, the lease runs out."""
@@ -208,9 +212,8 @@ class Consumer:
     def _services(self, parts: Assembly) -> list[Service]:
         """Return the services, in the order in which they start and stop."""
         work, options = self.work, self.work.options
-        worker = Worker(self.consumer_id, HOST, os.getpid(), self._clock.now(), {})
         listeners = [parts.live_limits.heed, parts.interrupts.heed]
-        watch = StoreWatch(work.store, worker, self._report, listeners)
+        watch = StoreWatch(work.store, self.record, listeners)
         watch.first_look()
         services: list[Service] = [Heartbeat(parts.inbox, self.tally, options.heartbeat / 2), watch]
         if spaces := parts.planner.spaces:
@@ -277,18 +280,3 @@ class Consumer:
             self.failure = error
             log.error("%s", error)
         self.stop(0.0)
-
-    def _report(self) -> dict[str, dict[str, Any]]:
-        """Return what other machines see of this consumer."""
-        report = self.tally.as_report()
-        snapshot = self.snapshot()
-        report["in_flight"] = snapshot.in_flight
-        report["running"] = [task.task_id for task in self.running()[:MOST_REPORTED]]
-        report["address"] = self.work.address
-        report["concurrency"] = self.concurrency
-        report["state"] = snapshot.state
-        in_force = self._parts.live_limits.in_force if self._parts else None
-        if in_force is not None:
-            report["qps"] = in_force.qps
-            report["qps_scope"] = in_force.qps_scope
-        return {self.work.queue: report}

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from fbcli.clock import Clock
 from fbcli.controls.base import Gate
@@ -15,7 +15,7 @@ from fbcli.controls.pause import Pause
 from fbcli.controls.rate import Rate
 from fbcli.engine.gates import Gates
 from fbcli.options import Options
-from fbcli.stores.base import Limits, News, Store
+from fbcli.stores.base import Limits, News, Scope, Store
 
 log = logging.getLogger("fbcli.consumer")
 
@@ -29,7 +29,7 @@ class LimitsInForce(NamedTuple):
     """What is in force now."""
 
     qps: float | None
-    qps_scope: str
+    qps_scope: Scope
     concurrency: int | str
 
     def __str__(self) -> str:
@@ -104,7 +104,7 @@ class LiveLimits:
     def _under(self, limits: Limits) -> LimitsInForce:
         options = self._options
         qps = options.qps if limits.qps is None else limits.qps
-        scope: Any = limits.qps_scope or ("cluster" if options.qps_group else options.qps_scope)
+        scope = limits.qps_scope or ("cluster" if options.qps_group else options.qps_scope)
         concurrency = (
             1
             if options.mode == "solo"

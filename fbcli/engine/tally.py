@@ -4,44 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
+from fbcli.stores.base import Counts
 from fbcli.task import CANCELLED, DROPPED, FAILED, RELEASED, REQUEUED, RETRY, SUCCEEDED, Task
 
 SAMPLE = 512
 """How many recent durations are kept for the mean and the 95th percentile."""
-
-
-class Counts(msgspec.Struct):
-    """Totals since the consumer started. Those of several processes add up."""
-
-    succeeded: int = 0
-    failed: int = 0
-    """For good: dead letters."""
-    retried: int = 0
-    """Attempts that failed and were, or will be, followed by another."""
-    requeued: int = 0
-    released: int = 0
-    """Given back unrun or unfinished, because this consumer stopped, paused, or was too early."""
-    dropped: int = 0
-    """Expired, or done before."""
-    cancelled: int = 0
-    late: int = 0
-    """Outcomes that settled nothing, since the lease had been lost."""
-    reclaimed: int = 0
-    """Messages of dead consumers given back to the queue."""
-
-    @property
-    def done(self) -> int:
-        """Tasks that have ended, one way or the other."""
-        return self.succeeded + self.failed + self.dropped + self.cancelled
-
-    def __add__(self, other: Counts) -> Counts:
-        return Counts(
-            *(getattr(self, name) + getattr(other, name) for name in self.__struct_fields__)
-        )
 
 
 class Snapshot(msgspec.Struct):
@@ -107,10 +77,3 @@ class Tally:
                 counts.retried += task.retried
         self.seconds.extend(seconds)
         return seconds
-
-    def as_report(self) -> dict[str, Any]:
-        """For the store: what other machines see of this consumer."""
-        report: dict[str, Any] = msgspec.to_builtins(self.counts)
-        sample = list(self.seconds)
-        report["mean_ms"] = round(sum(sample) / len(sample) * 1000, 3) if sample else 0.0
-        return report

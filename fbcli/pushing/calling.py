@@ -10,7 +10,7 @@ from fbcli.booster import Booster, task_id_of
 from fbcli.engine.failures import describe
 from fbcli.errors import TaskFailed, TimedOut
 from fbcli.message import decode, encode
-from fbcli.queues.lookup import obstacles
+from fbcli.monitoring.overview import obstacles
 from fbcli.results import AsyncResult
 from fbcli.values.durations import span
 

@@ -105,23 +105,15 @@ class Drain:
         each of them has spoken again, one is taken to be in flight.
         """
         names = {queue.name for queue in queues}
-        workers = [
-            worker for worker in queues[0].open_store().workers() if names & worker.queues.keys()
-        ]
-        held = sum(
-            int(worker.queues[name].get("in_flight", 0))
-            for worker in workers
-            for name in names & worker.queues.keys()
-        )
+        records = [record for record in queues[0].open_store().consumers() if record.queue in names]
+        held = sum(record.in_flight for record in records)
         if held or not quiet:
             self._silent_since = None
             return held
-        beats = {worker.worker_id: worker.beat for worker in workers}
+        beats = {record.consumer_id: record.beat for record in records}
         if self._silent_since is None:
             self._silent_since = beats
-        return int(
-            any(beat <= self._silent_since.get(worker, 0.0) for worker, beat in beats.items())
-        )
+        return int(any(beat <= self._silent_since.get(each, 0.0) for each, beat in beats.items()))
 
     def _rate(self, left: int) -> float | None:
         now = self._clock.monotonic()

@@ -89,12 +89,12 @@ class Inquiry:
 
     def look(self) -> bool:
         """Look once; True when all is known."""
-        workers = self._store.workers()
-        for worker in workers:
-            last, count = self._beats.get(worker.worker_id, (worker.beat, 0))
-            self._beats[worker.worker_id] = worker.beat, count + (worker.beat != last)
-        told = all(self._beats[worker.worker_id][1] >= 2 for worker in workers)
-        runs, now = runs_of(workers), self._clock.monotonic()
+        records = self._store.consumers()
+        for record in records:
+            last, count = self._beats.get(record.consumer_id, (record.beat, 0))
+            self._beats[record.consumer_id] = record.beat, count + (record.beat != last)
+        told = all(self._beats[record.consumer_id][1] >= 2 for record in records)
+        runs, now = runs_of(records), self._clock.monotonic()
         results = {result.task_id: result for result in results_of(self._store, self._open)}
         for task_id in self._open:
             if task_id in results:

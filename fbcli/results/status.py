@@ -6,16 +6,9 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from fbcli.results.poller import results_of
-from fbcli.stores.base import Result, ResultState, Store, Worker
+from fbcli.stores.base import ConsumerRecord, Result, ResultState, Store
 
 State = Literal["queued", "running"] | ResultState
-
-
-class Run(NamedTuple):
-    """Where a task runs now."""
-
-    queue: str
-    worker: Worker
 
 
 class TaskStatus(NamedTuple):
@@ -23,7 +16,8 @@ class TaskStatus(NamedTuple):
 
     task_id: str
     result: Result | None = None
-    run: Run | None = None
+    run: ConsumerRecord | None = None
+    """The consumer that runs it now."""
 
     @property
     def state(self) -> State:
@@ -43,19 +37,14 @@ class TaskStatus(NamedTuple):
 def statuses(store: Store, task_ids: Sequence[str]) -> list[TaskStatus]:
     """Return how these tasks stand, in the order given. Raises `Unavailable`."""
     ended = {result.task_id: result for result in results_of(store, task_ids)}
-    runs = runs_of(store.workers()) if len(ended) < len(set(task_ids)) else {}
+    runs = runs_of(store.consumers()) if len(ended) < len(set(task_ids)) else {}
     unsure = [task_id for task_id in task_ids if task_id not in ended and task_id not in runs]
     if unsure:  # one that was running at the first look may have ended before the second
         ended |= {result.task_id: result for result in results_of(store, unsure)}
     return [TaskStatus(task_id, ended.get(task_id), runs.get(task_id)) for task_id in task_ids]
 
 
-def runs_of(workers: Sequence[Worker]) -> dict[str, Run]:
-    """Return what runs now, by task id: up to some hundreds of each consumer, as of its last report
-    (a second ago)."""
-    return {
-        task_id: Run(queue, worker)
-        for worker in workers
-        for queue, report in worker.queues.items()
-        for task_id in report.get("running", ())
-    }
+def runs_of(records: Sequence[ConsumerRecord]) -> dict[str, ConsumerRecord]:
+    """Return who runs what now, by task id: up to some hundreds of each consumer, as of its last
+    report (a second ago)."""
+    return {task_id: record for record in records for task_id in record.running}

@@ -113,7 +113,7 @@ def consuming(fb: Shell, *addresses: str) -> None:
     names = {address.replace(":", ".") for address in addresses}
     try:
         wait_until(
-            lambda: names <= {name for worker in store.workers() for name in worker.queues},
+            lambda: names <= {record.queue for record in store.consumers()},
             "the consumer",
             30,
         )

@@ -45,9 +45,10 @@ def test_queues_and_how_much_they_hold(fb: Shell, queue: Queue) -> None:
         "delayed",
         "dead",
         "consumers",
+        "per second",
         "paused",
     ]
-    assert re.split(r"\s+", mine)[:6] == ["mymod.add", "2", "0", "1", "1", "0"]
+    assert re.split(r"\s+", mine)[:7] == ["mymod.add", "2", "0", "1", "1", "0", "0"]
     assert re.search(r"for (10|9) min", mine)
     assert other.endswith("yes")
     first, second = fb.ok("queues", "--json").objects
@@ -60,6 +61,7 @@ def test_queues_and_how_much_they_hold(fb: Shell, queue: Queue) -> None:
         "dead": 1,
         "paused": True,
         "consumers": 0,
+        "per_second": 0.0,
     }
     assert (second["queue"], second["paused"], second["resumes_in"]) == ("other", True, None)
     assert [row["queue"] for row in fb.ok("queues", "mymod:add", "more", "--json").objects] == [
@@ -342,7 +344,7 @@ class Mute(Broker):
         assert (ran.code, ran.out) == (5, ""), words
         assert ran.err.startswith("fb: mute:// cannot "), words
     assert fb.ok("queues", "q", "--json", env=env).json["ready"] is None
-    assert fb.ok("queues", "q", env=env).lines[1].split() == ["q", "-", "-", "-", "-", "0", "no"]
+    assert fb.ok("queues", "q", env=env).lines[1].split() == ["q", *"----", "0", "0", "no"]
     fb.ok("pause", "q", env=env)
     fb.ok("resume", "q", env=env)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fbcli.stores.base import Result, Store, Worker
+from fbcli.stores.base import ConsumerRecord, Result, Store
 from tests.cli.shell import Shell
 from tests.messages import settings_in
 
@@ -150,8 +150,10 @@ def test_show_of_one_that_failed_has_its_traceback(fb: Shell, store: Store) -> N
 
 
 def test_show_of_what_runs_or_is_to_be_cancelled(fb: Shell, store: Store) -> None:
-    report = {"running": ["run"], "address": "mymod:add"}
-    store.beat(Worker("w1", "here", 42, time.time(), {"mymod.add": report}), 60)
+    record = ConsumerRecord(
+        "w1", "here", 42, queue="mymod.add", address="mymod:add", running=["run"]
+    )
+    store.beat([record], 60)
     store.request_cancel(["run", "queued"], 60)
     out = fb.ok("show", "run").out
     assert re.findall(r"^(\w+) {2,}(.+)$", out, re.MULTILINE) == [

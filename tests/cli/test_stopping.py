@@ -180,7 +180,7 @@ def _size(shell: Shell, queue: str) -> Size:
 
 def _registered(shell: Shell, queue: str) -> int:
     with settings_in(shell.folder, shell.env.get("FB_BROKER")) as settings:
-        return sum(queue in worker.queues for worker in settings.open_store().workers())
+        return sum(queue == each.queue for each in settings.open_store().consumers())
 
 
 def _alive(pid: int) -> bool:

@@ -25,8 +25,9 @@ from fbcli.console.board import Board, Row
 from fbcli.console.footer import FooterConsole, above
 from fbcli.console.live import HINT, LiveView
 from fbcli.console.views import JsonView, LineView, View, duration, rate
-from fbcli.engine.tally import Counts, Snapshot
+from fbcli.engine.tally import Snapshot
 from fbcli.logs.terminal import TerminalHandler
+from fbcli.stores.base import Counts
 
 
 class Time:

@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Callable
 from typing import Any
 
-from fbcli.stores.base import Limits, Parked, Result, Store, Worker
+from fbcli.stores.base import ConsumerRecord, Limits, Parked, Result, Store
 
 OPEN = """
 import sys, time
@@ -39,10 +39,8 @@ def a_result(task_id: str = "t", queue: str = "q", **fields: object) -> Result:
     return Result(task_id=task_id, queue=queue, **{"state": "succeeded", **fields})  # type: ignore[arg-type]
 
 
-def a_worker(worker_id: str = "w", **fields: object) -> Worker:
-    return Worker(
-        worker_id=worker_id, **{"host": "h", "pid": 1, "started": 1.5, "queues": {}, **fields}
-    )  # type: ignore[arg-type]
+def a_record(consumer_id: str = "w", **fields: object) -> ConsumerRecord:
+    return ConsumerRecord(consumer_id, **{"host": "h", "pid": 1, "started": 1.5, **fields})  # type: ignore[arg-type]
 
 
 def a_message(
@@ -81,9 +79,9 @@ EVERY_VERB: dict[str, Callable[[Store], object]] = {
     "results_of": lambda store: store.results_of(["t"]),
     "wait_result": lambda store: store.wait_result("t", 0.2),
     "results": lambda store: store.results(),
-    "beat": lambda store: store.beat(a_worker(), 60),
-    "retire": lambda store: store.retire("w"),
-    "workers": lambda store: store.workers(),
+    "beat": lambda store: store.beat([a_record()], 60),
+    "retire": lambda store: store.retire(["w"]),
+    "consumers": lambda store: store.consumers(),
     "park": lambda store: store.park([a_message()]),
     "due": lambda store: store.due("q", "amqp", 10, 60),
     "parked": lambda store: store.parked("q", "amqp", 10),

@@ -18,7 +18,7 @@ from fbcli.stores.redis.claims import SWEEP as MARKS_SWEEP
 from fbcli.stores.redis.scripts import INDEX_SIZE
 from fbcli.stores.redis.store import BLOCK_SECONDS, PERMANENT
 from tests.contract.store_contract import StoreContract
-from tests.contract.store_samples import EVERY_VERB, a_message, a_result, a_worker, ids
+from tests.contract.store_samples import EVERY_VERB, a_message, a_record, a_result, ids
 from tests.servers import free_port, wait_until
 from tests.servers.redis import RedisCluster, RedisSentinel, RedisServer
 
@@ -52,7 +52,7 @@ class RedisStoreContract(StoreContract):
         store.pause("r")
         store.pause("r", 0.3)
         store.save_results([a_result("a"), a_result("b", "r")], 0.2)
-        store.beat(a_worker(), 0.2)
+        store.beat([a_record()], 0.2)
         store.park([a_message()])
         assert store.unpark("q", "amqp", ids(store.due("q", "amqp", 1, 60))) == 1
         store.limit("q", Limits(qps=1))

@@ -21,7 +21,7 @@ from fbcli.stores.base import Store
 from fbcli.stores.sqlite.store import SWEEP, SqliteStore
 from tests.contract.claims_model import Step, compare, steps
 from tests.contract.store_contract import StoreContract
-from tests.contract.store_samples import a_result, a_worker, elsewhere, output_of
+from tests.contract.store_samples import a_record, a_result, elsewhere, output_of
 
 
 class TestSqliteStore(StoreContract):
@@ -101,7 +101,7 @@ class TestSqliteStore(StoreContract):
         clock = Hands()
         store = SqliteStore(store_url, clock)
         store.save_results([a_result(f"{n}") for n in range(2 * SWEEP)], 60)
-        store.beat(a_worker("gone"), 60)
+        store.beat([a_record("gone")], 60)
         store.pause("q", 60)
         store.request_cancel(["t"], 60)
         store.take_tokens("k", 10, 1, ahead=0, slack=0)
@@ -109,7 +109,7 @@ class TestSqliteStore(StoreContract):
         store.mark("s", [f"{n}" for n in range(3 * SWEEP)], owner="gone", ttl=60)
         assert self._rows(store_url) == [2 * SWEEP, 1, 1, 1, 1, 1, 2, 3 * SWEEP]
         clock.time += 61
-        store.beat(a_worker("here"), 60)
+        store.beat([a_record("here")], 60)
         assert self._rows(store_url) == [SWEEP, 1, 0, 0, 0, 0, 0, 2 * SWEEP]
         store.save_results([a_result("new")], 60)
         store.mark("s", ["new", "for ever"], owner="here", ttl=60)
@@ -121,7 +121,7 @@ class TestSqliteStore(StoreContract):
         with SqliteStore(url)._reader.reading() as connection:
             names = (
                 "results",
-                "workers",
+                "consumers",
                 "pauses",
                 "cancels",
                 "grids",
@@ -151,7 +151,7 @@ class TestSqliteStore(StoreContract):
 
         brief, lasting = {"owner": "brief", "lease": 60}, {"owner": "lasting", "lease": 3600}
         assert not waits(lambda: store.take_tokens("k", 10, 1, ahead=0, slack=0))
-        assert not waits(lambda: store.beat(a_worker(), 60))
+        assert not waits(lambda: store.beat([a_record()], 60))
         assert not waits(lambda: store.claim("s", ["a"], **brief))  # type: ignore[arg-type]
         assert not waits(lambda: store.keep_claims(["s"], **brief))  # type: ignore[arg-type]
         assert not waits(lambda: store.free("s", ["a"], owner="brief"))

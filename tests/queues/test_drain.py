@@ -11,7 +11,7 @@ from fbcli.broker import Broker, Inbox, Size
 from fbcli.errors import Unsupported
 from fbcli.queues.drain import FIRST_POLL, LAST_POLL, Backlog, Drain
 from fbcli.queues.queue import Queue
-from fbcli.stores.base import Worker
+from fbcli.stores.base import ConsumerRecord
 from tests.messages import message, queue_in
 
 
@@ -140,7 +140,7 @@ def test_where_the_broker_is_blind_the_consumers_are_asked(queue: Queue) -> None
 
     def say(in_flight: int) -> Callable[[], None]:
         return lambda: store.beat(
-            Worker("w", "host", 1, 0.0, {queue.name: {"in_flight": in_flight}}), ttl=60
+            [ConsumerRecord("w", queue=queue.name, in_flight=in_flight)], ttl=60
         )
 
     say(2)()
@@ -151,7 +151,7 @@ def test_where_the_broker_is_blind_the_consumers_are_asked(queue: Queue) -> None
         1,
     ]  # the first 0 may be a word from before
     assert wait(blind, Time(), 1)[0] is False  # nobody has spoken since
-    store.retire("w")
+    store.retire(["w"])
     assert wait(blind, Time())[0]
 
 

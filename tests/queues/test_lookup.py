@@ -1,4 +1,4 @@
-"""Finding queues by name and by address, and all of them at a glance."""
+"""Finding queues by name and by address."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from fbcli.broker import Outgoing
-from fbcli.errors import AddressNotFound, Unsupported, UsageError
-from fbcli.queues.lookup import find_queue, nearby, obstacles, overview
+from fbcli.errors import AddressNotFound, UsageError
+from fbcli.queues.lookup import find_queue, nearby
 from fbcli.settings import Settings
-from fbcli.stores.base import Worker
 from tests.messages import letter, message, settings_in
 
 MODULE = """\
@@ -130,58 +129,9 @@ def test_what_is_neither_is_refused(tmp_path: Path, module: str) -> None:
 @pytest.fixture
 def filled(tmp_path: Path) -> Iterator[Settings]:
     with settings_in(tmp_path) as settings:
-        busy = find_queue("busy", settings)
-        busy.publish([message("a", x=1), message("b", x=2), message("c", delay=60, x=3)])
+        find_queue("busy", settings).publish([message("a", x=1)])
         find_queue("sick", settings).dead.publish([letter("d", x=1)])
-        store = settings.open_store()
-        store.pause("held", 60)
-        store.pause("busy")
-        for worker in ("w1", "w2"):
-            store.beat(Worker(worker, "host", 1, 0.0, {"idle": {}, "busy": {}}), ttl=60)
         yield settings
-
-
-def test_all_queues_at_a_glance(filled: Settings) -> None:
-    rows = {row.queue: row for row in overview(filled)}
-    assert list(rows) == ["busy", "held", "idle", "sick"]
-    busy = rows["busy"]
-    assert (busy.ready, busy.in_flight, busy.delayed, busy.dead, busy.consumers) == (2, 0, 1, 0, 2)
-    assert (busy.paused, busy.resumes_in) == (True, None)
-    assert rows["held"].paused
-    assert rows["held"].resumes_in == pytest.approx(60, abs=20)
-    assert (rows["sick"].ready, rows["sick"].dead, rows["sick"].paused) == (0, 1, False)
-    assert rows["idle"].consumers == 2
-
-
-def test_only_those_that_are_named(filled: Settings) -> None:
-    assert [(row.queue, row.ready) for row in overview(filled, ["nothing", "busy", "busy"])] == [
-        ("busy", 2),
-        ("nothing", 0),
-    ]
-
-
-def test_configured_queues_are_shown_when_asked(tmp_path: Path) -> None:
-    (tmp_path / "fb.toml").write_text(
-        '[tasks."mymod:task"]\nqps = 5\n[tasks."mymod:other"]\nqueue = "q"\n'
-    )
-    with settings_in(tmp_path) as settings:
-        assert overview(settings) == []
-        assert [row.queue for row in overview(settings, configured=True)] == ["mymod.task", "q"]
-
-
-def test_a_broker_that_cannot_list_is_asked_for_names_only(
-    filled: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import msgspec
-
-    broker = filled.open_broker()
-    monkeypatch.setattr(
-        broker, "capabilities", msgspec.structs.replace(broker.capabilities, queues=False)
-    )
-    with pytest.raises(Unsupported, match="cannot list its queues"):
-        overview(filled)
-    assert [row.ready for row in overview(filled, ["busy"])] == [2]
-    assert nearby(find_queue("bussy", filled)) == ""
 
 
 def test_queues_of_one_module_are_not_alike_for_that(filled: Settings) -> None:
@@ -195,14 +145,3 @@ def test_queues_of_one_module_are_not_alike_for_that(filled: Settings) -> None:
 def test_hints(filled: Settings) -> None:
     assert nearby(find_queue("bussy", filled)) == " Did you mean 'busy'?"
     assert nearby(find_queue("sik", filled)) == " Did you mean 'sick'?"
-    assert obstacles([find_queue("bussy", filled)]) == ["bussy holds nothing. Did you mean 'busy'?"]
-    assert obstacles([find_queue("busy", filled)]) == [
-        "busy is paused; `fb resume busy` ends that."
-    ]
-    filled.open_store().resume("busy")
-    assert obstacles([find_queue("busy", filled)]) == []
-    filled.open_store().retire("w1")
-    filled.open_store().retire("w2")
-    assert obstacles([find_queue("busy", filled)]) == [
-        "busy has no consumer; `fb consume ADDRESS` starts one."
-    ]

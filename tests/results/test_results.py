@@ -6,7 +6,6 @@ import asyncio
 import copy
 import logging
 import threading
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +20,7 @@ from fbcli.results.cancelling import TTL, UNSTARTED, Outcome, cancel
 from fbcli.results.poller import BATCH, Poller
 from fbcli.results.status import statuses
 from fbcli.stores import open_store
-from fbcli.stores.base import Result, Store, Worker
+from fbcli.stores.base import ConsumerRecord, Result, Store
 from tests.servers import wait_until
 
 PATIENCE = 20.0
@@ -102,13 +101,11 @@ def later(store: Store) -> Iterator[Later]:
 
 def report(store: Store, *task_ids: str, worker: str = "w1", queue: str = "mymod.add") -> None:
     store.beat(
-        Worker(
-            worker,
-            "here",
-            42,
-            time.time(),
-            {queue: {"running": list(task_ids), "address": "mymod:add"}},
-        ),
+        [
+            ConsumerRecord(
+                worker, "here", 42, queue=queue, address="mymod:add", running=list(task_ids)
+            )
+        ],
         10,
     )
 
@@ -134,7 +131,7 @@ def test_statuses_of_many_are_in_order_and_tell_where_they_run(store: Store) -> 
     first, second, third = statuses(store, ["a", "b", "c"])
     assert (first.state, first.known) == ("queued", False)
     assert second.run is not None
-    assert (second.state, second.run.queue, second.run.worker.pid) == ("running", "mymod.add", 42)
+    assert (second.state, second.run.queue, second.run.pid) == ("running", "mymod.add", 42)
     assert third.result == ended("c", 5)
 
 
@@ -151,7 +148,7 @@ def test_one_that_ended_while_it_was_looked_at_is_not_taken_for_queued(store: St
                 save(store, ended("t", 5))
             return store.results_of(task_ids)
 
-        workers = staticmethod(store.workers)
+        consumers = staticmethod(store.consumers)
 
     assert statuses(Ending(), ["t"])[0].state == "succeeded"  # type: ignore[arg-type]
 

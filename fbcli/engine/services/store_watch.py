@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from fbcli.engine.services.service import Service
 from fbcli.errors import Unavailable
-from fbcli.stores.base import News, Store, Worker
+from fbcli.stores.base import ConsumerRecord, News, Store
 
 log = logging.getLogger("fbcli.consumer")
 
@@ -26,13 +25,11 @@ class StoreWatch(Service):
     def __init__(
         self,
         store: Store,
-        worker: Worker,
-        report: Callable[[], Mapping[str, dict[str, Any]]],
+        report: Callable[[], ConsumerRecord],
         listeners: Sequence[Listener],
     ) -> None:
         super().__init__(1.0)
         self._store = store
-        self._worker = worker
         self._report = report
         self._listeners = tuple(listeners)
 
@@ -40,8 +37,7 @@ class StoreWatch(Service):
         news = self._store.news()
         for listener in self._listeners:
             listener(news)
-        self._worker.queues = dict(self._report())
-        self._store.beat(self._worker, ttl=self.TTL)
+        self._store.beat([self._report()], ttl=self.TTL)
 
     def first_look(self) -> None:
         """Learn of a pause before anything is fetched; without the store it is learned of as soon
@@ -54,6 +50,6 @@ class StoreWatch(Service):
     def retire(self) -> None:
         """Tell the store that this consumer is gone."""
         try:
-            self._store.retire(self._worker.worker_id)
+            self._store.retire([self._report().consumer_id])
         except Unavailable as error:
             log.warning("%s: %s", self.name, error)

@@ -132,10 +132,12 @@ PUT = f"{_PUT}put(KEYS[1], ARGV[2], ARGV[1])"
 # KEYS: an index; ARGV: ttl in ms, task_id, …
 NOTE = f"{_NOTE}note(KEYS[1], {{unpack(ARGV, 2)}}, ARGV[1])"
 
-# KEYS: bodies, until; ARGV: worker_id, ttl in seconds, worker
+# KEYS: bodies, until; ARGV: ttl in seconds, consumer_id, record, …
 BEAT = f"""{NOW}
-redis.call('HSET', KEYS[1], ARGV[1], string.format('%.6f ', now) .. ARGV[3])
-redis.call('ZADD', KEYS[2], now + ARGV[2], ARGV[1])
+for i = 2, #ARGV, 2 do
+  redis.call('HSET', KEYS[1], ARGV[i], string.format('%.6f ', now) .. ARGV[i + 1])
+  redis.call('ZADD', KEYS[2], now + ARGV[1], ARGV[i])
+end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now)) do
   redis.call('HDEL', KEYS[1], id)
   redis.call('ZREM', KEYS[2], id)
@@ -143,7 +145,7 @@ end
 local last = redis.call('ZRANGE', KEYS[2], -1, -1, 'WITHSCORES')[2]
 for _, key in ipairs(KEYS) do redis.call('PEXPIREAT', key, math.ceil((last or 0) * 1000)) end"""
 
-# KEYS: bodies, until -> beat and worker, …
+# KEYS: bodies, until -> beat and record, …
 ALIVE = f"""{NOW}
 local bodies = {{}}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], now, '+inf')) do

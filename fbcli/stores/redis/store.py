@@ -32,7 +32,7 @@ import msgspec
 
 from fbcli.clients.redis import connect, translating
 from fbcli.clock import SYSTEM, Clock
-from fbcli.stores.base import Claim, Limits, News, Parked, Result, Store, Tokens, Worker
+from fbcli.stores.base import Claim, ConsumerRecord, Limits, News, Parked, Result, Store, Tokens
 from fbcli.stores.redis import claims, scripts
 
 PERMANENT = ("fb:pauses", "fb:limits", "fb:marks:", "fb:parked:")
@@ -50,12 +50,12 @@ _PAUSES, _LIMITS, _CANCELS, _RESULT, _RECENT = (
     "fb:result:",
     "fb:recent",
 )
-_WORKERS = ("fb:workers:{all}:body", "fb:workers:{all}:until")
+_CONSUMERS = ("fb:consumers:{all}:body", "fb:consumers:{all}:until")
 
 _encode_result = msgspec.json.Encoder().encode
 _decode_limits = msgspec.json.Decoder(Limits).decode
 _decode_result = msgspec.json.Decoder(Result).decode
-_decode_worker = msgspec.json.Decoder(Worker).decode
+_decode_record = msgspec.json.Decoder(ConsumerRecord).decode
 _decode_parked = msgspec.msgpack.Decoder(Parked).decode
 
 _Call: TypeAlias = "tuple[str, Sequence[str], Sequence[Any]]"
@@ -228,19 +228,21 @@ class RedisStore(Store):
             start, step = start + step, max(100, 2 * step)  # those that are gone may be many
         return list(found.values())[: max(0, limit)]
 
-    # workers
-    def beat(self, worker: Worker, ttl: float) -> None:
-        self._run(scripts.BEAT, _WORKERS, [worker.worker_id, ttl, msgspec.json.encode(worker)])
+    # consumers
+    def beat(self, records: Sequence[ConsumerRecord], ttl: float) -> None:
+        if records:
+            self._run(scripts.BEAT, _CONSUMERS, [ttl, *_flat(records)])
 
-    def retire(self, worker_id: str) -> None:
-        self._run(scripts.REMOVE, _WORKERS, [worker_id])
+    def retire(self, consumer_ids: Sequence[str]) -> None:
+        if consumer_ids:
+            self._run(scripts.REMOVE, _CONSUMERS, consumer_ids)
 
-    def workers(self) -> list[Worker]:
-        workers = []
-        for entry in filter(None, self._run(scripts.ALIVE, _WORKERS)):
+    def consumers(self) -> list[ConsumerRecord]:
+        records = []
+        for entry in filter(None, self._run(scripts.ALIVE, _CONSUMERS)):
             beat, _, body = entry.partition(b" ")
-            workers.append(msgspec.structs.replace(_decode_worker(body), beat=float(beat)))
-        return sorted(workers, key=lambda worker: worker.worker_id)
+            records.append(msgspec.structs.replace(_decode_record(body), beat=float(beat)))
+        return sorted(records, key=lambda record: record.consumer_id)
 
     # delayed messages
     def park(self, messages: Sequence[Parked]) -> None:
@@ -377,6 +379,10 @@ def _claim(answer: int | bytes) -> Claim:
     if isinstance(answer, bytes):
         return Claim("busy", answer.decode())
     return _GRANTED if answer else _DONE
+
+
+def _flat(records: Sequence[ConsumerRecord]) -> list[Any]:
+    return [part for each in records for part in (each.consumer_id, msgspec.json.encode(each))]
 
 
 def _index_key(queue: str) -> str:

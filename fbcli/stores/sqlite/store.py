@@ -21,7 +21,7 @@ import msgspec
 from fbcli.clients.sqlite import ChangeWatch, Database, path_of
 from fbcli.clock import SYSTEM, Clock
 from fbcli.stores import grid
-from fbcli.stores.base import Claim, Limits, News, Parked, Result, Store, Tokens, Worker
+from fbcli.stores.base import Claim, ConsumerRecord, Limits, News, Parked, Result, Store, Tokens
 from fbcli.stores.sqlite import claims
 
 SCHEMA = f"""
@@ -39,8 +39,8 @@ CREATE TABLE IF NOT EXISTS store_results (
 );
 CREATE INDEX IF NOT EXISTS store_results_by_queue ON store_results (queue);
 CREATE INDEX IF NOT EXISTS store_results_by_expiry ON store_results (expires);
-CREATE TABLE IF NOT EXISTS store_workers (
-    worker_id TEXT PRIMARY KEY, beat REAL NOT NULL, expires REAL NOT NULL, body BLOB NOT NULL
+CREATE TABLE IF NOT EXISTS store_consumers (
+    consumer_id TEXT PRIMARY KEY, beat REAL NOT NULL, expires REAL NOT NULL, body BLOB NOT NULL
 );
 CREATE TABLE IF NOT EXISTS store_parked (
     scheme TEXT NOT NULL, queue TEXT NOT NULL, parked_id TEXT NOT NULL, at REAL NOT NULL,
@@ -81,7 +81,7 @@ POLL_SECONDS = 0.005
 
 _decode_limits = msgspec.json.Decoder(Limits).decode
 _decode_result = msgspec.json.Decoder(Result).decode
-_decode_worker = msgspec.json.Decoder(Worker).decode
+_decode_record = msgspec.json.Decoder(ConsumerRecord).decode
 
 
 class SqliteStore(Store):
@@ -255,13 +255,15 @@ class SqliteStore(Store):
         )
         return [_decode_result(body) for (body,) in rows]
 
-    # workers
-    def beat(self, worker: Worker, ttl: float) -> None:
-        body = msgspec.json.encode(worker)
+    # consumers
+    def beat(self, records: Sequence[ConsumerRecord], ttl: float) -> None:
+        bodies = [(record.consumer_id, msgspec.json.encode(record)) for record in records]
         with self._scribbling() as (connection, now):
-            row = (worker.worker_id, now, now + ttl, body)
-            connection.execute("INSERT OR REPLACE INTO store_workers VALUES (?, ?, ?, ?)", row)
-            connection.execute("DELETE FROM store_workers WHERE expires <= ?", (now,))
+            connection.executemany(
+                "INSERT OR REPLACE INTO store_consumers VALUES (?, ?, ?, ?)",
+                ((consumer_id, now, now + ttl, body) for consumer_id, body in bodies),
+            )
+            connection.execute("DELETE FROM store_consumers WHERE expires <= ?", (now,))
             connection.execute("DELETE FROM store_pauses WHERE ends <= ?", (now,))
             connection.execute("DELETE FROM store_cancels WHERE ends <= ?", (now,))
             connection.execute("DELETE FROM store_grids WHERE ends <= ?", (now,))
@@ -270,14 +272,17 @@ class SqliteStore(Store):
             claims.sweep_marks(connection, now, SWEEP)
         self._scribbler.give_back_space(SPACE_SECONDS)
 
-    def retire(self, worker_id: str) -> None:
+    def retire(self, consumer_ids: Sequence[str]) -> None:
         with self._scribbling() as (connection, _):
-            connection.execute("DELETE FROM store_workers WHERE worker_id = ?", (worker_id,))
+            connection.executemany(
+                "DELETE FROM store_consumers WHERE consumer_id = ?",
+                ((consumer_id,) for consumer_id in consumer_ids),
+            )
 
-    def workers(self) -> list[Worker]:
-        alive = "SELECT body, beat FROM store_workers WHERE expires > ? ORDER BY worker_id"
+    def consumers(self) -> list[ConsumerRecord]:
+        alive = "SELECT body, beat FROM store_consumers WHERE expires > ? ORDER BY consumer_id"
         rows = self._read(alive, self._clock.now())
-        return [msgspec.structs.replace(_decode_worker(body), beat=beat) for body, beat in rows]
+        return [msgspec.structs.replace(_decode_record(body), beat=beat) for body, beat in rows]
 
     # delayed messages
     def park(self, messages: Sequence[Parked]) -> None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from fbcli.engine.services.claim_keeper import ClaimKeeper
 from fbcli.engine.services.service import Service
 from fbcli.engine.services.store_watch import StoreWatch
 from fbcli.errors import FbError, Unavailable
-from fbcli.stores.base import Claim, Limits, News, Worker
+from fbcli.stores.base import Claim, ConsumerRecord, Limits, News
 from fbcli.stores.sqlite.store import SqliteStore
 from tests.engine.factories import Clock
 from tests.servers import wait_until
@@ -29,9 +30,9 @@ class Shaky(SqliteStore):
         self._look()
         return super().news()
 
-    def retire(self, worker_id: str) -> None:
+    def retire(self, consumer_ids: Sequence[str]) -> None:
         self._look()
-        super().retire(worker_id)
+        super().retire(consumer_ids)
 
     def keep_claims(self, spaces: Any, owner: str, lease: float) -> None:
         self._look()
@@ -64,11 +65,8 @@ class TestWatch:
 
     @pytest.fixture
     def watch(self, store: Shaky, clock: Clock, heard: list[News]) -> StoreWatch:
-        self.counts = {"succeeded": 0}
-        worker = Worker("w", "host", 4711, clock.now(), {})
-        return StoreWatch(
-            store, worker, lambda: {"q": dict(self.counts)}, [heard.append, heard.append]
-        )
+        self.record = ConsumerRecord("w", "host", 4711, queue="q")
+        return StoreWatch(store, lambda: self.record, [heard.append, heard.append])
 
     def test_all_listeners_hear_all_news(
         self, store: Shaky, clock: Clock, watch: StoreWatch, heard: list[News]
@@ -92,21 +90,15 @@ class TestWatch:
         self, store: Shaky, clock: Clock, watch: StoreWatch
     ) -> None:
         watch.beat()
-        self.counts["succeeded"] = 7
+        self.record.counts.succeeded = 7
         clock.at += 5
         watch.beat()
-        (worker,) = store.workers()
-        assert (worker.worker_id, worker.pid, worker.queues, worker.beat) == (
-            "w",
-            4711,
-            {"q": {"succeeded": 7}},
-            clock.at,
-        )
+        assert store.consumers() == [msgspec.structs.replace(self.record, beat=clock.at)]
         clock.at += StoreWatch.TTL + 1
-        assert store.workers() == []
+        assert store.consumers() == []
         watch.beat()
         watch.retire()
-        assert store.workers() == []
+        assert store.consumers() == []
 
     def test_a_store_that_is_away_keeps_nobody_from_starting_or_ending(
         self, store: Shaky, watch: StoreWatch, heard: list[News], caplog: pytest.LogCaptureFixture
