@@ -207,7 +207,7 @@ def error_word(error: Exception) -> str:
     if isinstance(error, load_library("redis.exceptions", extra="redis").ReadOnlyError):
         return "READONLY"
     text = str(error)
-    wrapped = _IN_SCRIPT.match(text)
+    wrapped = _IN_SCRIPT.search(text)  # redis-py says before it which command of a pipeline it was
     if wrapped:
         return wrapped[1]
     word: str = getattr(error, "status_code", None) or text.partition(" ")[0]

@@ -16,6 +16,7 @@ REPLIES = [
     (f"{BEFORE_7}@user_script:150: WRONGTYPE Operation against a key holding the", "WRONGTYPE"),
     (f"{BEFORE_7}@user_script:3: @user_script: 3: -READONLY You can't write", "READONLY"),
     (f"{BEFORE_7}@user_script:3: @user_script: 3: -MISCONF Redis is configured", "MISCONF"),
+    (f"Command # 1 (EVAL x) of pipeline caused error: {BEFORE_7}@user_script:1: -OOM no", "OOM"),
     ("unknown command 'LMOVE'", ""),
     ("Error running script (user_script:1: Script attempted to access nonexistent", ""),
     ("", ""),
