@@ -12,6 +12,7 @@ from benchmarks import (
     consume_sqlite,
     controls,
     delays,
+    depth,
     fleet,
     idle,
     latency,
@@ -20,6 +21,7 @@ from benchmarks import (
     pacing,
     push_redis,
     push_sqlite,
+    space,
     startup,
 )
 from benchmarks.figures import Benchmark
@@ -43,6 +45,8 @@ SUBJECTS = (
     delays,
     live_limits,
     idle,
+    depth,
+    space,
     startup,
     peers,
 )
@@ -67,7 +71,7 @@ def main() -> int:
         )
         return 2
     try:
-        place = Place(quick=options.quick)
+        place = Place(quick=options.quick, deep=options.deep)
     except RequirementMissing as missing:
         print(missing, file=sys.stderr)
         return 2
@@ -100,6 +104,12 @@ def _parse() -> argparse.Namespace:
         "--quick",
         action="store_true",
         help="fewer messages, at most 2 rounds: to see that it works",
+    )
+    parser.add_argument(
+        "--deep",
+        type=int,
+        metavar="N",
+        help="messages of the deep queue of depth.… and space.… (Redis takes 150 MB a million)",
     )
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="write every value of every round there"

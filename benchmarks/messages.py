@@ -27,11 +27,13 @@ def body(arguments: Mapping[str, Any]) -> bytes:
 
 def fill(url: str, queue: str, count: int, arguments: Mapping[str, Any] | None = None) -> None:
     """Put `count` messages into a queue; by default the calls x=0…, y=2."""
-    bodies = [
-        body(arguments if arguments is not None else {"x": number, "y": 2})
-        for number in range(count)
-    ]
-    batches = [bodies[start : start + AT_ONCE] for start in range(0, count, AT_ONCE)]
+    batches = (
+        [
+            body(arguments if arguments is not None else {"x": number, "y": 2})
+            for number in range(start, min(count, start + AT_ONCE))
+        ]
+        for start in range(0, count, AT_ONCE)
+    )
     if url.startswith("redis:"):
         with redis.Redis.from_url(url) as client:
             for batch in batches:

@@ -33,8 +33,10 @@ class Took(NamedTuple):
 class Place:
     """`with Place() as place: … place.redis() … place.run("module:function", x=1)`"""
 
-    def __init__(self, *, quick: bool = False) -> None:
+    def __init__(self, *, quick: bool = False, deep: int | None = None) -> None:
         self.quick = quick
+        self.deep = deep
+        """How many messages a deep queue holds; None: what each benchmark takes by itself."""
         self.folder = Path(tempfile.mkdtemp(prefix="fb-bench-"))
         self._server = RedisServer()
         self._numbers = itertools.count()
