@@ -10,10 +10,12 @@ import sys
 from typing import Annotated, Any, NamedTuple
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand
 
 from fbcli import __version__
 from fbcli.errors import ExitCode, did_you_mean
+
+from ._startup import QuickGroup
 
 
 class CommandEntry(NamedTuple):
@@ -76,7 +78,7 @@ EPILOG = (
 )
 
 
-class LazyGroup(TyperGroup):
+class LazyGroup(QuickGroup):
     """Knows its subcommands by the table, and imports one when it runs."""
 
     _listing = False
@@ -154,7 +156,7 @@ used click's before."""
 
 
 def main() -> None:
-    """CommandEntry point of the installed `fb`."""
+    """Run the command line that this process was started with, and end it."""
     if sys.argv[1:2] == [COMPLETE]:
         importlib.import_module("fbcli.commands.complete").main(sys.argv[2:])
     else:

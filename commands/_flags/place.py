@@ -11,6 +11,8 @@ from fbcli.errors import UsageError
 from fbcli.settings import Settings, load
 from fbcli.values.durations import parse_duration
 
+from .._startup import QuickGroup, QuickTyper, at_end
+
 BrokerFlag = Annotated[
     str | None,
     typer.Option(
@@ -68,7 +70,8 @@ NoInputFlag = Annotated[
 def new_app(help: str = "") -> typer.Typer:
     """Return the typer app of one subcommand: a single command, or a group of some when it has a
     `help` of its own."""
-    app = typer.Typer(
+    app = QuickTyper(
+        cls=QuickGroup,
         add_completion=False,
         rich_markup_mode="rich",
         pretty_exceptions_enable=False,
@@ -90,7 +93,11 @@ def seconds_of(text: str, flag: str) -> float:
 
 def settings_of(context: str | None, broker: str | None, store: str | None = None) -> Settings:
     """Return the settings under these flags."""
-    return load(context=context, broker=_flag(broker, "FB_BROKER"), store=_flag(store, "FB_STORE"))
+    settings = load(
+        context=context, broker=_flag(broker, "FB_BROKER"), store=_flag(store, "FB_STORE")
+    )
+    at_end.callback(settings.close)
+    return settings
 
 
 def _flag(value: str | None, variable: str) -> str | None:

@@ -170,29 +170,3 @@ def test_streams_that_are_closed_full_or_poor(fb: Shell) -> None:
         fb.ok("run", "mymod:echo", "value=ü…", env={"PYTHONIOENCODING": "ascii"}).out
         == "\\xfc\\u2026\n"
     )
-
-
-def test_help_imports_neither_commands_nor_brokers_nor_the_messages(fb: Shell) -> None:
-    fb.write(
-        "sitecustomize.py",
-        "import atexit, sys\natexit.register(lambda: print(*sys.modules, file=open('modules',"
-        " 'w')))\n",
-    )
-    fb.ok("--help", env={"PYTHONPATH": str(fb.folder)})
-    imported = set((fb.folder / "modules").read_text().split())
-    assert not imported & {
-        "msgspec",
-        "asyncio",
-        "sqlite3",
-        "redis",
-        "fbcli.settings",
-        "fbcli.options",
-        "fbcli.booster",
-    }
-    assert {name for name in imported if name.startswith("fbcli.commands.")} == {
-        "fbcli.commands.app"
-    }
-    fb.write("plain.py", "def task(x: int): ...\n")
-    fb.ok("push", "plain:task", "x=1", env={"PYTHONPATH": str(fb.folder)})
-    imported = set((fb.folder / "modules").read_text().split())
-    assert not imported & {"asyncio", "redis", "rich", "fbcli.engine.consumer"}

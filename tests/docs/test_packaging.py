@@ -204,6 +204,6 @@ def test_what_is_installed_works(source: str, built: Path, tmp_path: Path) -> No
     requirements = (site / "fbcli-0.1.0.dist-info" / "METADATA").read_text()
     assert "Provides-Extra: redis" in requirements
     assert (
-        "fb = fbcli.commands.app:main"
+        "fb = fbcli.__main__:main"
         in (site / "fbcli-0.1.0.dist-info" / "entry_points.txt").read_text()
     )
