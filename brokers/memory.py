@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from fbcli.broker import (
+    ID_SECONDS,
     Action,
     Broker,
     Capabilities,
@@ -36,6 +38,8 @@ class _Message:
     body: bytes
     priority: int
     due: float | None = None
+    key: str | None = None
+    headers: Mapping[str, str] | None = None
     lost: int = 0
 
 
@@ -60,6 +64,23 @@ class _MemoryQueue:
     dues: list[tuple[float, int]] = field(default_factory=list)
     """A heap of when each is due, and its number; also of some that wait no more."""
     inboxes: list[MemoryInbox] = field(default_factory=list)
+    ids: dict[str, float] = field(default_factory=dict)
+    """Those of messages that have arrived, each with the time until when it is remembered, the
+    oldest first."""
+
+    def is_known(self, message: Outgoing, now: float) -> bool:
+        """Return whether a message with this id has arrived before, and remember it."""
+        if message.id is None:
+            return False
+        while self.ids:
+            oldest = next(iter(self.ids))
+            if self.ids[oldest] > now:
+                break
+            del self.ids[oldest]
+        if message.id in self.ids:
+            return True
+        self.ids[message.id] = now + ID_SECONDS
+        return False
 
     def add(self, message: _Message, now: float) -> None:
         if message.due is not None and message.due > now:
@@ -91,16 +112,31 @@ class MemoryBroker(Broker):
     broker (`Settings.open_broker`)."""
 
     capabilities = Capabilities(
+        confirm=True,
+        ack=True,
         durable=False,
+        fencing=True,
+        lease="beat",
         reach="process",
-        delay=True,
+        delay_publish=math.inf,
+        delay_release=math.inf,
+        delay_view=True,
+        release="both",
         priority=True,
         rewrite=True,
-        delivery_count=True,
+        delivery_count="lost",
+        idempotent=True,
+        key=True,
+        headers=True,
+        max_bytes=None,
+        max_hold=math.inf,
+        group=False,
         peek=True,
         purge=True,
         size=True,
         queues=True,
+        ordered=True,
+        broadcast=False,
     )
     summary = "inside one process: for tests; gone with the process"
 
@@ -115,13 +151,23 @@ class MemoryBroker(Broker):
         with self.lock:
             line = self.lines[queue]
             for message in messages:
-                line.add(
-                    _Message(
-                        next(self._numbers), message.body, message.priority, message.not_before
-                    ),
-                    now,
-                )
+                if not line.is_known(message, now):
+                    line.add(self._message(message), now)
             line.tell()
+
+    def _message(self, message: Outgoing) -> _Message:
+        return _Message(
+            self.next_number(),
+            message.body,
+            message.priority,
+            message.not_before,
+            message.key,
+            message.headers,
+        )
+
+    def next_number(self) -> int:
+        """Return the place of a message that arrives now."""
+        return next(self._numbers)
 
     def open(self, queue: str, *, consumer_id: str, prefetch: int, lease: float) -> Inbox:
         with self.lock:
@@ -130,7 +176,7 @@ class MemoryBroker(Broker):
             inbox.keep_alive()
             return inbox
 
-    def size(self, queue: str) -> Size | None:
+    def size(self, queue: str) -> Size:
         with self.lock:
             line = self._look(queue)
             return Size(
@@ -193,7 +239,7 @@ class MemoryInbox(Inbox):
         self._queue = queue
         self._lease = lease
         self._closed = False
-        self.beat = time.monotonic()
+        self.last_beat = time.monotonic()
         self.lapsed = False
         """The lease was lost; the next fetch or heartbeat begins another."""
         self.waker = Waker()
@@ -208,7 +254,7 @@ class MemoryInbox(Inbox):
                 line = self._broker.lines[self._queue]
                 next_due = line.ripen(time.time())
                 if self.lapsed and limit:
-                    self.lapsed, self.beat = False, time.monotonic()
+                    self.lapsed, self.last_beat = False, time.monotonic()
                 batch = [
                     self._hold(heapq.heappop(line.ready)[2])
                     for _ in range(min(limit, len(line.ready)))
@@ -222,11 +268,29 @@ class MemoryInbox(Inbox):
 
     def _hold(self, message: _Message) -> Delivery:
         claim = self.held[message.number] = _Handle(message)
-        return Delivery(message.body, claim, message.lost + 1, message.priority)
+        return Delivery(
+            message.body,
+            claim,
+            message.lost + 1,
+            message.priority,
+            key=message.key,
+            headers=message.headers,
+        )
 
-    def settle(self, settlements: Sequence[Settlement]) -> Sequence[Settlement]:
+    def settle(
+        self, settlements: Sequence[Settlement], also: object = None
+    ) -> Sequence[Settlement]:
+        if also is not None:
+            raise ValueError("no store lives in memory://")
         with self._broker.lock:
             return [settlement for settlement in settlements if not self._settle(settlement)]
+
+    def late(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        with self._broker.lock:
+            return [delivery for delivery in deliveries if self._is_lost(delivery.handle)]
+
+    def _is_lost(self, claim: _Handle) -> bool:
+        return not claim.settled and self.held.get(claim.message.number) is not claim
 
     def _settle(self, settlement: Settlement) -> bool:
         """Return False when it comes too late."""
@@ -234,7 +298,7 @@ class MemoryInbox(Inbox):
         if claim.settled:
             return True
         message = claim.message
-        if self.held.get(message.number) is not claim:
+        if self._is_lost(claim):
             return False
         del self.held[message.number]
         claim.settled = True
@@ -245,12 +309,19 @@ class MemoryInbox(Inbox):
         if settlement.action == Action.RELEASE:
             now = time.time()
             message.due = now + settlement.delay if settlement.delay > 0 else None
+            if settlement.back:
+                message.number = self._broker.next_number()
             line = self._broker.lines[self._queue]
             line.add(message, now)
             line.tell()
         else:
             self._broker.publish(
-                dead_queue(self._queue), [Outgoing(message.body, message.priority)]
+                dead_queue(self._queue),
+                [
+                    Outgoing(
+                        message.body, message.priority, key=message.key, headers=message.headers
+                    )
+                ],
             )
         return True
 
@@ -259,11 +330,11 @@ class MemoryInbox(Inbox):
 
     def keep_alive(self) -> int:
         with self._broker.lock:
-            self.lapsed, self.beat = False, (now := time.monotonic())
+            self.lapsed, self.last_beat = False, (now := time.monotonic())
             dead = [
                 inbox
                 for inbox in self._broker.lines[self._queue].inboxes
-                if inbox.beat + inbox._lease < now
+                if inbox.last_beat + inbox._lease < now
             ]
             for inbox in dead:
                 inbox.lapsed = True

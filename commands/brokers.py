@@ -13,7 +13,7 @@ ABILITIES = {
     "confirm": "confirm",
     "ack": "ack",
     "durable": "durable",
-    "delay": "delay",
+    "delay_publish": "delay",
     "priority": "priority",
     "delivery_count": "count",
     "peek": "peek",

@@ -1,18 +1,20 @@
 """The contract of brokers.
 
 A broker moves bytes between publishers and consumers. It knows nothing of functions, options,
-results or the store. `docs/architecture.md` walks this contract through pull servers, push servers,
-logs, visibility timeouts and tables.
+results or the store. `docs/architecture.md` walks this contract through the systems it is made for.
 """
 
 from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import msgspec
+
+from fbcli.errors import Unsupported
+from fbcli.lease import Beat
 
 
 class Outgoing(msgspec.Struct, gc=False):
@@ -20,9 +22,21 @@ class Outgoing(msgspec.Struct, gc=False):
 
     body: bytes
     priority: int = 0
-    """0 (ordinary) to 9 (first)."""
+    """0 (ordinary) to 9 (first). Only where `Capabilities.priority`."""
     not_before: float | None = None
-    """Unix time before which it must not be delivered. Only where `Capabilities.delay`."""
+    """Unix time before which it must not be delivered; at most `Capabilities.delay_publish` seconds
+    from now."""
+    id: str | None = None
+    """Only where `Capabilities.idempotent`: of messages with one id, a queue takes the first of
+    `ID_SECONDS` and leaves out the others, whoever publishes them. For what may be published again
+    because nobody knows whether it got in. None, the rule: remembering an id costs the server about
+    as much as the message does."""
+    key: str | None = None
+    """Messages with one key keep their order, or share a partition. Only where `Capabilities.key`.
+    """
+    headers: Mapping[str, str] | None = None
+    """What travels beside the body, for others who read the queue. Only where
+    `Capabilities.headers`."""
 
 
 class Delivery(msgspec.Struct, gc=False):
@@ -32,9 +46,15 @@ class Delivery(msgspec.Struct, gc=False):
     handle: Any
     """What the inbox needs to settle it. Opaque to everyone else."""
     deliveries: int = 1
-    """1 + how often it was handed over before and lost with its consumer. A release does not count.
-    """
+    """Which delivery this is, as `Capabilities.delivery_count` counts: 1 is the first. Where it
+    does not count, 2 is one of which it knows only that it is not the first."""
     priority: int = 0
+    identity: str | None = None
+    """Tells the message from every other of its queue, however often it is delivered (a message
+    id; topic, partition and offset). None: it has no name, or needs none, since the broker counts.
+    """
+    key: str | None = None
+    headers: Mapping[str, str] | None = None
 
 
 class Action(enum.IntEnum):
@@ -43,9 +63,10 @@ class Action(enum.IntEnum):
     ACK = 0
     """Done with: remove it."""
     RELEASE = 1
-    """Back to the front of its queue, `delay` seconds from now."""
+    """Back to its queue, `delay` seconds from now; `Capabilities.release` says where to."""
     BURY = 2
-    """To the dead letters: queue `dead_queue(name)` of the same broker."""
+    """To the dead letters: queue `dead_queue(name)` of the same broker. Only where
+    `Capabilities.rewrite`."""
 
 
 class Settlement(msgspec.Struct, gc=False):
@@ -54,10 +75,12 @@ class Settlement(msgspec.Struct, gc=False):
     delivery: Delivery
     action: Action = Action.ACK
     delay: float = 0.0
-    """Seconds; with RELEASE only, and only where `Capabilities.delay`."""
+    """Seconds, at most `Capabilities.delay_release`; with RELEASE only."""
     body: bytes | None = None
     """Replaces the message's body; with RELEASE and BURY only, and only where
     `Capabilities.rewrite`."""
+    back: bool = False
+    """With RELEASE: behind all that is ready, rather than ahead of it."""
 
 
 class Delayed(msgspec.Struct):
@@ -77,33 +100,65 @@ class Size(msgspec.Struct):
     delayed: int | None = None
 
 
-class Capabilities(msgspec.Struct, frozen=True):
-    """What a broker can do by itself. What it cannot is emulated above it, once, with the store, or
-    refused (exit 5)."""
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What a broker can do by itself: each broker says each. What it cannot is emulated above it,
+    once (`fbcli.emulation`), or refused (exit 5). In JSON, null stands for "without limit"."""
 
-    confirm: bool = True
-    """`publish` returns once the broker has the message."""
-    ack: bool = True
+    confirm: bool
+    """`publish` returns once the broker has the messages."""
+    ack: bool
     """A fetched message stays with the broker until it is settled; a dead consumer's come back."""
-    durable: bool = True
+    durable: bool
     """Messages survive a restart of the broker (as the server is configured)."""
-    reach: str = "network"
-    """Who can share a queue: `process`, `host` or `network`."""
-    delay: bool = False
-    """`Outgoing.not_before` and `Settlement.delay` are honoured, and `delayed`/`undelay` work."""
-    priority: bool = False
+    fencing: bool
+    """A settlement that comes too late, when the lease was lost, settles nothing, and is told.
+    Where not, it may settle the message in somebody else's hands."""
+    lease: Literal["beat", "connection", "none"]
+    """What shows that a consumer lives: beats, which another process may send (`Inbox.beat`); its
+    connection, which nobody else can hold; or nothing (without `ack`)."""
+    reach: Literal["process", "host", "network"]
+    """Who can share a queue."""
+    delay_publish: float
+    """Longest delay of `Outgoing.not_before` in seconds; 0: none, inf: any."""
+    delay_release: float
+    """Longest `Settlement.delay` in seconds; 0: none, inf: any."""
+    delay_view: bool
+    """What waits for its time can be listed and cancelled: `delayed`, `undelay`."""
+    release: Literal["none", "front", "back", "both"]
+    """Where RELEASE can put a message: ahead of what came later, anywhere behind, or either, as
+    `Settlement.back` asks."""
+    priority: bool
     """Strict order of `Outgoing.priority`."""
-    rewrite: bool = False
-    """`Settlement.body` is honoured, and BURY is one step with it."""
-    delivery_count: bool = False
-    peek: bool = False
-    purge: bool = False
-    size: bool = False
-    queues: bool = False
-    ordered: bool = True
+    rewrite: bool
+    """`Settlement.body` is honoured, and so is BURY, in one step with it."""
+    delivery_count: Literal["none", "lost", "all"]
+    """What `Delivery.deliveries` counts: nothing; those lost with their consumer; or all, so that a
+    release counts too."""
+    idempotent: bool
+    """`Outgoing.id` is honoured."""
+    key: bool
+    headers: bool
+    max_bytes: int | None
+    """Longest body that the server takes; None: any that fbcli does."""
+    max_hold: float
+    """Longest time in seconds for which a consumer can keep a delivery; inf: as long as it
+    lives."""
+    group: bool
+    """`?group=` in the URL: each group gets every message (default: `DEFAULT_GROUP`)."""
+    peek: bool
+    purge: bool
+    size: bool
+    queues: bool
+    ordered: bool
     """First in, first out within a priority while nothing is released or lost."""
-    broadcast: bool = False
+    broadcast: bool
+    """Each consumer that is there gets every message, rather than one of them."""
 
+
+ID_SECONDS = 86400.0
+"""How long a queue remembers an `Outgoing.id`."""
+
+DEFAULT_GROUP = "fbcli"
 
 DEAD_SUFFIX = ".dead"
 
@@ -130,9 +185,21 @@ class Inbox(ABC):
         """
 
     @abstractmethod
-    def settle(self, settlements: Sequence[Settlement]) -> Sequence[Settlement]:
+    def settle(
+        self, settlements: Sequence[Settlement], also: object = None
+    ) -> Sequence[Settlement]:
         """Settle a batch, confirmed by the broker. Return those that came too late: the lease was
-        lost, and the messages belong to somebody else now."""
+        lost, and the messages belong to somebody else now.
+
+        `also`: writes of a store that lives in the same server (`Store.shares`), as that store has
+        made them. They are done before any settlement, or in one step with them; when they fail,
+        nothing is settled.
+        """
+
+    def late(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        """Return those of `deliveries` that are known to belong to somebody else by now. What it
+        does not return may be lost a moment later. Without `Capabilities.fencing`: none."""
+        return ()
 
     @abstractmethod
     def wake(self) -> None:
@@ -144,8 +211,14 @@ class Inbox(ABC):
         """Extend the lease, and give back to the queue what consumers left whose lease has run out.
 
         Called from the heartbeat's thread several times within a lease; uses a connection of its
-        own. Returns how many messages of dead consumers it gave back.
+        own, or, where the lease belongs to the one that fetched, that one under a lock. Returns how
+        many messages of dead consumers it gave back, as far as the broker tells.
         """
+
+    def beat(self) -> Beat | None:
+        """Return what another process needs to extend the lease in the place of this one; None
+        where none can: the lease is a connection, or the broker lives in this process."""
+        return None
 
     @abstractmethod
     def close(self) -> None:
@@ -153,7 +226,11 @@ class Inbox(ABC):
 
 
 class Broker(ABC):
-    """A messaging system reached by URL. Thread-safe. Constructing one does not connect."""
+    """A messaging system reached by URL. Thread-safe. Constructing one does not connect.
+
+    The verbs that are not abstract are behind a capability, and raise `Unsupported` where it is
+    absent.
+    """
 
     capabilities: Capabilities
     summary: str
@@ -165,43 +242,62 @@ class Broker(ABC):
     def __init__(self, url: str) -> None:
         self.url = url
 
+    @property
+    def scheme(self) -> str:
+        """The scheme of its URL."""
+        return self.url.partition("://")[0]
+
     @abstractmethod
     def publish(self, queue: str, messages: Sequence[Outgoing]) -> None:
         """Publish a batch, in order. Returns once the broker has confirmed all; raises
-        `Unavailable` else."""
+        `Unavailable` else, as `PartlyPublished` where it is known that some got in."""
 
     @abstractmethod
     def open(self, queue: str, *, consumer_id: str, prefetch: int, lease: float) -> Inbox:
         """Begin consuming. `lease` is how many seconds after its last `keep_alive` a consumer
-        counts as dead."""
-
-    @abstractmethod
-    def size(self, queue: str) -> Size | None:
-        """Count what `queue` holds (an unknown queue holds nothing); None: cannot tell."""
-
-    @abstractmethod
-    def purge(self, queue: str) -> int:
-        """Remove all that is ready or delayed; return how many. What consumers hold stays
-        theirs."""
-
-    @abstractmethod
-    def peek(self, queue: str, n: int) -> list[bytes]:
-        """Return up to `n` ready bodies in the order of delivery, taking none."""
-
-    @abstractmethod
-    def queues(self) -> list[str]:
-        """Return the names of the queues known to the broker, sorted; dead-letter queues among
-        them."""
-
-    def delayed(self, queue: str, n: int) -> list[Delayed]:
-        """Return up to `n` messages that wait for their time, soonest first. Only where
-        `Capabilities.delay`."""
-        raise NotImplementedError
-
-    def undelay(self, queue: str, handles: Sequence[Any]) -> int:
-        """Remove waiting messages by the handles of `delayed`; return how many were still there."""
-        raise NotImplementedError
+        counts as dead, or longer: where the lease is the server's, or shared, that one holds."""
 
     @abstractmethod
     def close(self) -> None:
         """Close all connections. Idempotent. Inboxes are closed by whoever opened them."""
+
+    def size(self, queue: str) -> Size:
+        """Count what `queue` holds; an unknown queue holds nothing."""
+        raise self.cannot("count messages")
+
+    def purge(self, queue: str) -> int:
+        """Remove all that is ready or delayed; return how many, as well as the server tells. What
+        consumers hold may go too: whoever settles it then must not be hurt by that."""
+        raise self.cannot("clear a queue")
+
+    def peek(self, queue: str, n: int) -> list[bytes]:
+        """Return up to `n` ready bodies in the order of delivery, taking none."""
+        raise self.cannot("show messages without taking them")
+
+    def queues(self) -> list[str]:
+        """Return the names of the queues known to the broker, sorted; dead-letter queues among
+        them."""
+        raise self.cannot("list its queues")
+
+    def delayed(self, queue: str, n: int) -> list[Delayed]:
+        """Return up to `n` messages that wait for their time, soonest first."""
+        raise self.cannot("list delayed messages")
+
+    def undelay(self, queue: str, handles: Sequence[Any]) -> int:
+        """Remove waiting messages by the handles of `delayed`; return how many were still there."""
+        raise self.cannot("cancel delayed messages")
+
+    def wire_name(self, queue: str) -> str:
+        """Return what a queue is called in the server, where not every name is allowed. Each name
+        has one of its own, that of a dead-letter queue too."""
+        return queue
+
+    def queue_name(self, wire: str) -> str:
+        """Return the queue that is called `wire` in the server: the reverse of `wire_name`."""
+        return wire
+
+    def cannot(self, what: str) -> Unsupported:
+        """Return the error of a verb, or an option, that this broker lacks."""
+        return Unsupported(
+            f"{self.scheme}:// cannot {what}. `fb brokers` shows what each broker can."
+        )

@@ -6,7 +6,7 @@ Knows nothing of the rest of fbcli; everything may import it.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
 
 
@@ -79,6 +79,16 @@ class Unavailable(FbError):
     """
 
     exit_code = ExitCode.UNREACHABLE
+
+
+class PartlyPublished(Unavailable):
+    """Of a batch, some messages got in, and of the others nobody knows. What is published again
+    then are those others."""
+
+    def __init__(self, message: str, accepted: Sequence[int]) -> None:
+        super().__init__(message)
+        self.accepted = accepted
+        """The places in the batch of those that are known to have got in, rising."""
 
 
 class Unsupported(FbError):

@@ -8,19 +8,20 @@ server.
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from fbcli.broker import Broker, Capabilities, Delayed, Inbox, Outgoing, Size
+from fbcli.broker import ID_SECONDS, Broker, Capabilities, Delayed, Inbox, Outgoing, Size
 from fbcli.clients.redis import translating
-from fbcli.errors import UsageError
+from fbcli.errors import PartlyPublished, Unavailable, UsageError
 
 from .connections import Reach, RedisConnections
 from .inbox import RedisInbox, headed
 from .queue_scripts import PUBLISH, PURGE, SIZE, WITHDRAW
-from .scripts import BELL, MOVE_AT_ONCE
+from .scripts import BELL, MOVE_AT_ONCE, Script
 
 NAMES = "fb:queues"
 """The zset of known queue names, by when somebody last said that he uses them. So listing them
@@ -42,14 +43,31 @@ class RedisBroker(Broker):
     (`fbcli.clients.redis.connect` has the forms)."""
 
     capabilities = Capabilities(
-        delay=True,
+        confirm=True,
+        ack=True,
+        durable=True,
+        fencing=True,
+        lease="beat",
+        reach="network",
+        delay_publish=math.inf,
+        delay_release=math.inf,
+        delay_view=True,
+        release="both",
         priority=True,
         rewrite=True,
-        delivery_count=True,
+        delivery_count="lost",
+        idempotent=True,
+        key=False,
+        headers=False,
+        max_bytes=None,
+        max_hold=math.inf,
+        group=False,
         peek=True,
         purge=True,
         size=True,
         queues=True,
+        ordered=True,
+        broadcast=False,
     )
     library = ("redis", "redis")
     summary = (
@@ -67,15 +85,23 @@ class RedisBroker(Broker):
         self._id_suffix = os.urandom(3).hex()
 
     def publish(self, queue: str, messages: Sequence[Outgoing]) -> None:
-        plain = [m.body for m in messages if not m.priority and m.not_before is None]
-        with self._translating:
-            self.announce(queue)
-            for bodies in _batches(plain):
-                self._links.call(queue, ("LPUSH", queue, *bodies))
-            if len(plain) < len(messages):
-                self._publish_scored(
-                    queue, [m for m in messages if m.priority or m.not_before is not None]
-                )
+        plain = [
+            m.body for m in messages if not m.priority and m.not_before is None and m.id is None
+        ]
+        accepted: list[int] = []
+        try:
+            with self._translating:
+                self.announce(queue)
+                if len(plain) == len(messages):
+                    for bodies in _batches(plain):
+                        self._links.call(queue, ("LPUSH", queue, *bodies))
+                        accepted += range(len(accepted), len(accepted) + len(bodies))
+                else:
+                    self._publish_one_by_one(queue, messages, accepted)
+        except Unavailable as error:
+            if accepted:
+                raise PartlyPublished(str(error), accepted) from error
+            raise
 
     def withdraw(self, queue: str, messages: Sequence[Outgoing]) -> None:
         """Take back what was published a moment ago, unless somebody has it by now."""
@@ -201,15 +227,33 @@ class RedisBroker(Broker):
         keep their order."""
         return f"{time.time_ns() // 1000:015x}{next(self._ids) & 0xFFFFFF:06x}{self._id_suffix}"
 
-    def _publish_scored(self, queue: str, messages: Sequence[Outgoing]) -> None:
+    def _publish_one_by_one(
+        self, queue: str, messages: Sequence[Outgoing], accepted: list[int]
+    ) -> None:
+        """Publish what is not plain, and what came with it, so that all keep their order. Tells
+        `accepted` what got in."""
         now = time.time()
         for batch in _batches(messages, lambda message: len(message.body)):
-            arguments: list[Any] = []
+            arguments: list[Any] = [int(ID_SECONDS)]
             for message in batch:
                 due = message.not_before
                 later = "" if due is None or due <= now else repr(due)
-                arguments += (later, min(9, max(0, message.priority)), self.new_id(), message.body)
-            self._links.run(PUBLISH, self.keys(queue), *arguments)
+                priority = min(9, max(0, message.priority))
+                arguments += (later, priority, self.new_id(), message.id or "", message.body)
+            keys = (*self.keys(queue), f"fb:{{{queue}}}:ids")
+            self._repeatable(all(m.id is not None for m in batch), PUBLISH, keys, *arguments)
+            accepted += range(len(accepted), len(accepted) + len(batch))
+
+    def _repeatable(
+        self, repeatable: bool, script: Script, keys: Sequence[str], *arguments: Any
+    ) -> None:
+        """Run a script that may be run twice, if so: then once more when its reply was lost."""
+        try:
+            self._links.run(script, keys, *arguments)
+        except (self._reach.errors.ConnectionError, self._reach.errors.TimeoutError):
+            if not repeatable:
+                raise
+            self._links.run(script, keys, *arguments)
 
 
 def _check_name(queue: str) -> None:

@@ -17,9 +17,24 @@ from fbcli.clients.loading import load_library
 from fbcli.clients.redis import connect, error_word
 
 from ..waiting import readable
+from .lease import RedisAddress
 from .scripts import Script
 
 Word = str | bytes | int | float
+
+TLS = (
+    "keyfile",
+    "certfile",
+    "certificate_password",
+    "cert_reqs",
+    "check_hostname",
+    "ca_certs",
+    "ca_path",
+    "ca_data",
+    "ssl_min_version",
+    "ssl_ciphers",
+)
+"""What redis-py's connection calls what it knows of TLS."""
 
 
 class _Connection(Protocol):
@@ -61,6 +76,28 @@ class Reach:
         """Return the name of the server that has `key`; all keys of one name may share a
         connection."""
         return str(self.client().get_node_from_key(key).name) if self.cluster else ""
+
+    def server(self, key: str) -> RedisAddress:
+        """Return where the server is that has `key`, as a process can be told that has no
+        redis-py."""
+        client = self.client()
+        pool = client.connection_pool if not self.cluster else self._node_pool(client, key)
+        given = pool.connection_kwargs
+        host, port = given.get("host", "localhost"), given.get("port", 6379)
+        if hasattr(pool, "get_master_address"):  # behind sentinels
+            host, port = pool.get_master_address()
+        connection = pool.connection_class(**given)
+        secure = hasattr(connection, "cert_reqs")
+        tls = {name: getattr(connection, name, None) for name in TLS} if secure else None
+        return RedisAddress(
+            host,
+            port,
+            given.get("path", ""),
+            int(given.get("db") or 0),
+            given.get("username"),
+            given.get("password"),
+            tls,
+        )
 
     def look_again(self) -> None:
         """Ask a cluster anew which node has what, after one of them moved or died."""

@@ -12,15 +12,17 @@ import os
 import threading
 from collections.abc import Sequence
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from fbcli.broker import Action, Delivery, Inbox, Outgoing, Settlement, dead_queue
-from fbcli.clients.redis import translating
+from fbcli.clients.redis import ScriptCall, translating
+from fbcli.lease import Beat
 
 from ..waiting import Waker, readable
 from .blocked import BlockedPop
 from .connections import Reach, RedisConnection
-from .scripts import BEAT, BELL, BURY, CLAIM, LEAVE, LEVEL, RELEASE
+from .lease import RedisBeat
+from .scripts import BEAT, BELL, BURY, CLAIM, LEAVE, LEVEL, RELEASE, acknowledging
 
 _ACK = Action.ACK
 
@@ -113,20 +115,21 @@ class RedisInbox(Inbox):
                     # and then comes back.
                     return self._look(limit) if limit else []
 
-    def settle(self, settlements: Sequence[Settlement]) -> Sequence[Settlement]:
+    def settle(
+        self, settlements: Sequence[Settlement], also: object = None
+    ) -> Sequence[Settlement]:
+        """`also`: a list of `ScriptCall`, whose keys are where this queue's are."""
         late: list[Settlement] = []
-        if self._lost_before or self._closed:
-            late = [
-                s for s in settlements if self._closed or int(s.delivery.handle) < self._lost_before
-            ]
-            settlements = [
-                s
-                for s in settlements
-                if not self._closed and int(s.delivery.handle) >= self._lost_before
-            ]
+        if self._closed:
+            return settlements
+        if self._lost_before:
+            late = [s for s in settlements if int(s.delivery.handle) < self._lost_before]
+            settlements = [s for s in settlements if int(s.delivery.handle) >= self._lost_before]
         acks = [s for s in settlements if s.action is _ACK]
         with self._translating:
-            if acks:
+            if also is not None:
+                late += self._acknowledge_with(acks, cast("Sequence[ScriptCall]", also))
+            elif acks:
                 late += self._acknowledge(acks)
             if len(acks) < len(settlements):
                 if any(s.delivery is self._unfiled for s in settlements):
@@ -134,6 +137,11 @@ class RedisInbox(Inbox):
                 late += self._release([s for s in settlements if s.action is Action.RELEASE])
                 late += self._bury([s for s in settlements if s.action is Action.BURY])
         return late
+
+    def late(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        with self._translating:
+            registered = not self._closed and self._registered()
+        return [d for d in deliveries if not registered or int(d.handle) < self._lost_before]
 
     def wake(self) -> None:
         self._waker.wake()
@@ -145,6 +153,14 @@ class RedisInbox(Inbox):
             self._broker.announce(self._queue)
             return int(
                 self._beat_link.run(BEAT, self._keys, self._owner, self._lease, *self._prefixes)
+            )
+
+    def beat(self) -> Beat:
+        """Note: made for the server that has the queue now. After that has moved (a cluster, a
+        failover), another one is needed."""
+        with self._translating:
+            return RedisBeat(
+                self._reach.server(self._queue), self._keys[3], self._held, self._owner, self._lease
             )
 
     def close(self) -> None:
@@ -280,13 +296,34 @@ class RedisInbox(Inbox):
             self._unfiled = None
         return [] if removed == len(tokens) or self._registered() else list(settlements)
 
+    def _acknowledge_with(
+        self, settlements: Sequence[Settlement], also: Sequence[ScriptCall]
+    ) -> list[Settlement]:
+        """As `_acknowledge`, in one step with what a store in the same server has to do first."""
+        tokens = [s.delivery.handle for s in settlements]
+        arguments: list[Any] = []
+        for _, keys, words in also:
+            arguments += (len(keys), *keys, len(words), *words)
+        unfiled = self._unfiled
+        if unfiled is None or unfiled.handle not in tokens:
+            arguments += (0, "")
+        else:
+            arguments += (1, unfiled.body)
+        script = acknowledging(tuple(text for text, _, _ in also))
+        removed = self._link.run(script, self._keys, *arguments, *tokens)
+        if arguments[-2]:
+            self._unfiled = None
+        return [] if removed == len(tokens) or self._registered() else list(settlements)
+
     def _release(self, settlements: Sequence[Settlement]) -> list[Settlement]:
         if not settlements:
             return []
         arguments: list[Any] = []
-        for s, new_id in reversed([(s, self._broker.new_id()) for s in settlements]):
+        numbered = [(s, self._broker.new_id()) for s in settlements]
+        to_front = [pair for pair in reversed(numbered) if not pair[0].back]
+        for s, new_id in to_front + [pair for pair in numbered if pair[0].back]:
             new_body = ("0", b"") if s.body is None else ("1", s.body)
-            arguments += (s.delivery.handle, max(0.0, s.delay), new_id, *new_body)
+            arguments += (s.delivery.handle, max(0.0, s.delay), new_id, *new_body, int(s.back))
         missing = self._link.run(RELEASE, self._keys, *arguments)
         return self._late(settlements, [token.decode() for token in missing])
 

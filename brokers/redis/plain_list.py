@@ -7,11 +7,22 @@ The list is the same as that of `redis://`; either may publish for the other. Wh
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from time import monotonic
+from typing import cast
 
-from fbcli.broker import Action, Capabilities, Delivery, Inbox, Outgoing, Settlement, dead_queue
-from fbcli.clients.redis import translating
+from fbcli.broker import (
+    Action,
+    Broker,
+    Capabilities,
+    Delivery,
+    Inbox,
+    Outgoing,
+    Settlement,
+    dead_queue,
+)
+from fbcli.clients.redis import ScriptCall, translating
 
 from ..waiting import Waker, readable
 from .blocked import BlockedPop
@@ -27,7 +38,31 @@ class RedisListBroker(RedisBroker):
     """`redis+list://[user:pass@]host[:port][/db]`."""
 
     capabilities = Capabilities(
-        ack=False, rewrite=True, peek=True, purge=True, size=True, queues=True
+        confirm=True,
+        ack=False,
+        durable=True,
+        fencing=False,
+        lease="none",
+        reach="network",
+        delay_publish=0,
+        delay_release=0,
+        delay_view=False,
+        release="both",
+        priority=False,
+        rewrite=True,
+        delivery_count="none",
+        idempotent=True,
+        key=False,
+        headers=False,
+        max_bytes=None,
+        max_hold=math.inf,
+        group=False,
+        peek=True,
+        purge=True,
+        size=True,
+        queues=True,
+        ordered=True,
+        broadcast=False,
     )
     summary = (
         "A plain Redis list: the fastest. No acknowledgement: what a consumer holds is lost when it"
@@ -38,6 +73,9 @@ class RedisListBroker(RedisBroker):
         with self._translating:
             self.announce(queue)
         return RedisListInbox(self, self._reach, queue)
+
+    delayed = Broker.delayed
+    undelay = Broker.undelay
 
 
 class RedisListInbox(Inbox):
@@ -80,24 +118,25 @@ class RedisListInbox(Inbox):
                 if self._waker.was_woken():
                     return self._look(limit) if limit else []
 
-    def settle(self, settlements: Sequence[Settlement]) -> Sequence[Settlement]:
+    def settle(
+        self, settlements: Sequence[Settlement], also: object = None
+    ) -> Sequence[Settlement]:
+        """`also`: a list of `ScriptCall`."""
         others = [s for s in settlements if s.action is not Action.ACK]
-        if others:
-            bodies = {
-                action: [
-                    s.delivery.body if s.body is None else s.body
-                    for s in others
-                    if s.action is action
-                ]
-                for action in (Action.RELEASE, Action.BURY)
-            }
-            with self._translating:
-                if bodies[Action.RELEASE]:
-                    self._push_back(bodies[Action.RELEASE])
-            if bodies[Action.BURY]:
-                self._broker.publish(
-                    dead_queue(self._queue), [Outgoing(body) for body in bodies[Action.BURY]]
+        with self._translating:
+            if also is not None:
+                self._link.call(
+                    *(
+                        ("EVAL", script, len(keys), *keys, *words)
+                        for script, keys, words in cast("Sequence[ScriptCall]", also)
+                    )
                 )
+            self._push_back([_body(s) for s in others if s.action is Action.RELEASE and not s.back])
+            back = [Outgoing(_body(s)) for s in others if s.action is Action.RELEASE and s.back]
+            buried = [Outgoing(_body(s)) for s in others if s.action is Action.BURY]
+            for queue, messages in ((self._queue, back), (dead_queue(self._queue), buried)):
+                if messages:
+                    self._broker.publish(queue, messages)
         return []
 
     def wake(self) -> None:
@@ -149,4 +188,9 @@ class RedisListInbox(Inbox):
 
     def _push_back(self, bodies: Sequence[bytes]) -> None:
         """To the front, the first of them foremost."""
-        self._link.call(("RPUSH", self._queue, *reversed(bodies)))
+        if bodies:
+            self._link.call(("RPUSH", self._queue, *reversed(bodies)))
+
+
+def _body(settlement: Settlement) -> bytes:
+    return settlement.delivery.body if settlement.body is None else settlement.body

@@ -10,16 +10,33 @@ LOOK_THROUGH = 1000
 published a moment ago."""
 
 PUBLISH = Script("""
--- due ('' is now), priority, id, body; four for each, in order.
+-- seconds to remember ids; then due ('' is now), priority, place, id ('' is none), body: five for
+-- each, in order. KEYS 5 is a zset of the ids, by the time until when they are remembered.
+local ids, time = KEYS[5], nil
+local function is_new(id)
+  if id == '' then return true end
+  if not time then
+    time = now()
+    local past = math.min(redis.call('ZCOUNT', ids, '-inf', time), #ARGV)
+    if past > 0 then redis.call('ZREMRANGEBYRANK', ids, 0, past - 1) end
+  end
+  local ends = redis.call('ZSCORE', ids, id)
+  if ends and tonumber(ends) > time then return false end
+  redis.call('ZADD', ids, time + ARGV[1], id)
+  return true
+end
 local soonest = redis.call('ZRANGE', delayed, 0, 0)[1]
-for i = 1, #ARGV, 4 do
-  if ARGV[i] ~= '' then
-    local member = ARGV[i + 2] .. ':' .. ARGV[i + 1] .. ':0:0:' .. ARGV[i + 3]
-    redis.call('ZADD', delayed, ARGV[i], member)
-  else
-    put_last(tonumber(ARGV[i + 1]), ARGV[i + 3])
+for i = 2, #ARGV, 5 do
+  if is_new(ARGV[i + 3]) then
+    if ARGV[i] ~= '' then
+      local member = ARGV[i + 2] .. ':' .. ARGV[i + 1] .. ':0:0:' .. ARGV[i + 4]
+      redis.call('ZADD', delayed, ARGV[i], member)
+    else
+      put_last(tonumber(ARGV[i + 1]), ARGV[i + 4])
+    end
   end
 end
+if time then redis.call('EXPIRE', ids, ARGV[1]) end
 ring_if_urgent()
 if redis.call('ZRANGE', delayed, 0, 0)[1] ~= soonest then ring() end
 """)

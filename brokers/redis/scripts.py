@@ -24,6 +24,7 @@ the rightmost element and never delivered.
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 
 BELL = b"\0fb:bell"
 
@@ -215,18 +216,23 @@ return {{lost, wait, bodies, members, recovered}}
 """)
 
 RELEASE = Script("""
--- token, delay, id, 1 if there is a new body, new body; five for each, last delivered first.
--- Returns the tokens not held.
+-- token, delay, id, 1 if there is a new body, new body, 1 if it goes to the back; six for each,
+-- those to the front first, the last delivered of them foremost. Returns the tokens not held.
+-- Note: at the back the count of lost deliveries begins anew: what has one lies before the list.
 local missing, time, soonest = {}, now(), redis.call('ZRANGE', delayed, 0, 0)[1]
-for i = 1, #ARGV, 5 do
+for i = 1, #ARGV, 6 do
   local value = redis.call('HGET', held, ARGV[i])
   if value then
     local priority, deliveries, body = open_held(ARGV[i], value)
     if ARGV[i + 3] == '1' then body = ARGV[i + 4] end
     local delay = tonumber(ARGV[i + 1])
+    local back = ARGV[i + 5] == '1'
     if delay > 0 then
-      local start = string.format('%s:%d:%d:1:', ARGV[i + 2], priority, deliveries)
+      local front = back and 0 or 1
+      local start = string.format('%s:%d:%d:%d:', ARGV[i + 2], priority, deliveries, front)
       redis.call('ZADD', delayed, time + delay, start .. body)
+    elseif back then
+      put_last(priority, body)
     else
       put_front(priority, deliveries, body)
     end
@@ -259,6 +265,47 @@ end
 ring_if_urgent()
 return missing
 """)
+
+_ALSO = """
+local at = 1
+local function take()
+  local words, last = {}, at + tonumber(ARGV[at])
+  for i = at + 1, last do table.insert(words, ARGV[i]) end
+  at = last + 1
+  return words
+end
+"""
+
+
+@cache
+def acknowledging(also: tuple[str, ...]) -> Script:
+    """Return the script that first does the scripts of a store, then acknowledges. When one of them
+    fails, so does it, and nothing is acknowledged.
+
+    Its arguments, for each of `also`: how many keys, the keys, how many arguments, the arguments;
+    then 1 if one of the tokens is of what lies in `handed`, its body, and the tokens. Returns how
+    many were there.
+    """
+    numbers = {text: number for number, text in enumerate(dict.fromkeys(also))}
+    functions = (
+        f"local function store{number}(KEYS, ARGV)\n{text}\nend\n"
+        for text, number in numbers.items()
+    )
+    calls = (f"store{numbers[text]}(take(), take())\n" for text in also)
+    return Script(
+        _ALSO
+        + "".join(functions)
+        + "".join(calls)
+        + """
+local removed = 0
+if ARGV[at] == '1' then removed = redis.call('LREM', handed, 1, ARGV[at + 1]) end
+for i = at + 2, #ARGV, 5000 do
+  removed = removed + redis.call('HDEL', held, unpack(ARGV, i, math.min(i + 4999, #ARGV)))
+end
+return removed
+"""
+    )
+
 
 BEAT = Script(f"""
 -- owner, lease, prefix of held keys, prefix of handed keys. Returns how many messages of dead

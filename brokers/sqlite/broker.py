@@ -9,6 +9,8 @@ undoes a publish: the log is a prefix, and a checkpoint syncs it first
 
 from __future__ import annotations
 
+import math
+import sqlite3
 import threading
 import time
 import weakref
@@ -16,19 +18,21 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from fbcli.broker import Broker, Capabilities, Delayed, Inbox, Outgoing, Size
+from fbcli.broker import ID_SECONDS, Broker, Capabilities, Delayed, Inbox, Outgoing, Size
 from fbcli.clients.sqlite import Database, path_of
 
 from ..waiting import Waker
 from .inbox import SPACE_SECONDS, SqliteInbox
 from .tables import (
     DELAYED,
+    FORGET_IDS,
     LAST,
     PEEK,
     PUBLISH,
     PURGE_READY,
     PURGE_WAITING,
     QUEUES,
+    REMEMBER,
     SCHEMA,
     SIZE,
     UNDELAY,
@@ -48,15 +52,31 @@ class SqliteBroker(Broker):
     """`sqlite:///relative.db` or `sqlite:////absolute/file.db`."""
 
     capabilities = Capabilities(
+        confirm=True,
+        ack=True,
+        durable=True,
+        fencing=True,
+        lease="beat",
         reach="host",
-        delay=True,
+        delay_publish=math.inf,
+        delay_release=math.inf,
+        delay_view=True,
+        release="both",
         priority=True,
         rewrite=True,
-        delivery_count=True,
+        delivery_count="lost",
+        idempotent=True,
+        key=False,
+        headers=False,
+        max_bytes=None,
+        max_hold=math.inf,
+        group=False,
         peek=True,
         purge=True,
         size=True,
         queues=True,
+        ordered=True,
+        broadcast=False,
     )
     summary = (
         "a file, the embedded default: any number of processes of one host; a push is on the disk"
@@ -76,6 +96,8 @@ class SqliteBroker(Broker):
             return
         with self._database.writing() as connection:
             number, now = number_of(connection, queue), time.time()
+            if any(message.id is not None for message in messages):
+                messages = _fresh(connection, queue, messages, now)
             rows = [
                 (place, number, message.priority, later(message.not_before, now), message.body)
                 for place, message in enumerate(messages, next_id(connection))
@@ -106,7 +128,7 @@ class SqliteBroker(Broker):
             self._wakers[queue].add(waker)
         return SqliteInbox(self, queue, consumer_id, lease, waker)
 
-    def size(self, queue: str) -> Size | None:
+    def size(self, queue: str) -> Size:
         with self._database.reading() as connection:
             row = connection.execute(SIZE, {"name": queue, "now": time.time()}).fetchone()
         if row is None:
@@ -158,3 +180,16 @@ class SqliteBroker(Broker):
 
     def close(self) -> None:
         self._database.close()
+
+
+def _fresh(
+    connection: sqlite3.Connection, queue: str, messages: Sequence[Outgoing], now: float
+) -> list[Outgoing]:
+    """Return the messages whose ids are new, and remember these. Within a write transaction."""
+    connection.execute(FORGET_IDS, {"now": now, "n": 2 * len(messages)})
+
+    def is_new(message: Outgoing) -> bool:
+        row = {"queue": queue, "id": message.id, "now": now, "until": now + ID_SECONDS}
+        return message.id is None or connection.execute(REMEMBER, row).rowcount > 0
+
+    return [message for message in messages if is_new(message)]

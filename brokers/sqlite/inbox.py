@@ -3,6 +3,7 @@ other processes."""
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
@@ -15,9 +16,11 @@ import msgspec
 
 from fbcli.broker import Action, Delivery, Inbox, Settlement, dead_queue
 from fbcli.clients.sqlite import Database
+from fbcli.lease import Beat
 from fbcli.platform import FileWatch, system
 
 from ..waiting import Waker
+from .lease import SqliteBeat
 from .tables import (
     ACK,
     BEAT,
@@ -35,6 +38,7 @@ from .tables import (
     RIPEN,
     SCHEMA,
     SELECT_READY,
+    TO_THE_BACK,
     counted,
     ids,
     is_registered,
@@ -79,7 +83,7 @@ class SqliteInbox(Inbox):
     ) -> None:
         self._broker = broker
         self._queue = queue
-        self._consumer_id = consumer_id
+        self._name = f"{consumer_id}:{os.urandom(4).hex()}"
         self._lease = lease
         self._waker = waker
         self._database = Database(broker.path, SCHEMA, synchronous="NORMAL")
@@ -200,16 +204,20 @@ class SqliteInbox(Inbox):
         write transaction."""
         if not is_registered(connection, self._owner):
             self._owner = new_owner()
-            row = (self._owner, queue, self._consumer_id, self._lease, time.monotonic())
+            row = (self._owner, queue, self._name, self._lease, time.monotonic())
             connection.execute(REGISTER, row)
             connection.execute(FORGET_IDLE_DEAD, {"now": time.monotonic()})
         return self._owner
 
-    def settle(self, settlements: Sequence[Settlement]) -> Sequence[Settlement]:
+    def settle(
+        self, settlements: Sequence[Settlement], also: object = None
+    ) -> Sequence[Settlement]:
+        """`also`: statements with their values, for a store in the same file."""
         settlements = [
             settlement for settlement in settlements if not settlement.delivery.handle.settled
         ]
-        if not settlements or self._closed:
+        statements: Any = also or ()
+        if not (settlements or statements) or self._closed:
             return settlements  # closing gave them back
         acks: defaultdict[int, list[int]] = defaultdict(list)
         others: list[Settlement] = []
@@ -220,6 +228,8 @@ class SqliteInbox(Inbox):
             else:
                 others.append(settlement)
         with self._database.writing() as connection:
+            for statement, values in statements:
+                connection.execute(statement, values)
             owners = acks.keys() | {settlement.delivery.handle.owner for settlement in others}
             lost = {owner for owner in owners if not is_registered(connection, owner)}
             for owner in acks.keys() - lost:
@@ -239,12 +249,23 @@ class SqliteInbox(Inbox):
             self._broker.tell(dead_queue(self._queue))
         return late
 
+    def late(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        open_ones = [delivery for delivery in deliveries if not delivery.handle.settled]
+        with self._database.reading() as connection:
+            owners = {delivery.handle.owner for delivery in open_ones}
+            lost = {owner for owner in owners if not is_registered(connection, owner)}
+        return [delivery for delivery in open_ones if delivery.handle.owner in lost]
+
     def _part(self, connection: sqlite3.Connection, settlement: Settlement) -> None:
         """Release or bury one message that is ours."""
         claim: SqliteHandle = settlement.delivery.handle
         if settlement.action == Action.RELEASE:
             due = time.time() + settlement.delay if settlement.delay > 0 else None
-            released = (due, settlement.body, claim.message, claim.owner)
+            place = claim.message
+            if settlement.back:
+                place = next_id(connection)
+                connection.execute(TO_THE_BACK, (place, claim.message, claim.owner))
+            released = (due, settlement.body, place, claim.owner)
             if connection.execute(RELEASE, released).rowcount:
                 queue = number_of(connection, self._queue)
                 counted(connection, queue, int(due is None), int(due is not None))
@@ -277,6 +298,9 @@ class SqliteInbox(Inbox):
         if given_back:
             self._broker.tell(self._queue)
         return given_back
+
+    def beat(self) -> Beat:
+        return SqliteBeat(str(self._broker.path), self._name)
 
     def close(self) -> None:
         with self._beats_lock:  # the heartbeat may outlive the inbox, and must not open it again

@@ -17,6 +17,9 @@ CREATE INDEX IF NOT EXISTS fb_owners_of ON fb_owners(queue);
 CREATE TABLE IF NOT EXISTS fb_messages(
     id INTEGER PRIMARY KEY, queue INTEGER NOT NULL, priority INTEGER NOT NULL, due REAL,
     owner INTEGER, lost INTEGER NOT NULL DEFAULT 0, body BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS fb_ids(
+    number INTEGER PRIMARY KEY, queue TEXT NOT NULL, id TEXT NOT NULL, until REAL NOT NULL,
+    UNIQUE (queue, id));
 CREATE INDEX IF NOT EXISTS fb_ready ON fb_messages(queue, priority DESC)
     WHERE owner IS NULL AND due IS NULL;
 CREATE INDEX IF NOT EXISTS fb_waiting ON fb_messages(queue, due) WHERE due IS NOT NULL;
@@ -30,7 +33,12 @@ the order of arrival: a message that comes back keeps it, and so is ahead of all
 random and never used again, so what it held can be told from what another holds now. Whoever
 removes an owner gives back, in the same transaction, all that it held: so what an owner claimed is
 its own as long as its row is there, and all of it is somebody else's once the row is gone. `beat`
-is `time.monotonic()`, which all processes of a host share and no clock adjustment moves.
+is `time.monotonic()`, which all processes of a host share and no clock adjustment moves. `consumer`
+is what one inbox is called under all its leases.
+
+`fb_ids` has the ids that messages were published with, and until when (Unix time) each is
+remembered; `number` rises with that time. By the name of the queue: its number may be given to
+another once the queue is forgotten.
 
 `fb_counts` says how many of a queue are ready and waiting, since counting 5,000,000 takes SQLite a
 second: whoever changes that, changes it there in the same transaction (see `counted`). A queue of
@@ -50,6 +58,11 @@ FORGET_QUEUES = "DELETE FROM fb_queues WHERE id IN (SELECT value FROM json_each(
 FORGET_COUNTS = "DELETE FROM fb_counts WHERE queue IN (SELECT value FROM json_each(?))"
 LAST = "SELECT max(id) FROM fb_messages"
 PUBLISH = "INSERT INTO fb_messages(id, queue, priority, due, body) VALUES (?, ?, ?, ?, ?)"
+REMEMBER = """INSERT INTO fb_ids(queue, id, until) VALUES (:queue, :id, :until)
+    ON CONFLICT (queue, id) DO UPDATE SET until = excluded.until WHERE until <= :now"""
+"""Changes nothing when the id is remembered."""
+FORGET_IDS = """DELETE FROM fb_ids WHERE number IN (SELECT number FROM
+    (SELECT number, until FROM fb_ids ORDER BY number LIMIT :n) WHERE until <= :now)"""
 LOOK = f"""SELECT
     EXISTS ({_HAS_READY}),
     (SELECT min(due) FROM fb_messages WHERE queue = q.id AND due IS NOT NULL),
@@ -75,6 +88,7 @@ RELEASE = (
     "UPDATE fb_messages SET owner = NULL, due = ?, body = coalesce(?, body) WHERE id = ? AND"
     " +owner = ?"
 )
+TO_THE_BACK = "UPDATE fb_messages SET id = ? WHERE id = ? AND +owner = ?"
 BURY = """INSERT INTO fb_messages(id, queue, priority, body)
     SELECT ?, ?, priority, coalesce(?, body) FROM fb_messages WHERE id = ? AND +owner = ?"""
 IS_REGISTERED = "SELECT 1 FROM fb_owners WHERE id = ?"
@@ -83,6 +97,7 @@ FORGET_IDLE_DEAD = """DELETE FROM fb_owners WHERE (beat + lease < :now OR beat >
     AND NOT EXISTS (SELECT 1 FROM fb_messages WHERE owner = fb_owners.id)"""
 """Of all queues: those that nobody consumes any more have nobody else to tidy up."""
 BEAT = "UPDATE fb_owners SET beat = ? WHERE id = ?"
+BEAT_FOR = "UPDATE fb_owners SET beat = ? WHERE consumer IN (SELECT value FROM json_each(?))"
 FIND_DEAD = (
     "SELECT id FROM fb_owners WHERE queue = :queue AND (beat + lease < :now OR beat > :now + 1)"
 )

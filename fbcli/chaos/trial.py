@@ -105,12 +105,13 @@ def cautions(plan: TrialPlan, settings: Settings) -> list[str]:
             f"{scheme}:// is shared within one process only; a trial needs many. `fb brokers` lists"
             " others."
         )
-    if plan.killers and not can.delivery_count:
+    if plan.killers and can.delivery_count == "none":
         raise Unsupported(
             f"{scheme}:// does not count deliveries: a task that kills its workers would do so for"
             " ever (--killers)."
         )
-    broker.size("fb-chaos")
+    if can.size:
+        broker.size("fb-chaos")
     sentences = []
     if not can.ack:
         sentences.append(

@@ -7,9 +7,10 @@ Knows redis-py and nothing of queues; imports it only when a URL of Redis is use
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from contextlib import ContextDecorator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from fbcli.clients.loading import load_library, mask
@@ -18,6 +19,10 @@ from fbcli.platform.sockets import keepalive_options
 
 if TYPE_CHECKING:
     from redis import Redis
+
+ScriptCall: TypeAlias = "tuple[str, Sequence[str], Sequence[Any]]"
+"""A script, its keys and its arguments. A list of them is what a store hands to an inbox of the
+same server (`Inbox.settle`)."""
 
 CONNECT_TIMEOUT = 3.0
 """Seconds to reach a server; shorter than one heartbeat, so that a dead host is told from a slow

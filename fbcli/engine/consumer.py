@@ -232,7 +232,7 @@ class Consumer:
                     self._clock,
                 )
             )
-        if not work.broker.capabilities.delay:
+        if not work.broker.capabilities.delay_publish:
             services.append(Mover(work.store, work.broker, work.queue))
         return services
 
@@ -263,9 +263,8 @@ class Consumer:
         if self._parts is not None and not self._ended:
             self._parts.wake()
 
-    def _ready(self) -> int | None:
-        size = self.work.broker.size(self.work.queue)
-        return None if size is None else size.ready
+    def _ready(self) -> int:
+        return self.work.broker.size(self.work.queue).ready
 
     def _give_in(self, reason: str) -> None:
         """End in failure at once, so that whatever supervises the process starts another."""

@@ -70,7 +70,7 @@ class Settler:
                 add(Settlement(task.delivery))
             else:
                 add(self._unfinished(task))
-        if not self._capabilities.rewrite or not self._capabilities.delay:
+        if not self._capabilities.rewrite or not self._capabilities.delay_release:
             settlements = self._emulate(settlements)
         return self._inbox.settle(settlements)
 
@@ -149,7 +149,11 @@ class Settler:
             body = delivery.body if settlement.body is None else settlement.body
             if action == Action.BURY and not self._capabilities.rewrite:
                 dead.append(Outgoing(body))
-            elif action == Action.RELEASE and settlement.delay and not self._capabilities.delay:
+            elif (
+                action == Action.RELEASE
+                and settlement.delay
+                and not self._capabilities.delay_release
+            ):
                 due = self._clock.now() + settlement.delay
                 parked.append(
                     Parked(new_task_id(), self._queue, self._scheme, due, body, delivery.priority)

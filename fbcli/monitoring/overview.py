@@ -60,13 +60,14 @@ def overview(
     if not chosen:
         broker = settings.open_broker()
         if not broker.capabilities.queues:
-            scheme = broker.url.partition("://")[0]
-            raise Unsupported(f"{scheme}:// cannot list its queues. Name them: fb queues QUEUE…")
+            raise Unsupported(
+                f"{broker.scheme}:// cannot list its queues. Name them: fb queues QUEUE…"
+            )
         found = {name.removesuffix(DEAD_SUFFIX) for name in broker.queues()}
         store = settings.open_store()
         found.update(store.pauses(), (record.queue for record in store.consumers()))
-        if not broker.capabilities.delay:
-            found.update(store.parked_queues(broker.url.partition("://")[0]))
+        if not broker.capabilities.delay_publish:
+            found.update(store.parked_queues(broker.scheme))
         chosen = [Queue(name, broker, settings.open_store) for name in found]
         if configured:
             chosen += [

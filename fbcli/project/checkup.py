@@ -108,7 +108,7 @@ def _reach_broker(url: str, settings: Settings) -> str:
     broker = settings.open_broker(url)
     if broker.capabilities.queues:
         broker.queues()
-    else:
+    elif broker.capabilities.size:
         broker.size("fb")
     return url
 

@@ -14,7 +14,7 @@ import msgspec
 
 from fbcli.broker import Broker, Delivery, Outgoing, Settlement, Size, dead_queue
 from fbcli.clock import SYSTEM, Clock
-from fbcli.errors import PartlyDone, TaskNotFound, Unsupported, did_you_mean
+from fbcli.errors import PartlyDone, TaskNotFound, did_you_mean
 from fbcli.message import new_task_id
 from fbcli.queues.envelope import Envelope
 from fbcli.stores.base import Parked, Store
@@ -83,7 +83,7 @@ class Queue:
         self.broker = broker
         self.open_store = open_store
         self.clock = clock
-        self._delays = broker.capabilities.delay
+        self._delays = bool(broker.capabilities.delay_publish)
         self._scheme = broker.url.partition("://")[0]
 
     @property
@@ -119,8 +119,10 @@ class Queue:
 
     def size(self) -> Size | None:
         """Count what it holds; None: the broker cannot tell."""
+        if not self.broker.capabilities.size:
+            return None
         size = self.broker.size(self.name)
-        if size is not None and not self._delays:
+        if not self._delays:
             size.delayed = self.open_store().parked_count(self.name, self._scheme)
         return size
 
@@ -128,20 +130,18 @@ class Queue:
         """Count what it holds. Raises `Unsupported` when the broker cannot tell."""
         size = self.size()
         if size is None:
-            raise self._cannot("count messages")
+            raise self.broker.cannot("count messages")
         return size
 
     def clear(self) -> int:
         """Remove all that is ready or delayed; return how many. What was pushed as unique may be
         pushed again."""
-        self.require("purge", "clear a queue")
         removed = self.broker.purge(self.name)
         self.open_store().drop_claims([unique_space(self.name)], PUSHER)
         return removed if self._delays else removed + self.cancel_delayed().count
 
     def peek(self, n: int) -> list[Envelope]:
         """Return the next `n` ready messages, taking none."""
-        self.require("peek", "show messages without taking them")
         return [Envelope(body) for body in self.broker.peek(self.name, n)]
 
     def delayed(self, n: int) -> list[Waiting]:
@@ -243,9 +243,4 @@ class Queue:
     def require(self, capability: str, what: str) -> None:
         """Raise `Unsupported` when the broker lacks a capability, which is needed to do `what`."""
         if not getattr(self.broker.capabilities, capability):
-            raise self._cannot(what)
-
-    def _cannot(self, what: str) -> Unsupported:
-        return Unsupported(
-            f"{self._scheme}:// cannot {what}. `fb brokers` shows what each broker can."
-        )
+            raise self.broker.cannot(what)

@@ -14,8 +14,10 @@ from __future__ import annotations
 from fbcli.testing.broker.closing import ClosingTests
 from fbcli.testing.broker.delaying import DelayingTests
 from fbcli.testing.broker.delivering import DeliveringTests
+from fbcli.testing.broker.grouping import GroupingTests
 from fbcli.testing.broker.leasing import LeasingTests
 from fbcli.testing.broker.looking import LookingTests
+from fbcli.testing.broker.naming import NamingTests
 from fbcli.testing.broker.ordering import OrderingTests
 from fbcli.testing.broker.settling import SettlingTests
 from fbcli.testing.broker.sharing import SharingTests
@@ -32,6 +34,8 @@ class BrokerContract(
     LeasingTests,
     ClosingTests,
     SharingTests,
+    NamingTests,
+    GroupingTests,
 ):
     """Every verb of `fbcli.broker`, what happens when consumers die, and when they share a
     queue."""

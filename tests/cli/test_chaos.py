@@ -30,7 +30,9 @@ BROKEN = '''\
 
 import re
 
-from fbcli.broker import Action, Capabilities, dead_queue
+from msgspec.structs import replace
+
+from fbcli.broker import Action, Broker, dead_queue
 from fbcli.brokers.sqlite.broker import SqliteBroker
 from fbcli.errors import Refused
 
@@ -66,11 +68,11 @@ class Careless(Broken):
         inbox = super().open(queue, **options)
         settle = inbox.settle
 
-        def careless(settlements):
+        def careless(settlements, also=None):
             for settlement in settlements:
                 if settlement.action == Action.BURY:
                     settlement.action, settlement.body = Action.ACK, None
-            return settle(settlements)
+            return settle(settlements, also)
 
         inbox.settle = careless
         return inbox
@@ -95,26 +97,19 @@ class Deaf(Broken):
 class Uncounted(Broken):
     """Does not count deliveries, and confirms nothing."""
 
-    capabilities = Capabilities(
-        reach="host", confirm=False, durable=False, delay=True, priority=True, rewrite=True,
-        peek=True, purge=True, size=True, queues=True
+    capabilities = replace(
+        SqliteBroker.capabilities, confirm=False, durable=False, delivery_count="none"
     )
 
 
 class Blind(Broken):
     """Cannot show, count or clear: what it holds is found out by taking it."""
 
-    capabilities = Capabilities(
-        reach="host", delay=True, priority=True, rewrite=True, delivery_count=True
+    capabilities = replace(
+        SqliteBroker.capabilities, size=False, peek=False, purge=False, queues=False
     )
 
-    def size(self, queue):
-        return None
-
-    def peek(self, queue, n):
-        raise NotImplementedError
-
-    purge = queues = peek
+    size, peek, purge, queues = Broker.size, Broker.peek, Broker.purge, Broker.queues
 '''
 
 

@@ -316,16 +316,17 @@ def test_what_a_broker_cannot_do(fb: Shell) -> None:
     fb.write(
         "mute.py",
         """
-from fbcli.broker import Broker, Capabilities
+from msgspec.structs import replace
+from fbcli.broker import Broker
+from fbcli.brokers.memory import MemoryBroker
 class Mute(Broker):
-    capabilities = Capabilities()
+    capabilities = replace(
+        MemoryBroker.capabilities, reach="network", delay_publish=0, delay_release=0,
+        delay_view=False, peek=False, purge=False, size=False, queues=False,
+    )
     summary = "can do nothing"
     def publish(self, queue, messages): ...
     def open(self, queue, *, consumer_id, prefetch, lease): raise NotImplementedError
-    def size(self, queue): return None
-    def purge(self, queue): raise NotImplementedError
-    def peek(self, queue, n): raise NotImplementedError
-    def queues(self): raise NotImplementedError
     def close(self): ...
 """,
     )

@@ -64,6 +64,8 @@ class BrokerModel(RuleBasedStateMachine):
     keeps_place = False
     """Whether a message that comes back is where it was before: more than "at the front", as the
     contract wants it."""
+    counts_anew = False
+    """Whether a message that is released to the back begins its count of losses anew."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,6 +82,7 @@ class BrokerModel(RuleBasedStateMachine):
         self.buried: list[Outgoing] = []
         self.paused = False
         self.count = 0
+        self.arrivals = 0
         self.batches = 0
 
     @abstractmethod
@@ -123,10 +126,14 @@ class BrokerModel(RuleBasedStateMachine):
         return b"%d" % self.count
 
     def add(self, outgoing: Outgoing, *, due: float | None = None, waited: bool = False) -> None:
-        number = self.messages[-1].number + 1 if self.messages else 0
         self.messages.append(
-            Message(number, outgoing.body, outgoing.priority, due=due, waited=waited)
+            Message(self.number(), outgoing.body, outgoing.priority, due=due, waited=waited)
         )
+
+    def number(self) -> int:
+        """Return the place of what arrives now, behind all else."""
+        self.arrivals += 1
+        return self.arrivals
 
     def give_back(self, messages: list[Message], lost: int = 0) -> None:
         """They are ready again."""
@@ -161,7 +168,7 @@ class BrokerModel(RuleBasedStateMachine):
         delay=st.sampled_from([None, None, None, -5.0, SOON, LONG, 2 * LONG]),
     )
     def publish(self, priorities: list[int], delay: float | None) -> None:
-        due = None if delay is None or not self.can.delay else time.time() + delay
+        due = None if delay is None or not self.can.delay_publish else time.time() + delay
         new = [
             Outgoing(self.body(), priority if self.can.priority else 0, due)
             for priority in priorities
@@ -196,7 +203,7 @@ class BrokerModel(RuleBasedStateMachine):
             assert [delivery.priority for delivery in found] == [
                 message.priority for message in expected
             ]
-        if self.can.delivery_count:
+        if self.can.delivery_count != "none":
             assert [delivery.deliveries for delivery in found] == [
                 message.lost + 1 for message in expected
             ]
@@ -247,10 +254,11 @@ class BrokerModel(RuleBasedStateMachine):
 
     def part(self, data: st.DataObject, actions: st.SearchStrategy[Action | None]) -> None:
         who = data.draw(st.sampled_from([who for who in (0, 1) if self.held[who]]))
-        delays = st.sampled_from([0.0, 0.0, 0.0, SOON, LONG]) if self.can.delay else st.just(0.0)
-        delay = data.draw(delays)
+        delays = [0.0, 0.0, 0.0, SOON, LONG] if self.can.delay_release else [0.0]
+        delay = data.draw(st.sampled_from(delays))
         settlements: list[Settlement] = []
         back: list[Message] = []
+        last: list[Message] = []
         for message, delivery in list(self.held[who]):
             action = data.draw(actions)
             if action is None:
@@ -262,19 +270,31 @@ class BrokerModel(RuleBasedStateMachine):
                 if action is not Action.ACK and self.can.rewrite and data.draw(st.booleans())
                 else None
             )
+            to_the_back = action is Action.RELEASE and data.draw(st.integers(0, 3)) == 0
             settlements.append(
-                Settlement(delivery, action, delay if action is Action.RELEASE else 0.0, body)
+                Settlement(
+                    delivery,
+                    action,
+                    delay if action is Action.RELEASE else 0.0,
+                    body,
+                    to_the_back,
+                )
             )
             message.body = message.body if body is None else body
             if action is Action.RELEASE:
                 message.due = time.time() + LONG if delay == LONG else None
-                back.append(message)
+                (last if to_the_back else back).append(message)
             else:
                 self.messages.remove(message)
             if action is Action.BURY:
                 self.buried.append(Outgoing(message.body, message.priority))
         assert not self.inboxes[who].settle(settlements)
         self.give_back(back)
+        for message in last:
+            message.holder = message.returned = None
+            message.number = self.number()
+            message.waited = delay > 0
+            message.lost = 0 if self.counts_anew else message.lost
         if delay == SOON:
             self.pass_by(time.time() + SOON)
 
@@ -338,7 +358,7 @@ class BrokerModel(RuleBasedStateMachine):
             gone = [message for message in self.messages if message.holder is None]
             assert self.broker.purge(QUEUE) == len(gone)
             self.messages = [message for message in self.messages if message.holder is not None]
-        elif self.can.delay:
+        elif self.can.delay_view:
             chosen = [each for each in self.broker.delayed(QUEUE, 100) if data.draw(st.booleans())]
             assert self.broker.undelay(QUEUE, [each.handle for each in chosen]) == len(chosen)
             bodies = {each.body for each in chosen}
@@ -357,13 +377,12 @@ class BrokerModel(RuleBasedStateMachine):
     @invariant()
     def it_is_as_the_model_says(self) -> None:
         size = self.broker.size(QUEUE)
-        assert size is not None
         assert size.ready == len(self.ready)
         if self.can.ack:
             assert size.in_flight == sum(map(len, self.held))
         dead = sorted(self.buried, key=lambda each: -each.priority)
         assert self.broker.peek(dead_queue(QUEUE), EVERYTHING) == [each.body for each in dead]
-        if self.can.delay:
+        if self.can.delay_view:
             assert size.delayed == len(self.delayed)
             assert [each.body for each in self.broker.delayed(QUEUE, EVERYTHING)] == [
                 each.body for each in self.delayed

@@ -21,6 +21,8 @@ def run_model(url: str) -> None:
     """Try the broker at `url`, whose database nobody else uses: it is emptied for each example."""
 
     class RedisModel(BrokerModel):
+        counts_anew = True
+
         def open_broker(self) -> Broker:
             self.client = redis.Redis.from_url(url.replace("redis+list://", "redis://"))
             self.client.flushdb()

@@ -13,6 +13,7 @@ from tests.contract.broker_model import LONG, BrokerModel
 
 
 class TestMemory(BrokerContract):
+    spares_held = True
     url = "memory://"
 
 
@@ -23,7 +24,7 @@ class MemoryModel(BrokerModel):
         return MemoryBroker("memory://")
 
     def expire(self, inbox: Inbox) -> None:
-        cast(MemoryInbox, inbox).beat -= 2 * LONG
+        cast(MemoryInbox, inbox).last_beat -= 2 * LONG
 
 
 TestMemoryModel = MemoryModel.TestCase

@@ -56,7 +56,7 @@ def test_it_is_a_plain_list_and_says_what_that_means(
     broker: Broker, client: redis.Redis, inbox: Inbox
 ) -> None:
     assert not broker.capabilities.ack
-    assert not broker.capabilities.delay
+    assert not broker.capabilities.delay_publish
     broker.publish(QUEUE, [Outgoing(b"1"), Outgoing(b"2")])
     client.lpush(QUEUE, b"3")
     assert [d.body for d in inbox.fetch(10, 0)] == [b"1", b"2", b"3"]

@@ -46,6 +46,8 @@ broker = open_broker(sys.argv[1])
 
 
 class TestSqlite(BrokerContract):
+    spares_held = True
+
     @pytest.fixture
     def url(self, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path}/queue.db"

@@ -458,7 +458,7 @@ def test_max_tasks_is_exact(make: Make) -> None:
 
 def test_too_many_deliveries_are_buried(make: Make) -> None:
     booster = make(lambda_work, max_deliveries=2)
-    if not booster.queue.broker.capabilities.delivery_count:
+    if booster.queue.broker.capabilities.delivery_count == "none":
         pytest.skip("this broker does not count deliveries")
     booster.push(1)
     broker = booster.queue.broker

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from fbcli.broker import Broker, Inbox, Outgoing, Settlement
-from fbcli.broker_registry import open_broker
 from fbcli.testing.broker.ground import (
     BrokerGround,
     OpenInbox,
@@ -29,10 +29,12 @@ class ClosingTests(BrokerGround):
         first.close()
         first.close()
         again = self.receive(second, 4)
-        self.check_order(broker, bodies(again), [b"0", b"2", b"3", b"4"])
-        assert [delivery.deliveries for delivery in again] == [1] * 4, (
-            "a closed consumer did not die"
-        )
+        if broker.capabilities.release in ("front", "both"):
+            self.check_order(broker, bodies(again), [b"0", b"2", b"3", b"4"])
+        if broker.capabilities.delivery_count == "lost":
+            assert [delivery.deliveries for delivery in again] == [1] * 4, (
+                "a closed consumer did not die"
+            )
         ack(second, again)
         self.check_empty(broker, queue, second)
 
@@ -93,7 +95,9 @@ class ClosingTests(BrokerGround):
             thread.join()
         self.check_empty(broker, queue, open_inbox())
 
-    def test_a_broker_may_be_closed_twice_and_before_use(self, broker_url: str) -> None:
-        unused = open_broker(broker_url)
+    def test_a_broker_may_be_closed_twice_and_before_use(
+        self, open_one: Callable[[], Broker]
+    ) -> None:
+        unused = open_one()
         unused.close()
         unused.close()

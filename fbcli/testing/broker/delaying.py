@@ -25,7 +25,7 @@ class DelayingTests(BrokerGround):
     def test_a_delayed_message_comes_in_its_time(
         self, broker: Broker, queue: str, inbox: Inbox
     ) -> None:
-        self.need(broker, "delay")
+        self.need(broker, "delay_publish")
         due = time.time() + 0.4
         broker.publish(
             queue,
@@ -50,8 +50,8 @@ class DelayingTests(BrokerGround):
     def test_a_sooner_message_shortens_the_wait_for_a_later(
         self, broker: Broker, queue: str, inbox: Inbox
     ) -> None:
-        self.need(broker, "delay")
-        broker.publish(queue, [Outgoing(b"late", not_before=time.time() + LONG)])
+        self.need(broker, "delay_publish")
+        broker.publish(queue, [Outgoing(b"late", not_before=time.time() + self.long(broker))])
         soon: list[float] = []
 
         def publish() -> None:
@@ -67,8 +67,8 @@ class DelayingTests(BrokerGround):
     def test_a_sooner_message_from_elsewhere(
         self, broker: Broker, elsewhere: Broker, queue: str, inbox: Inbox
     ) -> None:
-        self.need(broker, "delay")
-        broker.publish(queue, [Outgoing(b"late", not_before=time.time() + LONG)])
+        self.need(broker, "delay_publish")
+        broker.publish(queue, [Outgoing(b"late", not_before=time.time() + self.long(broker))])
         with (
             prompt(),
             meanwhile(
@@ -80,27 +80,25 @@ class DelayingTests(BrokerGround):
         ack(inbox, found)
 
     def test_what_is_due_is_ready_though_nobody_consumes(self, broker: Broker, queue: str) -> None:
-        self.need(broker, "delay", "size", "peek")
+        self.need(broker, "delay_publish", "delay_view", "size", "peek")
         due = time.time() + 0.3
         broker.publish(queue, numbered(3, not_before=due))
         assert broker.peek(queue, 9) == []
         size = broker.size(queue)
-        assert size is not None
         assert (size.ready, size.delayed) == (0, 3)
         assert len(broker.delayed(queue, 9)) == 3
         assert time.time() < due, "too slow to tell"
         wait_until(lambda: time.time() > due + 0.01, "them to be due")
         assert sorted(broker.peek(queue, 9)) == [b"0", b"1", b"2"]
         size = broker.size(queue)
-        assert size is not None
         assert (size.ready, size.delayed) == (3, 0)
         assert broker.delayed(queue, 9) == []
 
     def test_delayed_messages_are_listed_and_cancelled(
         self, broker: Broker, queue: str, inbox: Inbox
     ) -> None:
-        self.need(broker, "delay")
-        due = time.time() + LONG
+        self.need(broker, "delay_publish", "delay_view")
+        due = time.time() + self.long(broker) - 40
         broker.publish(
             queue,
             [
@@ -123,30 +121,31 @@ class DelayingTests(BrokerGround):
     def test_a_handle_from_the_past_cancels_nothing_else(
         self, broker: Broker, queue: str, inbox: Inbox
     ) -> None:
-        self.need(broker, "delay")
+        self.need(broker, "delay_publish", "delay_view")
         broker.publish(queue, [Outgoing(b"old", not_before=time.time() + 0.3)])
         listed = broker.delayed(queue, 10)
         ack(inbox, self.receive(inbox, 1))
-        broker.publish(queue, [Outgoing(b"new", not_before=time.time() + LONG)])
+        broker.publish(queue, [Outgoing(b"new", not_before=time.time() + self.long(broker))])
         assert len(listed) == 1
         assert broker.undelay(queue, [message.handle for message in listed]) == 0
         assert [message.body for message in broker.delayed(queue, 10)] == [b"new"]
 
     def test_a_released_delay_is_listed_too(self, broker: Broker, queue: str, inbox: Inbox) -> None:
-        self.need(broker, "delay")
+        self.need(broker, "delay_release", "delay_view")
+        long = min(LONG, broker.capabilities.delay_release)
         broker.publish(queue, [Outgoing(b"x", priority=4 if broker.capabilities.priority else 0)])
         (delivery,) = self.receive(inbox, 1)
-        assert not inbox.settle([Settlement(delivery, Action.RELEASE, LONG)])
+        assert not inbox.settle([Settlement(delivery, Action.RELEASE, long)])
         (listed,) = broker.delayed(queue, 10)
         assert listed.body == b"x"
-        assert listed.due == pytest.approx(time.time() + LONG, abs=PROMPT)
+        assert listed.due == pytest.approx(time.time() + long, abs=PROMPT)
         assert broker.undelay(queue, [listed.handle]) == 1
         self.check_empty(broker, queue, inbox)
 
     def test_a_delayed_message_keeps_its_priority(
         self, broker: Broker, queue: str, inbox: Inbox
     ) -> None:
-        self.need(broker, "delay", "priority")
+        self.need(broker, "delay_publish", "priority")
         due = time.time() + 0.3
         broker.publish(queue, [Outgoing(b"%d" % priority, priority, due) for priority in (0, 7, 3)])
         wait_until(lambda: time.time() > due + 0.01, "them to be due")
@@ -160,7 +159,7 @@ class DelayingTests(BrokerGround):
     def test_peek_shows_the_highest_priority_of_what_is_due(
         self, broker: Broker, queue: str
     ) -> None:
-        self.need(broker, "delay", "priority", "peek")
+        self.need(broker, "delay_publish", "priority", "peek")
         due = time.time() + 0.05
         broker.publish(queue, [Outgoing(b"%d" % i, i, due + i / 1000) for i in range(4)])
         wait_until(lambda: time.time() > due + 0.01, "them to be due")
@@ -169,7 +168,7 @@ class DelayingTests(BrokerGround):
     def test_a_consumer_without_room_makes_due_messages_ready(
         self, broker: Broker, queue: str, open_inbox: OpenInbox
     ) -> None:
-        self.need(broker, "delay")
+        self.need(broker, "delay_publish")
         full, free = open_inbox(), open_inbox()
         broker.publish(queue, [Outgoing(b"x", not_before=time.time() + 0.2)])
         full.fetch(0, 0.5)
@@ -178,7 +177,7 @@ class DelayingTests(BrokerGround):
         ack(free, found)
 
     def test_very_many_are_due_at_once(self, broker: Broker, queue: str, inbox: Inbox) -> None:
-        self.need(broker, "delay")
+        self.need(broker, "delay_publish")
         count = 10_000
         due = time.time() + 0.2
         broker.publish(queue, numbered(count, not_before=due))

@@ -65,6 +65,8 @@ class BrokerGround:
     be empty."""
 
     url: Any
+    spares_held = False
+    """Whether `purge` leaves alone what consumers hold."""
     lease = 0.6
     """The shortest lease, in seconds, that this broker keeps to."""
     patience = 15.0
@@ -76,10 +78,29 @@ class BrokerGround:
         assert isinstance(url, str)
         return url
 
+    def sever(self, inbox: Inbox) -> None:
+        """Break the connections of an inbox as the death of its process would. To be written where
+        the lease is a connection."""
+        raise NotImplementedError("the lease is a connection: say how to break it")
+
     @pytest.fixture
-    def broker(self, broker_url: str) -> Iterator[Broker]:
-        with closing(open_broker(broker_url)) as broker:
-            yield broker
+    def open_url(self) -> Iterator[Callable[[str], Broker]]:
+        """Opens a broker by its URL; closed when the test ends."""
+        with ExitStack() as opened:
+
+            def open_url(url: str) -> Broker:
+                return opened.enter_context(closing(open_broker(url)))
+
+            yield open_url
+
+    @pytest.fixture
+    def open_one(self, broker_url: str, open_url: Callable[[str], Broker]) -> Callable[[], Broker]:
+        """Opens the broker once more, as another process does."""
+        return lambda: open_url(broker_url)
+
+    @pytest.fixture
+    def broker(self, open_one: Callable[[], Broker]) -> Broker:
+        return open_one()
 
     @pytest.fixture
     def queue(self, broker: Broker) -> Iterator[str]:
@@ -107,17 +128,32 @@ class BrokerGround:
         return open_inbox()
 
     @pytest.fixture
-    def elsewhere(self, broker: Broker, broker_url: str) -> Iterator[Broker]:
+    def elsewhere(self, broker: Broker, open_one: Callable[[], Broker]) -> Broker:
         """The same queues, as another process sees them."""
         if broker.capabilities.reach == "process":
             pytest.skip("its queues belong to one Broker object")
-        with closing(open_broker(broker_url)) as other:
-            yield other
+        return open_one()
 
     def need(self, broker: Broker, *capabilities: str) -> None:
         for name in capabilities:
-            if not getattr(broker.capabilities, name):
+            if not self.has(broker, name):
                 pytest.skip(f"its capabilities say: no {name}")
+
+    @staticmethod
+    def has(broker: Broker, capability: str) -> bool:
+        """Whether the broker has a capability, to whatever extent."""
+        return getattr(broker.capabilities, capability) not in (False, 0, "none")
+
+    @staticmethod
+    def long(broker: Broker) -> float:
+        """A delay in seconds that no test waits for."""
+        return min(LONG, broker.capabilities.delay_publish)
+
+    def die(self, broker: Broker, inbox: Inbox) -> None:
+        """Have the consumer of an inbox die; one whose lease is beats was opened with
+        `self.lease`."""
+        if broker.capabilities.lease == "connection":
+            self.sever(inbox)
 
     def receive(self, inbox: Inbox, count: int, limit: int = 100) -> list[Delivery]:
         """Fetch exactly `count` messages, however many batches that takes."""
@@ -142,7 +178,6 @@ class BrokerGround:
         assert inbox.fetch(100, 0.05) == []
         if broker.capabilities.size:
             size = broker.size(queue)
-            assert size is not None
             assert (size.ready, size.in_flight or 0, size.delayed or 0) == (0, 0, 0)
 
     def lose_lease(
@@ -155,6 +190,9 @@ class BrokerGround:
         broker.publish(queue, numbered(count))
         lost = self.receive(loser, count)
         heir = open_inbox(lease=60.0)
+        if broker.capabilities.lease == "connection":
+            self.sever(loser)
+            return loser, lost, heir
         given_back = 0
 
         def reclaimed() -> bool:
@@ -169,5 +207,4 @@ class BrokerGround:
     def check_held(self, broker: Broker, queue: str, count: int) -> None:
         if broker.capabilities.size:
             size = broker.size(queue)
-            assert size is not None
             assert size.in_flight in (count, None)

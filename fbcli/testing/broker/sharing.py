@@ -6,10 +6,10 @@ import os
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import closing
 
 from fbcli.broker import Broker, Inbox, Outgoing
-from fbcli.broker_registry import open_broker
 from fbcli.testing.broker.ground import BrokerGround, OpenInbox, ack, bodies, numbered
 
 
@@ -67,21 +67,20 @@ class SharingTests(BrokerGround):
         elsewhere.publish(queue, numbered(3))
         if broker.capabilities.size:
             size = broker.size(queue)
-            assert size is not None
             assert size.ready == 3
         with closing(elsewhere.open(queue, consumer_id="c", prefetch=10, lease=60)) as inbox:
             ack(inbox, self.receive(inbox, 3))
 
-    def test_it_lasts(self, broker: Broker, queue: str, broker_url: str, elsewhere: Broker) -> None:
+    def test_it_lasts(
+        self, broker: Broker, queue: str, open_one: Callable[[], Broker], elsewhere: Broker
+    ) -> None:
         """Messages stay when everybody has hung up."""
         self.need(broker, "durable")
         elsewhere.publish(queue, [Outgoing(b"%d" % os.getpid())])
         elsewhere.close()
         broker.close()
-        with (
-            closing(open_broker(broker_url)) as again,
-            closing(again.open(queue, consumer_id="c", prefetch=1, lease=60)) as inbox,
-        ):
+        again = open_one()
+        with closing(again.open(queue, consumer_id="c", prefetch=1, lease=60)) as inbox:
             found = self.receive(inbox, 1)
             assert bodies(found) == [b"%d" % os.getpid()]
             ack(inbox, found)
