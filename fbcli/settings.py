@@ -16,15 +16,16 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from fbcli.broker import Broker
 from fbcli.broker_registry import open_broker
 from fbcli.errors import BadSetting, UsageError, did_you_mean
+from fbcli.platform.forks import PerProcess
 from fbcli.stores import open_store
 
 if sys.version_info >= (3, 11):
@@ -35,6 +36,8 @@ else:
 if TYPE_CHECKING:
     from fbcli.options import Options
     from fbcli.stores.base import Store
+
+T = TypeVar("T")
 
 FILE = "fb.toml"
 FOLDER = ".fb"
@@ -329,28 +332,26 @@ class Connections:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._open: dict[tuple[int, str, str], Any] = {}
+        self._brokers: dict[str, PerProcess[Broker]] = {}
+        self._stores: dict[str, PerProcess[Store]] = {}
 
     def broker(self, url: str) -> Broker:
-        key = (os.getpid(), "broker", url)
-        if key not in self._open:
-            self._make_folder(url)
-            self._open.setdefault(key, open_broker(url))
-        broker: Broker = self._open[key]
-        return broker
+        return self._brokers.setdefault(url, PerProcess()).get(lambda: self._make(open_broker, url))
 
     def store(self) -> Store:
         url = self._settings.store_url
-        key = (os.getpid(), "store", url)
-        if key not in self._open:
-            self._make_folder(url)
-            self._open.setdefault(key, open_store(url))
-        store: Store = self._open[key]
-        return store
+        return self._stores.setdefault(url, PerProcess()).get(lambda: self._make(open_store, url))
 
     def close(self) -> None:
-        for key in [key for key in self._open if key[0] == os.getpid()]:
-            self._open.pop(key).close()
+        owned: list[PerProcess[Any]] = [*self._brokers.values(), *self._stores.values()]
+        for each in owned:
+            opened = each.take()
+            if opened is not None:
+                opened.close()
+
+    def _make(self, make: Callable[[str], T], url: str) -> T:
+        self._make_folder(url)
+        return make(url)
 
     def _make_folder(self, url: str) -> None:
         """Make the folder of the embedded default, which git shall ignore."""

@@ -7,14 +7,13 @@ parser are used directly.
 
 from __future__ import annotations
 
-import os
 import socket
-import threading
 from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
 from fbcli.clients.loading import load_library
 from fbcli.clients.redis import connect, error_word
+from fbcli.platform.forks import PerProcess
 
 from ..waiting import readable
 from .lease import RedisAddress
@@ -55,8 +54,7 @@ class Reach:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._client: Any = None
-        self._lock = threading.Lock()
+        self._client: PerProcess[Any] = PerProcess()
         self.cluster = url.startswith("redis+cluster:")
         self.errors: Any = None
 
@@ -106,15 +104,14 @@ class Reach:
 
     def client(self) -> Any:
         """redis-py's client, made at first use (a cluster's connects at once)."""
-        if self._client is None:
-            with self._lock:
-                if self._client is None:
-                    self.errors = load_library("redis.exceptions", extra="redis")
-                    self._client = connect(self._url)
-        return self._client
+        return self._client.get(self._make_client)
+
+    def _make_client(self) -> Any:
+        self.errors = load_library("redis.exceptions", extra="redis")
+        return connect(self._url)
 
     def close(self) -> None:
-        client, self._client = self._client, None
+        client = self._client.take()
         if client is not None:
             client.close()
 
@@ -130,14 +127,14 @@ class RedisConnection:
     def __init__(self, reach: Reach, key: str, *, identify: bool = False) -> None:
         self._reach, self._identify = reach, identify
         self.key = key
-        self._connection: _Connection | None = None
-        self._pid = 0
+        # A forked child closes its copy of the parent's socket, and says nothing over it.
+        self._own: PerProcess[_Connection] = PerProcess(lambda inherited: inherited.disconnect())
         self.client_id = 0
         """What the server calls this connection, when asked to `identify`."""
 
     @property
     def alive(self) -> bool:
-        return self._connection is not None
+        return self._own.peek() is not None
 
     def call(self, *commands: Sequence[Word]) -> list[Any]:
         """Send commands together, return their replies. Raises redis-py's errors, an error reply
@@ -178,10 +175,11 @@ class RedisConnection:
 
     def receive(self) -> Any:
         """Wait for the next reply and return it, error replies too."""
-        if self._connection is None:
+        connection = self._own.peek()
+        if connection is None:
             raise self._reach.errors.ConnectionError("the connection was closed")
         try:
-            return self._connection.read_response()
+            return connection.read_response()
         except self._reach.errors.ResponseError as reply:
             return reply
         except BaseException:
@@ -191,10 +189,11 @@ class RedisConnection:
             raise
 
     def socket(self) -> socket.socket | None:
-        return self._connection._sock if self._connection is not None else None
+        connection = self._own.peek()
+        return connection._sock if connection is not None else None
 
     def close(self) -> None:
-        connection, self._connection = self._connection, None
+        connection = self._own.take()
         if connection is not None:
             connection.disconnect()
 
@@ -214,20 +213,18 @@ class RedisConnection:
         """Return a connection that was alive a moment ago. With no reply outstanding, anything to
         read is its end: so a server that was restarted meanwhile is noticed before anything is
         sent, and nothing is ever sent twice."""
-        connection = self._connection
+        connection = self._own.peek()
         if connection is not None:
             sock = connection._sock
-            if sock is None or self._pid != os.getpid() or readable((sock,), 0):
-                self.close()
-                connection = None
-        if connection is None:
-            connection = self._connection = self._reach.connect(self.key)
-            self._pid = os.getpid()
-            if self._identify:
-                connection.send_packed_command(
-                    connection.pack_command("CLIENT", "ID"), check_health=False
-                )
-                self.client_id = self.receive()
+            if sock is not None and not readable((sock,), 0):
+                return connection
+            self.close()
+        connection = self._own.get(lambda: self._reach.connect(self.key))
+        if self._identify:
+            connection.send_packed_command(
+                connection.pack_command("CLIENT", "ID"), check_health=False
+            )
+            self.client_id = self.receive()
         return connection
 
 

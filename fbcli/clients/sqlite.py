@@ -10,17 +10,15 @@ import shutil
 import sqlite3
 import threading
 import time
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote
 
 from fbcli.clients.sqlite_space import give_back, make_shrinkable
 from fbcli.errors import Unavailable, UsageError
-from fbcli.platform import system
+from fbcli.platform.forks import close_at_forks
 
 BUSY_SECONDS = 30.0
 """How long to wait for other processes before an operation gives up with `Unavailable`."""
@@ -265,9 +263,7 @@ class Database:
         self._watch: ChangeWatch
         self._file: tuple[int, int] | None = None
         self._looks = 0
-        _guard_forks()
-        with _databases_lock:
-            _databases.add(self)
+        close_at_forks(self)
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -326,6 +322,16 @@ class Database:
         with self._lock:
             self._drop()
 
+    def before_fork(self) -> None:
+        """Note: a child that inherits a connection, even unused, makes SQLite believe locks that
+        this process does not hold (sqlite.org/howtocorrupt.html, 2.6), and the parent's close would
+        then delete the log that the child writes."""
+        self._lock.acquire()
+        self._drop()
+
+    def after_fork(self) -> None:
+        self._lock.release()
+
     def __del__(self) -> None:
         """Close what nobody has closed. Note: since Python 3.13 a connection that is left to itself
         complains."""
@@ -360,33 +366,3 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
-
-
-_databases: weakref.WeakSet[Database] = weakref.WeakSet()
-_databases_lock = threading.Lock()
-_forking: list[Database] = []
-
-
-@cache
-def _guard_forks() -> None:
-    """Close every connection before a fork; parent and child open their own when they need one.
-
-    Note: a child that inherits a connection, even unused, makes SQLite believe locks that this
-    process does not hold (sqlite.org/howtocorrupt.html, 2.6), and the parent's close would then
-    delete the log that the child writes.
-    """
-    system.at_fork(before=_before_fork, in_parent=_after_fork, in_child=_after_fork)
-
-
-def _before_fork() -> None:
-    _databases_lock.acquire()
-    for database in list(_databases):
-        database._lock.acquire()
-        database._drop()
-        _forking.append(database)
-
-
-def _after_fork() -> None:
-    while _forking:
-        _forking.pop()._lock.release()
-    _databases_lock.release()

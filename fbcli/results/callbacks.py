@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import inspect
 import logging
-import os
 import queue
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fbcli.errors import Unavailable, UsageError
+from fbcli.platform.forks import PerProcess
 from fbcli.results.poller import poller
 from fbcli.stores.base import Result, Store
 
@@ -100,12 +100,9 @@ class _Calls:
             call(result)
 
 
-_made: dict[int, _Calls] = {}
+_own: PerProcess[_Calls] = PerProcess()
 
 
 def _calls() -> _Calls:
-    """Return that of this process. Called by the poller's thread alone."""
-    process = os.getpid()
-    if process not in _made:
-        _made[process] = _Calls()
-    return _made[process]
+    """Return that of this process."""
+    return _own.get(_Calls)

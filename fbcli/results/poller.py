@@ -7,13 +7,13 @@ asking takes more than a tenth of the time.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from fbcli.clock import SYSTEM, Clock
 from fbcli.errors import Unavailable
+from fbcli.platform.forks import PerProcess
 from fbcli.stores.base import Result, Store
 
 SHORTEST, LONGEST = 0.005, 0.25
@@ -138,11 +138,10 @@ def results_of(store: Store, task_ids: Sequence[str]) -> list[Result]:
     return sorted(found, key=lambda result: result.finished)
 
 
-_lookouts: dict[int, Poller] = {}
+_own: PerProcess[Poller] = PerProcess()
 
 
 def poller() -> Poller:
     """Return the one of this process. A forked child gets one of its own: it has not inherited the
     thread."""
-    process = os.getpid()
-    return _lookouts.get(process) or _lookouts.setdefault(process, Poller())
+    return _own.get(Poller)
