@@ -114,12 +114,13 @@ def load(address: Address, root: Path) -> Any:
     method, partial, Booster.
 
     `root` (and its `src` folder, where that is no package) stays on `sys.path`, since functions
-    import later, too. A file is imported by its module name where it has one, so that it exists
-    once in the process and its functions can be pickled. Raises `AddressNotFound`: no such module
-    or function, the import failed, or it cannot be called.
+    import later, too: behind Python's own modules, so that a file named like one of them does not
+    take its place, and before what is installed. A file is imported by its module name where it has
+    one, so that it exists once in the process and its functions can be pickled. Raises
+    `AddressNotFound`: no such module or function, the import failed, or it cannot be called.
     """
     for base in reversed(bases_of(root)):
-        _put_on_path(base, 0)
+        _put_on_path(base)
     try:
         module = (
             _import_file(address, root)
@@ -130,7 +131,23 @@ def load(address: Address, root: Path) -> Any:
         raise
     except (Exception, SystemExit) as error:
         raise AddressNotFound(_why_not(error, address.module, root)) from error
-    return _resolve(module, address)
+    try:
+        return _resolve(module, address)
+    except AddressNotFound as error:
+        raise AddressNotFound(f"{error}{_own_of_that_name(address, module, root)}") from None
+
+
+def _own_of_that_name(address: Address, module: ModuleType, root: Path) -> str:
+    """Return what to write when another module of that name has hidden the user's file."""
+    found = getattr(module, "__file__", "built in")
+    for base in bases_of(root):
+        path = base.joinpath(*address.module.split(".")).with_suffix(".py")
+        if not address.is_file and path.is_file() and found != str(path):
+            return (
+                f" Python finds another module of that name before your file: {found}. Write"
+                f" {_canonical(str(path), root)}:{address.name}, or give the file another name."
+            )
+    return ""
 
 
 def address_of(function: Callable[..., Any], root: Path | None = None) -> Address:
@@ -207,9 +224,19 @@ def _right_form(text: str, root: Path | None) -> str:
 # --- importing
 
 
-def _put_on_path(folder: Path, position: int) -> None:
-    if str(folder) not in sys.path:
-        sys.path.insert(position, str(folder))
+def _put_on_path(folder: Path, *, last: bool = False) -> None:
+    if str(folder) in sys.path:
+        return
+    position = len(sys.path)
+    if not last:
+        own = [index for index, entry in enumerate(sys.path) if _is_pythons_own(entry)]
+        position = own[-1] + 1 if own else 0
+    sys.path.insert(position, str(folder))
+
+
+def _is_pythons_own(entry: str) -> bool:
+    """Whether an entry of `sys.path` is of the standard library."""
+    return entry == os.path.dirname(os.__file__) or os.path.basename(entry) == "lib-dynload"
 
 
 def _module_names(path: Path, bases: list[Path]) -> list[str]:
@@ -238,7 +265,7 @@ def _import_file(address: Address, root: Path) -> ModuleType:
         base = base.parent
     # Modules beside it are imported as in `python file.py`: from its own folder, or the one above
     # its package.
-    _put_on_path(base, len(sys.path) if names else 0)
+    _put_on_path(base, last=bool(names))
     names += _module_names(path, [base])
     for name in names:
         if _leads_to(name, path):

@@ -259,8 +259,19 @@ def test_the_root_is_put_on_the_path_once(root: Path, write: Write) -> None:
     write("one.py", "def f(): ...\n")
     for _ in range(3):
         load(Address.parse("one:f"), root)
-    assert sys.path[0] == str(root)
+    place = sys.path.index(str(root))
+    libraries = [index for index, entry in enumerate(sys.path) if "-packages" in entry]
+    assert sys.path.index(os.path.dirname(os.__file__)) < place < libraries[0]
     assert sys.path.count(str(root)) == 1
+
+
+def test_pythons_own_modules_go_before_files_of_their_name(root: Path, write: Write) -> None:
+    write("mailbox.py", "def mine(): return 1\n")
+    write("reads_mail.py", "def f():\n    import mailbox\n    return mailbox.__file__\n")
+    assert not load(Address.parse("reads_mail:f"), root)().startswith(str(root))
+    with pytest.raises(AddressNotFound, match=r"Write mailbox.py:mine, or give the file another"):
+        load(Address.parse("mailbox:mine"), root)
+    assert load(Address.parse("mailbox.py:mine"), root)() == 1
 
 
 @pytest.mark.parametrize(
@@ -303,7 +314,7 @@ def test_a_script_in_a_folder_finds_the_scripts_beside_it(root: Path, write: Wri
     write("jobs/crawl.py", "import parse_pages\ndef fetch(): return parse_pages.name\n")
     write("jobs/parse_pages.py", "name = 'found'\n")
     assert load(Address.parse("jobs/crawl.py:fetch"), root)() == "found"
-    assert sys.path[0] == str(root)
+    assert sys.path.index(str(root)) < sys.path.index(str(root / "jobs"))
 
 
 @pytest.mark.parametrize("file", ["queue.py", "with.dots.py"])
