@@ -118,7 +118,7 @@ def _tree(pid: int, known: Family) -> list[int]:
 
 
 def command(plan: TrialPlan, queue: str) -> Sequence[str]:
-    """Return the command line of a consumer, behind `python -m`."""
+    """Return what a consumer calls, and its words: those of `fb consume` as a user types it."""
     options = {
         "queue": queue,
         "mode": plan.mode,
@@ -130,4 +130,10 @@ def command(plan: TrialPlan, queue: str) -> Sequence[str]:
         "log-level": "WARNING",
     }
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-    return ["fbcli", "consume", f"fbcli.chaos.tasks:{plan.function}", "--plain", *words]
+    return [
+        "fbcli.commands.app:main",
+        "consume",
+        f"fbcli.chaos.tasks:{plan.function}",
+        "--plain",
+        *words,
+    ]

@@ -1,7 +1,7 @@
 """Ends what a trial has started when the trial itself is killed: a process of its own, told by a
 pipe whom to look after.
 
-`python -m fbcli.chaos.guard` reads `+PID` and `-PID`, a line each; at the end of its input it kills
+It reads `+PID` and `-PID`, a line each; at the end of its input it kills
 those that are left.
 """
 
@@ -12,6 +12,7 @@ import sys
 
 from fbcli.chaos.processes import kill_tree
 from fbcli.platform import system
+from fbcli.processes.command import python_command
 
 
 class Guard:
@@ -19,7 +20,7 @@ class Guard:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "fbcli.chaos.guard"],
+            python_command("fbcli.chaos.guard:main"),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -63,7 +64,3 @@ def main() -> None:
             (left.add if line[0] == "+" else left.discard)(int(line[1:]))
     for pid in left:
         kill_tree(pid)
-
-
-if __name__ == "__main__":
-    main()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from fbcli.chaos.ledger import FOLDER
 from fbcli.errors import FbError
 from fbcli.platform import system
+from fbcli.processes.command import python_command
 from fbcli.processes.restarts import Restarts
 from fbcli.settings import FILE, Settings
 
@@ -32,12 +32,13 @@ class TrialFolder:
         self.environment = environment(settings, folder, os.environ)
 
     def start(
-        self, log: str, *words: str, stdin: int = subprocess.DEVNULL
+        self, log: str, entry: str, *words: str, stdin: int = subprocess.DEVNULL
     ) -> subprocess.Popen[bytes]:
-        """Start `python -m WORDS` in a session of its own; what it prints goes to a file."""
+        """Start a process that calls `entry`, a function of fbcli, with these words as its
+        arguments, in a group of its own; what it prints goes to a file."""
         with open(self.folder / log, "ab") as file:
             return subprocess.Popen(
-                [sys.executable, "-m", *words],
+                python_command(entry, *words),
                 cwd=self.folder,
                 env=self.environment,
                 stdin=stdin,

@@ -1,4 +1,4 @@
-"""A producer of a trial: `python -m fbcli.chaos.producer QUEUE`, killed at any moment.
+"""A producer of a trial, killed at any moment. Its argument is the queue.
 
 It reads batches of tasks from its input, a JSON list a line, and publishes each as any program
 would. It writes down before that it tries, and behind that the broker has confirmed. The end of its
@@ -52,7 +52,3 @@ def _publish(booster: Booster[Any, Any], messages: Sequence[Outgoing], numbers: 
         else:
             note(PUSHES, "sure", numbers, now())
             return
-
-
-if __name__ == "__main__":
-    main()

@@ -113,7 +113,9 @@ class Producers:
                 yield index, producer
 
     def _start(self) -> subprocess.Popen[bytes]:
-        process = self._home.start(LOG, "fbcli.chaos.producer", self._queue, stdin=subprocess.PIPE)
+        process = self._home.start(
+            LOG, "fbcli.chaos.producer:main", self._queue, stdin=subprocess.PIPE
+        )
         self._guard.watch(process.pid)
         return process
 

@@ -1,5 +1,5 @@
-"""The child processes of `fb consume --processes N`: `python -m fbcli.consuming.child`, with a
-channel to the parent as standard input."""
+"""The child processes of `fb consume --processes N`, with a channel to the parent as standard
+input."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -24,8 +24,12 @@ from fbcli.logs import ChannelHandler, configure_channel
 from fbcli.platform import system
 
 
-def main() -> int:
-    """Consume as the parent says, and stop in order when the parent is gone."""
+def main() -> NoReturn:
+    """Consume as the parent says, stop in order when the parent is gone, and end the process."""
+    leave(_main())
+
+
+def _main() -> int:
     channel = Channel(system.channel_to_parent())
     first = channel.receive()
     if first is None:
@@ -93,7 +97,3 @@ def _obey(channel: Channel, group: ConsumerGroup, loop: SignalLoop) -> None:
         if action is not None:
             action(message)
     group.stop()
-
-
-if __name__ == "__main__":
-    leave(main())

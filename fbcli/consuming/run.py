@@ -23,11 +23,12 @@ from fbcli.console.whole_lines import patient_stdout
 from fbcli.consuming.child_output import child_output_of, heard
 from fbcli.consuming.group import ConsumerGroup, GroupSpec, leave, replaces_process
 from fbcli.consuming.signals import Runner, SignalLoop
-from fbcli.consuming.supervisor import Supervisor, python_command
+from fbcli.consuming.supervisor import Supervisor
 from fbcli.engine.pools import Pools
 from fbcli.engine.services.service import Service
 from fbcli.errors import Unavailable
 from fbcli.logs import configure, replay
+from fbcli.processes.command import python_command
 from fbcli.settings import Settings, load
 
 
@@ -119,7 +120,7 @@ class ConsumeRun:
         specs = [self._part(boosters, spec, index) for index in range(processes)]
         drain = max(booster.options.drain for booster in boosters)
         endless = not spec.burst and spec.max_tasks is None
-        command = python_command("fbcli.consuming.child")
+        command = python_command("fbcli.consuming.child:main")
         return Supervisor(command, specs, drain=drain, endless=endless, on_message=self._heard)
 
     @staticmethod

@@ -11,7 +11,6 @@ import logging
 import os
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, BinaryIO
@@ -268,8 +267,3 @@ class Supervisor:
         for child in self._children:
             if child is not None:
                 child.channel.send(message)
-
-
-def python_command(module: str) -> list[str]:
-    """Return the command that runs `module` in this very interpreter."""
-    return [sys.executable, "-m", module]

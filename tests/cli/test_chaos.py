@@ -383,7 +383,7 @@ def test_a_broker_with_too_many_dead_letters(shop: Shell) -> None:
 
 
 def test_a_broker_that_cannot_be_consumed(shop: Shell) -> None:
-    ran = broken(shop, "deaf", "--timeout", "60s")
+    ran = broken(shop, "deaf", "--timeout", "60s", "--patience", "40s")
     assert (ran.code, ran.out) == (1, "")
     assert "The consumers do not stay alive: 5 have ended one after the other" in ran.err
     assert "this broker cannot be consumed" in ran.err

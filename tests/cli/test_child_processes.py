@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.cli.conftest import Shell
+from tests.cli.shell import Shell
+from tests.servers import needs
 
 DIES_AT_THE_SECOND_IMPORT = """\
 import os, pathlib
@@ -23,3 +24,35 @@ def test_children_that_can_never_start_end_the_run(fb: Shell, how: tuple[str, ..
     ran = fb("consume", "dying:task", *how)
     assert ran.code == 3
     assert "the last 3 of them ended with exit code 9" in ran.err
+
+
+SHADOWS = ("email", "random", "redis", "queue", "select", "signal", "json", "tempfile", "platform")
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        (),
+        ("--processes", "2"),
+        ("--max-memory", "2GB"),
+        ("--mode", "process"),
+        ("--mode", "process", "--processes", "2"),
+        ("--mode", "gevent"),
+    ],
+    ids=" ".join,
+)
+def test_files_that_are_named_like_pythons_own_modules_do_no_harm(
+    fb: Shell, how: tuple[str, ...]
+) -> None:
+    if "gevent" in how:
+        needs("gevent")
+    for name in SHADOWS:
+        fb.write(f"{name}.py", "raise SystemExit('this is not the module that was asked for')\n")
+    fb.write(
+        "jobs.py", "def task(x):\n    import email.message, random\n    return random.random()\n"
+    )
+    for number in range(10):
+        fb.ok("push", "jobs:task", f"x={number}")
+    ran = fb.ok("consume", "jobs:task", "--burst", "--json", *how)
+    assert "not the module" not in ran.err
+    assert [each["event"] for each in ran.objects].count("succeeded") == 10

@@ -17,20 +17,21 @@ from typing import Any
 import msgspec
 import pytest
 
-import fbcli
-from fbcli.engine.children.main import BOOT
 from fbcli.engine.children.wire import ChildOutput, ChildSetup, RaisedError, RemoteCall
-from fbcli.errors import RemoteError, WorkerLost
+from fbcli.errors import RemoteError, TaskTimeout, WorkerLost
 from fbcli.platform import system
 from fbcli.pools.base import Done, Pool
 from fbcli.pools.children.group import Start
 from fbcli.pools.children.pool import ChildPool
 from fbcli.pools.children.steps import Steps
 from fbcli.pools.children.wire import Refusal
+from fbcli.processes.command import python_command
 from tests.contract.pool_contract import Job, PoolContract, into
 from tests.servers import needs, wait_until
 
 ACTS = "tests.contract.child_acts"
+ENTRY = "fbcli.engine.children.main:main"
+"""What a child is started with."""
 Act = tuple[str, dict[str, Any]]
 
 
@@ -163,7 +164,6 @@ def make_pool(
 ) -> ChildPool:
     if mode != "process":
         needs(mode)
-    folder = str(Path(fbcli.__file__).parent.parent)
     here = {
         "path": sys.path,
         "argv": ["the", "parent's"],
@@ -171,7 +171,7 @@ def make_pool(
         "addresses": [f"{ACTS}:nothing"],
     }
     start = Start(
-        [sys.executable, "-c", BOOT, folder, mode, "fb:acts"],
+        python_command(ENTRY, mode, "fb:acts"),
         ChildSetup(parent=os.getpid(), **{**here, **setting}),
         shared=mode != "process",
         tasks_per_child=tasks_per_child,
@@ -250,7 +250,7 @@ def test_a_child_is_like_its_parent(bench: Callable[..., Bench], mode: str) -> N
     assert on.result("text_of", what="stdin") == "/dev/null"
     assert on.result("text_of", what="session") is True
     assert on.result("echo", value={"a": [1, None, "ü", 2**70]}) == {"a": [1, None, "ü", 2**70]}
-    assert on.result("odd_value") == {"path": "PosixPath('/tmp')", "object": "<class 'object'>"}
+    assert on.result("odd_value") == {"path": "/tmp", "object": "<class 'object'>"}
 
 
 def test_a_child_has_no_thread_beside_its_main_one(bench: Callable[..., Bench]) -> None:
@@ -573,9 +573,9 @@ def test_an_interrupted_greenlet_may_tidy_up(
     note = tmp_path / "note"
     hit, spared = on.begin(act("interrupted", path=str(note)), act("nap", seconds=0.5))
     wait_until(lambda: len(on.pool.running()) == 2, "both to run")
-    assert on.pool.interrupt(hit, fbcli.TaskTimeout)
+    assert on.pool.interrupt(hit, TaskTimeout)
     wait_until(lambda: len(on.done) == 3, "both to end")
-    assert isinstance(hit.error, fbcli.TaskTimeout)
+    assert isinstance(hit.error, TaskTimeout)
     assert note.read_text() == "TaskTimeout"
     assert isinstance(hit.error.__cause__, RemoteError)
     assert "time.sleep(60)" in hit.error.__cause__.traceback, "it tells where it was"
@@ -688,11 +688,7 @@ from tests.contract import test_child_pools
 from tests.contract.test_child_pools import Bench, act
 helpless = sys.argv[3] == "helpless"
 if helpless:
-    alone = (
-        "import fbcli.engine.children.sequential as alone; "
-        "alone.system.die_with_parent = lambda parent: False"
-    )
-    test_child_pools.BOOT = test_child_pools.BOOT.replace("main()", f"{alone}; main()")
+    test_child_pools.ENTRY = "tests.contract.helpless:main"
 on = Bench(sys.argv[1], 2)
 on.do(None)
 on.begin(act("nap", seconds=60) if helpless else act("stuck_in_regex"), act("nap", seconds=60))

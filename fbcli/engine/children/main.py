@@ -11,14 +11,6 @@ import importlib
 import sys
 import warnings
 
-BOOT = (
-    "import sys; sys.path[:] = [*filter(None, sys.path), sys.argv.pop(1)]; from"
-    " fbcli.engine.children.main import main; main()"
-)
-"""For `python -c`, followed by the folder of fbcli, a mode, the queue (for who reads `ps`), and the
-token of the pipe of tickets. Not `python -m`: that puts the working folder first on the path, where
-a user's `queue.py` would take the place of Python's."""
-
 _LOOPS = {
     "process": "fbcli.engine.children.sequential",
     "gevent": "fbcli.engine.children.greenlets",
@@ -35,7 +27,8 @@ def in_child() -> bool:
 
 
 def main() -> None:
-    """Work until the parent says that there will be no more, or is gone."""
+    """Work until the parent says that there will be no more, or is gone. On the command line: a
+    mode, the queue (for who reads `ps`), and the token of the pipe of tickets."""
     global _in_child
     _in_child = True
     mode, tickets = sys.argv[1], sys.argv[3]

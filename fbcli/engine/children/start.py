@@ -23,7 +23,7 @@ from fbcli.controls.base import NEVER
 from fbcli.controls.timeout import deadline_of
 from fbcli.engine.batch import Batch, batch_life
 from fbcli.engine.callables import is_async
-from fbcli.engine.children.main import BOOT, in_child
+from fbcli.engine.children.main import in_child
 from fbcli.engine.children.wire import ChildOutput, ChildSetup, RaisedError, RemoteCall
 from fbcli.engine.lifecycle import cut_off, life
 from fbcli.engine.plan import Plan
@@ -46,6 +46,7 @@ from fbcli.pools.children.group import Start
 from fbcli.pools.children.pool import ChildPool
 from fbcli.pools.children.steps import Steps
 from fbcli.pools.children.wire import Refusal
+from fbcli.processes.command import python_command
 from fbcli.task import Run
 from fbcli.values.durations import span
 
@@ -98,10 +99,9 @@ def child_pool(
         max_memory=options.max_memory,
         output=spec.output,
     )
-    folder = os.path.dirname(os.path.dirname(os.path.abspath(errors.__file__)))
     shared = spec.mode != "process"
     start = Start(
-        command=[sys.executable, "-c", BOOT, folder, spec.mode, f"fb:{spec.queue}"],
+        command=python_command("fbcli.engine.children.main:main", spec.mode, f"fb:{spec.queue}"),
         spec=setting,
         shared=shared,
         tasks_per_child=None if shared else options.tasks_per_child,
