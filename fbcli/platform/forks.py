@@ -63,6 +63,15 @@ class PerProcess(Generic[T]):
             found, owned.value = owned.value, _NOTHING
         return None if found is _NOTHING else cast(T, found)
 
+    def forget(self, stale: T) -> None:
+        """Have the next `get` make another in the place of this one, if that has not happened
+        already."""
+        owned = self._owned.get(os.getpid())
+        if owned is not None:
+            with owned.lock:
+                if owned.value is stale:
+                    owned.value = _NOTHING
+
     def _begin(self) -> _Owned:
         """In a process that has not used it yet."""
         process = os.getpid()

@@ -44,6 +44,16 @@ def test_what_was_taken_away_is_made_anew() -> None:
     assert own.get(Client) is not client
 
 
+def test_one_that_is_of_no_use_any_more_is_made_anew_once() -> None:
+    own: PerProcess[Client] = PerProcess()
+    stale = own.get(Client)
+    own.forget(stale)
+    fresh = own.get(Client)
+    assert fresh is not stale
+    own.forget(stale)
+    assert own.get(Client) is fresh, "somebody else had noticed, too, and was slower"
+
+
 def test_nothing_is_kept_of_one_that_could_not_be_made() -> None:
     own: PerProcess[Client] = PerProcess()
 
