@@ -6,11 +6,12 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fbcli.arguments.records import FORMATS, Pipe, Record, count_lines, open_file, scan_records
+from fbcli.arguments.formats import FORMATS
 from fbcli.arguments.shell import Template, parse_pairs
 from fbcli.console.output import Output
 from fbcli.console.pushing import Pushing
@@ -37,6 +38,9 @@ from ._flags.place import (
     new_app,
     settings_of,
 )
+
+if TYPE_CHECKING:
+    from fbcli.arguments.records import Pipe, Record
 
 app = new_app()
 
@@ -205,12 +209,12 @@ def push(
         )
     if piped or source:
         common = parse_pairs(tokens, goal.signature)
-        scan = partial(scan_records, format=format, signature=goal.signature)  # type: ignore[arg-type]
+        scan = partial(_records().scan_records, format=format, signature=goal.signature)
         if piped:
             pushing.many(lambda feed: scan(_stdin(feed)), common=common, skip_bad=skip_bad)
         elif source:
-            total = count_lines(source) if out.live else None
-            with open_file(source) as file:
+            total = _records().count_lines(source) if out.live else None
+            with _records().open_file(source) as file:
                 pushing.many(
                     lambda feed: scan(file, name=str(source)),
                     common=common,
@@ -225,8 +229,9 @@ def push(
 
 
 def _series(template: Template, count: int) -> Iterator[Record]:
+    record = _records().Record
     for index, arguments in enumerate(template.expand(count), 1):
-        yield Record(f"message {index}", arguments)
+        yield record(f"message {index}", arguments)
 
 
 def _stdin(feed: Feed) -> Pipe:
@@ -237,4 +242,11 @@ def _stdin(feed: Feed) -> Pipe:
             "- reads records from stdin, and stdin is a terminal. Pipe them: cat calls.ndjson | fb"
             " push ADDRESS -; or name a file: fb push ADDRESS --from calls.ndjson"
         )
-    return Pipe(sys.stdin.fileno(), feed.flush)
+    pipe: Pipe = _records().Pipe(sys.stdin.fileno(), feed.flush)
+    return pipe
+
+
+def _records() -> ModuleType:
+    from fbcli.arguments import records  # noqa: PLC0415  csv and more, for many messages only
+
+    return records

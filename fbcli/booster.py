@@ -15,9 +15,8 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
-
-from pydantic import ValidationError
 
 from fbcli.address.address import Address, address_of
 from fbcli.address.address import load as load_address
@@ -26,21 +25,20 @@ from fbcli.broker import Outgoing
 from fbcli.clock import SYSTEM
 from fbcli.errors import BadArguments, BadSetting, Refused, Unsupported, UsageError
 from fbcli.message import decode, encode, new_task_id
-from fbcli.options import Options, TaskOptions, explain
 from fbcli.queues.queue import Queue
-from fbcli.queues.unique import publish_unique
-from fbcli.results import AsyncResult, in_thread
 from fbcli.settings import Origin, Settings, load
-from fbcli.stores.keys import key_of
 from fbcli.values.durations import parse_duration
 from fbcli.values.moments import parse_moment
 
 if TYPE_CHECKING:
     from fbcli.engine.consumer import Consumer
     from fbcli.engine.work import Work
+    from fbcli.options import Options, TaskOptions
+    from fbcli.results import AsyncResult
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 PUSH_BATCH = 500
 """Messages published at once by `push_many`."""
@@ -63,9 +61,11 @@ class Booster(Generic[P, R]):
     ) -> None:
         """`options` are those of `fbcli.Options`, as `@boost` takes them; `flags` win over all
         other sources."""
-        unknown = options.keys() - Options.model_fields.keys()
-        if unknown:
-            Options.make({name: options[name] for name in unknown}, source=lambda name: "@boost")
+        if options:
+            known = _models().Options
+            unknown = options.keys() - known.model_fields.keys()
+            if unknown:
+                known.make({name: options[name] for name in unknown}, source=lambda name: "@boost")
         functools.update_wrapper(self, function)
         self.__signature__ = inspect.signature(function)
         self.function = function
@@ -149,7 +149,7 @@ class Booster(Generic[P, R]):
             self.signature.bind(args, kwargs), {"task_id": task_id, "publish_time": _now()}
         )
         self.queue.publish((Outgoing(body, self.options.priority),))
-        return AsyncResult(task_id, self.settings.open_store)
+        return self._result(task_id)
 
     def push_many(self, calls: Iterable[Mapping[str, Any] | tuple[Any, ...]]) -> int:
         """Publish many calls in batches, each a mapping of arguments or a tuple of positional ones;
@@ -205,9 +205,12 @@ class Booster(Generic[P, R]):
         )
         if not unique:
             self.queue.publish((message,))
-        elif publish_unique(self.queue, (message,)).repeated:
-            raise repeated(self.queue)
-        return AsyncResult(task_id_of(message), self.settings.open_store)
+        else:
+            from fbcli.queues.unique import publish_unique  # noqa: PLC0415  most are not
+
+            if publish_unique(self.queue, (message,)).repeated:
+                raise repeated(self.queue)
+        return self._result(task_id_of(message))
 
     def message(
         self,
@@ -232,20 +235,30 @@ class Booster(Generic[P, R]):
             single=single,
             priority=self.options.priority,
             queue=self.queue,
-            unique=key_of(bound, self.options.dedupe_key) if unique else None,
+            unique=self._key_of(bound) if unique else None,
         )
+
+    def _key_of(self, arguments: Mapping[str, Any]) -> str:
+        from fbcli.stores.keys import key_of  # noqa: PLC0415  hashlib: 3 ms
+
+        return key_of(arguments, self.options.dedupe_key)
+
+    def _result(self, task_id: str) -> AsyncResult:
+        from fbcli.results import AsyncResult  # noqa: PLC0415  8 ms that `fb push` does not need
+
+        return AsyncResult(task_id, self.settings.open_store)
 
     async def apush(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult:
         """`push`, awaited; the event loop goes on meanwhile."""
-        return await in_thread(self.push, *args, **kwargs)
+        return await _in_thread(self.push, *args, **kwargs)
 
     async def apublish(self, arguments: Mapping[str, Any], **options: Any) -> AsyncResult:
         """`publish`, awaited."""
-        return await in_thread(self.publish, arguments, **options)
+        return await _in_thread(self.publish, arguments, **options)
 
     async def apush_many(self, calls: Iterable[Mapping[str, Any] | tuple[Any, ...]]) -> int:
         """`push_many`, awaited."""
-        return await in_thread(self.push_many, calls)
+        return await _in_thread(self.push_many, calls)
 
     # consuming
 
@@ -306,11 +319,17 @@ class Booster(Generic[P, R]):
 
     async def acount(self) -> int | None:
         """`count`, awaited."""
-        return await in_thread(self.count)
+        return await _in_thread(self.count)
 
     async def aclear(self) -> int:
         """`clear`, awaited."""
-        return await in_thread(self.clear)
+        return await _in_thread(self.clear)
+
+
+async def _in_thread(act: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    from fbcli.results.waiters import in_thread  # noqa: PLC0415  as `AsyncResult` above
+
+    return await in_thread(act, *args, **kwargs)
 
 
 def find_booster(
@@ -367,7 +386,7 @@ def compose(
         raise BadArguments(
             "'extra' is reserved for a message's own options, and must be an object."
         )
-    extra = {**(given or {}), **_checked(options, single or {})}
+    extra = {**(given or {}), **(_checked(options, single or {}) if options or single else {})}
     extra["task_id"] = str(task_id or extra.get("task_id") or new_task_id())
     extra.setdefault("publish_time", _now())
     if not_before is not None:
@@ -376,7 +395,8 @@ def compose(
         extra["unique"] = extra.get("dedupe_key", unique)
     if given:
         _checked(
-            None, {name: value for name, value in extra.items() if name in TaskOptions.model_fields}
+            None,
+            {name: extra[name] for name in _models().TaskOptions.model_fields if name in extra},
         )
     priority = extra.get("priority", priority)
     if priority and not queue.broker.capabilities.priority:
@@ -396,11 +416,20 @@ def repeated(queue: Queue) -> Refused:
 
 
 def _checked(options: TaskOptions | None, single: Mapping[str, Any]) -> dict[str, Any]:
+    models = _models()
+    both = {**(options.model_dump(exclude_unset=True) if options else {}), **single}
     try:
-        both = {**(options.model_dump(exclude_unset=True) if options else {}), **single}
-        return TaskOptions(**both).model_dump(exclude_unset=True, exclude_none=True)
-    except ValidationError as error:
-        raise BadSetting(explain(error, TaskOptions, lambda name: "The message")) from None
+        checked: TaskOptions = models.TaskOptions(**both)
+    except models.ValidationError as error:
+        text = models.explain(error, models.TaskOptions, lambda name: "The message")
+        raise BadSetting(text) from None
+    return checked.model_dump(exclude_unset=True, exclude_none=True)
+
+
+def _models() -> ModuleType:
+    from fbcli import options  # noqa: PLC0415  pydantic: 60 ms that a plain push does not need
+
+    return options
 
 
 def moment(delay: float | str | None, at: float | str | None) -> float | None:

@@ -19,9 +19,8 @@ from fbcli.clients.redis import translating
 from fbcli.errors import PartlyPublished, Unavailable, UsageError
 
 from .connections import Reach, RedisConnections
-from .inbox import RedisInbox, headed
 from .queue_scripts import PUBLISH, PURGE, SIZE, WITHDRAW
-from .scripts import BELL, MOVE_AT_ONCE, Script
+from .scripts import BELL, MOVE_AT_ONCE, Script, headed
 
 NAMES = "fb:queues"
 """The zset of known queue names, by when somebody last said that he uses them. So listing them
@@ -110,6 +109,8 @@ class RedisBroker(Broker):
             self._links.run(WITHDRAW, self.keys(queue), *arguments)
 
     def open(self, queue: str, *, consumer_id: str, prefetch: int, lease: float) -> Inbox:
+        from .inbox import RedisInbox  # noqa: PLC0415  a push needs none
+
         with self._translating:
             self.announce(queue)
         inbox = RedisInbox(self, self._reach, queue, consumer_id, lease)

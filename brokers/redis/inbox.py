@@ -22,7 +22,7 @@ from ..waiting import Waker, readable
 from .blocked import BlockedPop
 from .connections import Reach, RedisConnection
 from .lease import RedisBeat
-from .scripts import BEAT, BELL, BURY, CLAIM, LEAVE, LEVEL, RELEASE, acknowledging
+from .scripts import BEAT, BELL, BURY, CLAIM, LEAVE, RELEASE, acknowledging, headed
 
 _ACK = Action.ACK
 
@@ -370,9 +370,3 @@ class RedisInbox(Inbox):
         """A token that is gone while the lease holds was settled before, by a call whose reply was
         lost: not too late."""
         return bool(self._link.call(("HEXISTS", self._held, ""))[0])
-
-
-def headed(member: bytes, token: str = "") -> Delivery:
-    """Read an urgent member."""
-    score, deliveries, body = member.split(b":", 2)
-    return Delivery(body, token, int(deliveries) + 1, 9 - int(score) // LEVEL)

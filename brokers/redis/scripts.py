@@ -26,6 +26,8 @@ from __future__ import annotations
 import hashlib
 from functools import cache
 
+from fbcli.broker import Delivery
+
 BELL = b"\0fb:bell"
 
 LEVEL = 10**13
@@ -46,6 +48,12 @@ class Script:
     def __init__(self, body: str) -> None:
         self.text = (_PRELUDE + body).encode()
         self.sha = hashlib.sha1(self.text, usedforsecurity=False).hexdigest()
+
+
+def headed(member: bytes, token: str = "") -> Delivery:
+    """Read an urgent member."""
+    score, deliveries, body = member.split(b":", 2)
+    return Delivery(body, token, int(deliveries) + 1, 9 - int(score) // LEVEL)
 
 
 _PRELUDE = f"""

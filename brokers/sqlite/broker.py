@@ -16,13 +16,11 @@ import time
 import weakref
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fbcli.broker import ID_SECONDS, Broker, Capabilities, Delayed, Inbox, Outgoing, Size
 from fbcli.clients.sqlite import Database, path_of
 
-from ..waiting import Waker
-from .inbox import SPACE_SECONDS, SqliteInbox
 from .tables import (
     DELAYED,
     FORGET_IDS,
@@ -44,6 +42,11 @@ from .tables import (
     number_of,
 )
 
+if TYPE_CHECKING:
+    from ..waiting import Waker
+
+SPACE_SECONDS = 0.02
+"""How long a heartbeat gives back the file's space."""
 PURGED_SECONDS = 2.0
 """How long a purge gives back the file's space."""
 
@@ -123,6 +126,9 @@ class SqliteBroker(Broker):
             database.give_back_space(SPACE_SECONDS)
 
     def open(self, queue: str, *, consumer_id: str, prefetch: int, lease: float) -> Inbox:
+        from ..waiting import Waker  # noqa: PLC0415  8 ms that a push does not need
+        from .inbox import SqliteInbox  # noqa: PLC0415
+
         waker = Waker()
         with self._wakers_lock:
             self._wakers[queue].add(waker)

@@ -58,10 +58,8 @@ Pushes through the same `Broker` object are told at once."""
 QUIET = 0.5
 """The same where the system tells: for what it may not tell, such as another file in the place of
 this one."""
-SPACE_SECONDS = 0.02
-"""How long a heartbeat gives back the file's space."""
 LAST_SPACE_SECONDS = 0.5
-"""The same for the end of a consumer, if it has so much to give back."""
+"""How long the end of a consumer gives back the file's space, if there is so much of it."""
 EAGER = 0.0005
 """Seconds from a write to the first look whether it was a commit."""
 

@@ -13,18 +13,15 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePath
-from typing import Any, BinaryIO, Literal, NamedTuple, TextIO
+from typing import Any, BinaryIO, NamedTuple, TextIO
 
 import msgspec
 
+from fbcli.arguments.formats import Format
 from fbcli.arguments.signature import Signature
 from fbcli.errors import BadArguments, UsageError
 from fbcli.message import EXTRA, MAX_BYTES
 from fbcli.platform import system
-
-Format = Literal["ndjson", "csv", "json"]
-
-FORMATS: tuple[Format, ...] = ("ndjson", "csv", "json")
 
 _LONGEST_LINE = 2 * MAX_BYTES
 _ANY = Signature("", [inspect.Parameter("arguments", inspect.Parameter.VAR_KEYWORD)])

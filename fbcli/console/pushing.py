@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fbcli.arguments.records import Record
 from fbcli.booster import Booster, repeated, task_id_of
 from fbcli.broker import Outgoing
 from fbcli.clock import SYSTEM
 from fbcli.console.output import Output
 from fbcli.errors import PartlyDone
 from fbcli.pushing.feed import Feed
-from fbcli.queues.unique import publish_unique
 from fbcli.values.moments import due
+
+if TYPE_CHECKING:
+    from fbcli.arguments.records import Record
 
 
 class Pushing:
@@ -111,6 +112,8 @@ class Pushing:
             for message in batch:
                 self.out.text(message.body.decode())
         elif self.options.get("unique"):
+            from fbcli.queues.unique import publish_unique  # noqa: PLC0415  most are not
+
             batch, repeats = publish_unique(self.booster.queue, batch)
             self.repeated += len(repeats)
         else:

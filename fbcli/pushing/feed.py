@@ -7,11 +7,13 @@ Knows records and messages, nothing of the console.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fbcli.arguments.records import Record
 from fbcli.broker import Outgoing
 from fbcli.errors import Unavailable, UsageError
+
+if TYPE_CHECKING:
+    from fbcli.arguments.records import Record
 
 BATCH = 500
 """Messages published at once."""

@@ -3,7 +3,6 @@ Knows the wire format only."""
 
 from __future__ import annotations
 
-import hashlib
 from functools import cached_property
 from typing import Any
 
@@ -50,9 +49,12 @@ class Envelope:
     def task_id(self) -> str:
         """Its task id. A message of another language may have none: then a name made of its bytes,
         the same each time."""
-        return str(
-            self.extra.get("task_id") or f"body-{hashlib.sha256(self.body).hexdigest()[:12]}"
-        )
+        task_id = self.extra.get("task_id")
+        if not task_id:
+            import hashlib  # noqa: PLC0415  3 ms that few messages need
+
+            return f"body-{hashlib.sha256(self.body).hexdigest()[:12]}"
+        return str(task_id)
 
     @property
     def published(self) -> float | None:

@@ -18,7 +18,6 @@ from fbcli.errors import PartlyDone, TaskNotFound, did_you_mean
 from fbcli.message import new_task_id
 from fbcli.queues.envelope import Envelope
 from fbcli.stores.base import Parked, Store
-from fbcli.stores.keys import PUSHER, unique_space
 
 LEASE = 5.0
 """Seconds that messages taken out by hand (replay, edit) stay owned: when `fb` is killed meanwhile,
@@ -136,6 +135,8 @@ class Queue:
     def clear(self) -> int:
         """Remove all that is ready or delayed; return how many. What was pushed as unique may be
         pushed again."""
+        from fbcli.stores.keys import PUSHER, unique_space  # noqa: PLC0415  hashlib: 3 ms
+
         removed = self.broker.purge(self.name)
         self.open_store().drop_claims([unique_space(self.name)], PUSHER)
         return removed if self._delays else removed + self.cancel_delayed().count
