@@ -257,6 +257,29 @@ class Broker(ABC):
         """Begin consuming. `lease` is how many seconds after its last `keep_alive` a consumer
         counts as dead, or longer: where the lease is the server's, or shared, that one holds."""
 
+    def keep_alive(self, inboxes: Sequence[Inbox]) -> Sequence[int]:
+        """Do for inboxes of this broker that one server has (`lease_group`) what
+        `Inbox.keep_alive` does for one, in as few round trips as the server allows.
+
+        A process may have a hundred, so a broker that can do better than one after the other
+        should. Returns the same, for each. Raises `Unavailable` when it did not work for all.
+        """
+        given_back, failed = [], None
+        for inbox in inboxes:
+            try:
+                given_back.append(inbox.keep_alive())
+            except Exception as error:  # noqa: BLE001  raised below: the others must not lose their leases for it
+                given_back.append(0)
+                failed = error
+        if failed is not None:
+            raise failed
+        return given_back
+
+    def lease_group(self, queue: str) -> str:
+        """Return the name of the server that keeps the leases of this queue's consumers. Leases are
+        kept by one thread for each: one that is slow must not hold up another."""
+        return ""
+
     @abstractmethod
     def close(self) -> None:
         """Close all connections. Idempotent. Inboxes are closed by whoever opened them."""

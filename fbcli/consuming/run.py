@@ -33,13 +33,16 @@ from fbcli.settings import Settings, load
 
 
 class SizePoller(Service):
-    """Looks once a second how much the queues hold, in a thread of its own: a slow broker must not
+    """Looks now and then how much the queues hold, in a thread of its own: a slow broker must not
     freeze the view."""
 
     name = "size_poller"
+    PERIOD = 1.0
+    CALM = 0.25
+    """Seconds for each queue: a hundred of them are not looked at a hundred times a second."""
 
     def __init__(self, boosters: Sequence[Booster[Any, Any]]) -> None:
-        super().__init__(1.0)
+        super().__init__(max(self.PERIOD, self.CALM * len(boosters)))
         self._queues = [booster.queue for booster in boosters]
         self.sizes: dict[str, Size | None] = {}
 
@@ -48,7 +51,7 @@ class SizePoller(Service):
 
     def retire(self) -> None:
         """Look for the last time: the summary shall say what is left."""
-        if not self._troubled:
+        if not self._trouble.troubled:
             with contextlib.suppress(Unavailable):
                 self.beat()
 

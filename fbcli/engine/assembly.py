@@ -35,6 +35,7 @@ from fbcli.engine.tally import Tally
 from fbcli.engine.work import Work
 from fbcli.errors import Unavailable
 from fbcli.options import Options
+from fbcli.stores.base import News
 from fbcli.task import Task, tasks_of
 
 OnClosed = Callable[[Sequence[Task]], None]
@@ -135,6 +136,11 @@ class Assembly:
             clock=clock,
         )
         self.live_limits.apply(None)
+
+    @property
+    def heeds(self) -> Sequence[Callable[[News], None]]:
+        """What goes by the news of the store."""
+        return (self.live_limits.heed, self.interrupts.heed)
 
     def wake(self) -> None:
         """Have the intake look at what it was asked for. From any thread."""

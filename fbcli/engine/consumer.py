@@ -7,23 +7,19 @@ import logging
 import os
 import threading
 import uuid
+from collections.abc import Sequence
 
 import msgspec
 
 from fbcli.broker import Inbox
 from fbcli.clients.loading import mask
 from fbcli.clock import SYSTEM, Backoff, Clock
-from fbcli.controls.claims import LEASE_BEATS as CLAIM_BEATS
 from fbcli.engine.assembly import Assembly, OnClosed, standing_gates
 from fbcli.engine.ending import Ending
 from fbcli.engine.pools import Pools, described, slots_of
 from fbcli.engine.record import Recorder
-from fbcli.engine.services.claim_keeper import ClaimKeeper
-from fbcli.engine.services.heartbeat import Heartbeat
-from fbcli.engine.services.mover import Mover
-from fbcli.engine.services.service import Service
-from fbcli.engine.services.store_watch import StoreWatch
-from fbcli.engine.services.watchdog import Watchdog
+from fbcli.engine.services.enlistment import enlist
+from fbcli.engine.services.shared import Membership, Services, process_services
 from fbcli.engine.settler import HOST
 from fbcli.engine.tally import Snapshot, Tally
 from fbcli.engine.work import Work
@@ -50,12 +46,14 @@ class Consumer:
         work: Work,
         *,
         pools: Pools | None = None,
+        services: Services | None = None,
         burst: bool = False,
         max_tasks: int | None = None,
         on_closed: OnClosed | None = None,
         clock: Clock = SYSTEM,
     ) -> None:
-        """`pools`: those of the process, for functions that share one."""
+        """`pools`: those of the process, for functions that share one; `services`: those that its
+        consumers share."""
         self.work = work
         self.consumer_id = f"{HOST}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self.tally = Tally()
@@ -65,6 +63,7 @@ class Consumer:
         self.trouble = ""
         """Why it has not begun yet."""
         self._pools = pools or Pools()
+        self._services = services or process_services()
         self._on_closed = on_closed
         self._clock = clock
         self._ending = Ending(clock, burst=burst, max_tasks=max_tasks)
@@ -195,46 +194,27 @@ class Consumer:
         )
         for sentence in options.without_effect():
             log.warning("%s", sentence)
-        services: list[Service] = []
+        memberships: Sequence[Membership] = ()
         try:
-            services = self._services(parts)
-            for service in services:
-                service.start()
+            memberships = enlist(
+                self._services,
+                work,
+                parts,
+                owner=self.consumer_id,
+                tally=self.tally,
+                ending=self._ending,
+                record=self.record,
+                give_in=self._give_in,
+                clock=self._clock,
+            )
             parts.serve()
         finally:
-            for service in services:
-                service.stop()
+            for membership in memberships:
+                membership.leave()
             parts.close()
-            for service in services:
-                service.retire()
+            for membership in memberships:
+                membership.retire()
             parts.retire()
-
-    def _services(self, parts: Assembly) -> list[Service]:
-        """Return the services, in the order in which they start and stop."""
-        work, options = self.work, self.work.options
-        listeners = [parts.live_limits.heed, parts.interrupts.heed]
-        watch = StoreWatch(work.store, self.record, listeners)
-        watch.first_look()
-        services: list[Service] = [Heartbeat(parts.inbox, self.tally, options.heartbeat / 2), watch]
-        if spaces := parts.planner.spaces:
-            lease = options.heartbeat * CLAIM_BEATS
-            services.append(
-                ClaimKeeper(work.store, spaces, self.consumer_id, lease, options.heartbeat / 2)
-            )
-        if options.watchdog and work.broker.capabilities.size:
-            services.append(
-                Watchdog(
-                    parts.intake.fetcher,
-                    self._ending,
-                    self._ready,
-                    self._give_in,
-                    options.watchdog,
-                    self._clock,
-                )
-            )
-        if not work.broker.capabilities.delay_publish:
-            services.append(Mover(work.store, work.broker, work.queue))
-        return services
 
     def _open_inbox(self, prefetch: int) -> Inbox | None:
         """Open the inbox, however long the broker takes to be there; None when it is told to stop
@@ -262,9 +242,6 @@ class Consumer:
     def _wake(self) -> None:
         if self._parts is not None and not self._ended:
             self._parts.wake()
-
-    def _ready(self) -> int:
-        return self.work.broker.size(self.work.queue).ready
 
     def _give_in(self, reason: str) -> None:
         """End in failure at once, so that whatever supervises the process starts another."""

@@ -5,22 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from fbcli.engine.services.service import Service
 from fbcli.errors import Unavailable
 from fbcli.stores.base import Store
 
 log = logging.getLogger("fbcli.consumer")
 
 
-class ClaimKeeper(Service):
-    """Keeps what the controls of a consumer have claimed in the store while its tasks run."""
+class ClaimKeeper:
+    """Keeps what the controls of a consumer have claimed in the store while its tasks run. A
+    `Duty`."""
 
     name = "claims"
 
-    def __init__(
-        self, store: Store, spaces: Sequence[str], owner: str, lease: float, period: float
-    ) -> None:
-        super().__init__(period)
+    def __init__(self, store: Store, spaces: Sequence[str], owner: str, lease: float) -> None:
         self._store = store
         self._spaces = tuple(spaces)
         self._owner = owner

@@ -1,29 +1,38 @@
-"""Keeps the lease of an inbox."""
+"""Keeps the leases of inboxes."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from fbcli.broker import Inbox
-from fbcli.engine.services.service import Service
+from fbcli.broker import Broker, Inbox
+from fbcli.engine.services.shared import SharedService
 from fbcli.engine.tally import Tally
 
 log = logging.getLogger("fbcli.consumer")
 
 
-class Heartbeat(Service):
-    """Keeps the lease of one inbox; and gives back to the queue what dead consumers held (the
-    broker does that with it)."""
+class Beating(NamedTuple):
+    """An inbox whose lease is kept, and where what it takes back is counted."""
+
+    inbox: Inbox
+    tally: Tally
+
+
+class Heartbeat(SharedService[Beating]):
+    """Keeps the leases of all inboxes that one server has; and gives back to the queues what dead
+    consumers held (the broker does that with it)."""
 
     name = "heartbeat"
 
-    def __init__(self, inbox: Inbox, tally: Tally, period: float) -> None:
+    def __init__(self, broker: Broker, period: float) -> None:
         super().__init__(period)
-        self._inbox = inbox
-        self._tally = tally
+        self._broker = broker
 
-    def beat(self) -> None:
-        reclaimed = self._inbox.keep_alive()
-        if reclaimed:
-            self._tally.counts.reclaimed += reclaimed
-            log.warning("gave back %d messages of consumers that are gone", reclaimed)
+    def attend(self, members: Sequence[Beating]) -> None:
+        reclaimed = self._broker.keep_alive([member.inbox for member in members])
+        for member, count in zip(members, reclaimed, strict=True):
+            if count:
+                member.tally.counts.reclaimed += count
+                log.warning("gave back %d messages of consumers that are gone", count)

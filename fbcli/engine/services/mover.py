@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from fbcli.broker import Broker, Outgoing
-from fbcli.engine.services.service import Service
 from fbcli.stores.base import Store
 
 
-class Mover(Service):
+class Mover:
     """Publishes delayed messages when they are due, for a broker that cannot delay. Any live
     consumer of the queue does it; a message that its mover did not finish is handed to another one.
     """
 
     name = "mover"
+    PERIOD = 0.1
     LEASE = 10.0
     BATCH = 500
 
     def __init__(self, store: Store, broker: Broker, queue: str) -> None:
-        super().__init__(0.1)
         self._store = store
         self._broker = broker
         self._queue = queue

@@ -2,8 +2,8 @@
 own, so that none holds up another. Start and stop are idempotent; a service that meets a dead
 broker or store, or any other error, says so once and goes on.
 
-Shutdown order (`Consumer.serve`): the intake ends first (it settles and gives back), then the
-heartbeat (it kept the lease until then), then the watch.
+Shutdown order (`Consumer`): the intake ends first (it settles and gives back), then the heartbeat
+(it kept the lease until then), then the watch.
 """
 
 from __future__ import annotations
@@ -11,10 +11,40 @@ from __future__ import annotations
 import logging
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 from fbcli.errors import FbError
 
 log = logging.getLogger("fbcli.consumer")
+
+
+class Trouble:
+    """Does a duty whatever happens, and tells of trouble once, until it is over: a heartbeat that
+    ended in silence would cost the lease."""
+
+    __slots__ = ("_name", "troubled")
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self.troubled = False
+
+    def attempt(self, duty: Callable[[], float | None]) -> float | None:
+        """Return what the duty returns; None when it fails."""
+        try:
+            wait = duty()
+        except Exception as error:
+            if not self.troubled:
+                foreseen = isinstance(error, FbError)
+                log.warning(
+                    "%s: %s",
+                    self._name,
+                    error if foreseen else repr(error),
+                    exc_info=not foreseen,
+                )
+            self.troubled = True
+            return None
+        self.troubled = False
+        return wait
 
 
 class Service(ABC):
@@ -27,7 +57,7 @@ class Service(ABC):
         self._ended = threading.Event()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._troubled = False
+        self._trouble = Trouble(self.name)
 
     def start(self) -> None:
         """Begin; once. What was stopped stays so."""
@@ -45,9 +75,6 @@ class Service(ABC):
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
 
-    def retire(self) -> None:  # noqa: B027  most leave nothing behind
-        """The consumer has ended: take leave of broker and store."""
-
     @abstractmethod
     def beat(self) -> float | None:
         """Do the duty once. Returns seconds until the next time, where that is not `period`."""
@@ -55,17 +82,4 @@ class Service(ABC):
     def _serve(self) -> None:
         wait = 0.0
         while not self._ended.wait(wait):
-            wait = self.period
-            try:
-                wait = self.beat() or self.period
-                self._troubled = False
-            except Exception as error:  # a heartbeat that ended in silence would cost the lease
-                if not self._troubled:
-                    foreseen = isinstance(error, FbError)
-                    log.warning(
-                        "%s: %s",
-                        self.name,
-                        error if foreseen else repr(error),
-                        exc_info=not foreseen,
-                    )
-                self._troubled = True
+            wait = self._trouble.attempt(self.beat) or self.period

@@ -1,55 +1,86 @@
-"""Asks the store once a second what has changed, and tells it that the consumer lives."""
+"""Asks the store once a second what has changed, and tells it that the consumers live."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 
-from fbcli.engine.services.service import Service
+from fbcli.clock import SYSTEM, Clock
+from fbcli.engine.services.service import Trouble
+from fbcli.engine.services.shared import SharedService
 from fbcli.errors import Unavailable
 from fbcli.stores.base import ConsumerRecord, News, Store
 
 log = logging.getLogger("fbcli.consumer")
 
-Listener = Callable[[News], None]
+Heed = Callable[[News], None]
 
 
-class StoreWatch(Service):
-    """Tells the store that this consumer lives, and its listeners what the store says: pauses,
-    limits, cancelled tasks."""
+class Watcher:
+    """A consumer that goes by what the store says. `record` returns what it says of itself; `heeds`
+    are told all news."""
+
+    def __init__(self, record: Callable[[], ConsumerRecord], heeds: Sequence[Heed]) -> None:
+        self.record = record
+        self._heeds = [(heed, Trouble(StoreWatch.name)) for heed in heeds]
+
+    def heed(self, news: News) -> None:
+        """Go by these news. Never raises: a fault here must not keep the news from others."""
+        for heed, trouble in self._heeds:
+            trouble.attempt(partial(heed, news))
+
+
+class StoreWatch(SharedService[Watcher]):
+    """Tells the store that the consumers of this process live, and them what the store says:
+    pauses, limits, cancelled tasks."""
 
     name = "watch"
+    PERIOD = 1.0
     TTL = 10.0
     """Seconds after which a consumer that does not report counts as gone."""
+    FRESH = 0.2
+    """Seconds for which news are good enough for a consumer that begins: many may do so at once."""
 
-    def __init__(
-        self,
-        store: Store,
-        report: Callable[[], ConsumerRecord],
-        listeners: Sequence[Listener],
-    ) -> None:
-        super().__init__(1.0)
+    def __init__(self, store: Store, clock: Clock = SYSTEM) -> None:
+        super().__init__(self.PERIOD)
         self._store = store
-        self._report = report
-        self._listeners = tuple(listeners)
+        self._clock = clock
+        self._news: News | None = None
+        """None: the store did not answer when it was asked last."""
+        self._asked_at = float("-inf")
 
-    def beat(self) -> None:
-        news = self._store.news()
-        for listener in self._listeners:
-            listener(news)
-        self._store.beat([self._report()], ttl=self.TTL)
+    def attend(self, members: Sequence[Watcher]) -> None:
+        news = self._ask()
+        for member in members:
+            member.heed(news)
+        self._store.beat([member.record() for member in members], ttl=self.TTL)
 
-    def first_look(self) -> None:
-        """Learn of a pause before anything is fetched; without the store it is learned of as soon
-        as it answers."""
+    def first_look(self, member: Watcher) -> None:
+        """Have a consumer learn of a pause before it fetches anything; without the store it learns
+        of that as soon as the store answers."""
+        with self._duty:
+            try:
+                fresh = self._clock.monotonic() < self._asked_at + self.FRESH
+                news = self._news if fresh else self._ask()
+                if news is not None:
+                    member.heed(news)
+                    self._store.beat([member.record()], ttl=self.TTL)
+            except Unavailable as error:
+                log.warning("%s: %s", self.name, error)
+
+    def _ask(self) -> News:
+        self._news = None
         try:
-            self.beat()
-        except Unavailable as error:
-            log.warning("%s: %s", self.name, error)
+            self._news = self._store.news()
+        finally:
+            self._asked_at = self._clock.monotonic()
+        return self._news
 
-    def retire(self) -> None:
-        """Tell the store that this consumer is gone."""
-        try:
-            self._store.retire([self._report().consumer_id])
-        except Unavailable as error:
-            log.warning("%s: %s", self.name, error)
+
+def retire(store: Store, consumer_id: str) -> None:
+    """Tell the store that a consumer is gone."""
+    try:
+        store.retire([consumer_id])
+    except Unavailable as error:
+        log.warning("%s: %s", StoreWatch.name, error)

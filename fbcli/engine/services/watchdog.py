@@ -7,11 +7,15 @@ from collections.abc import Callable
 from fbcli.clock import Clock
 from fbcli.engine.ending import Ending
 from fbcli.engine.fetcher import MAX_WAIT, Fetcher
-from fbcli.engine.services.service import Service
 from fbcli.values.durations import span
 
 
-class Watchdog(Service):
+def period_of(limit: float) -> float:
+    """Return how often to look (seconds)."""
+    return max(0.1, limit / 4)
+
+
+class Watchdog:
     """Notices a consumer that is deaf: it asks for messages and gets none for `limit` seconds,
     though the queue is not empty.
 
@@ -30,7 +34,7 @@ class Watchdog(Service):
         limit: float,
         clock: Clock,
     ) -> None:
-        super().__init__(max(0.1, limit / 4))
+        self.period = period_of(limit)
         self._fetcher = fetcher
         self._ending = ending
         self._ready = ready

@@ -10,9 +10,10 @@ import threading
 import pytest
 
 from fbcli.broker import Outgoing
-from fbcli.engine.services.heartbeat import Heartbeat
+from fbcli.engine.services.heartbeat import Beating, Heartbeat
 from fbcli.engine.services.mover import Mover
 from fbcli.engine.services.service import Service
+from fbcli.engine.services.shared import Rounds
 from fbcli.engine.tally import Tally
 from fbcli.errors import Unavailable
 from fbcli.settings import load
@@ -87,13 +88,36 @@ def test_heartbeat_counts_what_it_took_back() -> None:
     dead = broker.open("q", consumer_id="dead", prefetch=3, lease=0.2)
     assert len(dead.fetch(3, 0)) == 3
     tally = Tally()
-    heartbeat = Heartbeat(
-        broker.open("q", consumer_id="live", prefetch=3, lease=60), tally, period=0.005
-    )
+    heartbeat = Heartbeat(broker, period=0.005)
+    for queue in ("other", "q"):
+        live = broker.open(queue, consumer_id="live", prefetch=3, lease=60)
+        heartbeat.join(Beating(live, tally if queue == "q" else Tally()))
     heartbeat.start()
     wait_until(lambda: tally.counts.reclaimed == 3, "them to be back")
     heartbeat.stop()
     assert broker.size("q").ready == 3
+
+
+def test_a_lease_that_cannot_be_kept_costs_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    broker = load(broker="memory://").open_broker()
+    inboxes = [broker.open("q", consumer_id=name, prefetch=1, lease=0.2) for name in "abc"]
+    beats = []
+
+    def fail() -> int:
+        beats.append(True)
+        raise ZeroDivisionError("nobody thought of it")
+
+    inboxes[1].keep_alive = fail  # type: ignore[method-assign]
+    heartbeat = Heartbeat(broker, period=0.005)
+    for inbox in inboxes:
+        heartbeat.join(Beating(inbox, Tally()))
+    with caplog.at_level(logging.WARNING):
+        heartbeat.start()
+        wait_until(lambda: len(beats) > 100, "half a second of beats")
+        heartbeat.stop()
+    assert [inbox.lapsed for inbox in inboxes] == [False, True, False]
+    (told,) = [record for record in caplog.records if "nobody thought of it" in record.message]
+    assert told.exc_info, "where it came from, since it is ours"
 
 
 def test_movers_publish_what_is_due_and_only_that(redis_url: str) -> None:
@@ -103,8 +127,9 @@ def test_movers_publish_what_is_due_and_only_that(redis_url: str) -> None:
     store.park(
         [Parked("later", "q", "redis+list", 4e9, b"{}"), Parked("other", "q", "redis", 1.0, b"{}")]
     )
-    movers = [Mover(store, broker, "q") for _ in range(2)]
+    movers = [Rounds(Mover.PERIOD) for _ in range(2)]
     for mover in movers:
+        mover.join(Mover(store, broker, "q"))
         mover.start()
     wait_until(lambda: store.parked_count("q", "redis+list") == 1, "all that is due to be moved")
     for mover in movers:

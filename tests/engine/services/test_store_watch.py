@@ -13,7 +13,7 @@ import pytest
 
 from fbcli.engine.services.claim_keeper import ClaimKeeper
 from fbcli.engine.services.service import Service
-from fbcli.engine.services.store_watch import StoreWatch
+from fbcli.engine.services.store_watch import StoreWatch, Watcher, retire
 from fbcli.errors import FbError, Unavailable
 from fbcli.stores.base import Claim, ConsumerRecord, Limits, News
 from fbcli.stores.sqlite.store import SqliteStore
@@ -25,8 +25,10 @@ class Shaky(SqliteStore):
     """A store that can be away."""
 
     away = False
+    asked = 0
 
     def news(self) -> News:
+        self.asked += 1
         self._look()
         return super().news()
 
@@ -66,7 +68,10 @@ class TestWatch:
     @pytest.fixture
     def watch(self, store: Shaky, clock: Clock, heard: list[News]) -> StoreWatch:
         self.record = ConsumerRecord("w", "host", 4711, queue="q")
-        return StoreWatch(store, lambda: self.record, [heard.append, heard.append])
+        watch = StoreWatch(store, clock)
+        self.member = Watcher(lambda: self.record, [heard.append, heard.append])
+        watch.join(self.member)
+        return watch
 
     def test_all_listeners_hear_all_news(
         self, store: Shaky, clock: Clock, watch: StoreWatch, heard: list[News]
@@ -97,20 +102,56 @@ class TestWatch:
         clock.at += StoreWatch.TTL + 1
         assert store.consumers() == []
         watch.beat()
-        watch.retire()
+        watch.leave(self.member)
+        retire(store, "w")
         assert store.consumers() == []
 
+    def test_many_that_begin_together_ask_once(
+        self, store: Shaky, clock: Clock, watch: StoreWatch, heard: list[News]
+    ) -> None:
+        store.pause("q")
+        for number in range(50):
+            record = ConsumerRecord(f"w{number}", "host", 4711, queue="q")
+            watch.first_look(Watcher(lambda record=record: record, [heard.append]))
+        assert store.asked == 1
+        assert len(heard) == 50
+        assert all("q" in news.pauses for news in heard)
+        assert len(store.consumers()) == 50
+
+    def test_a_fault_of_one_is_not_another_s(
+        self, watch: StoreWatch, heard: list[News], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def fail(news: News) -> None:
+            raise ZeroDivisionError("nobody thought of it")
+
+        watch.leave(self.member)
+        watch.join(Watcher(lambda: self.record, [fail, heard.append]))
+        watch.join(self.member)
+        with caplog.at_level(logging.WARNING):
+            watch.beat()
+            watch.beat()
+        assert len(heard) == 6
+        assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
+
     def test_a_store_that_is_away_keeps_nobody_from_starting_or_ending(
-        self, store: Shaky, watch: StoreWatch, heard: list[News], caplog: pytest.LogCaptureFixture
+        self,
+        store: Shaky,
+        clock: Clock,
+        watch: StoreWatch,
+        heard: list[News],
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
         store.away = True
         with caplog.at_level(logging.WARNING):
-            watch.first_look()
-            watch.retire()
+            watch.first_look(self.member)
+            retire(store, "w")
         assert [record.message for record in caplog.records] == ["watch: the store is away"] * 2
         assert not heard
         store.away = False
-        watch.first_look()
+        watch.first_look(self.member)
+        assert not heard, "it was asked just now, and many consumers may begin together"
+        clock.at += StoreWatch.FRESH
+        watch.first_look(self.member)
         assert len(heard) == 2
 
     def test_news_of_an_outage_come_when_it_is_over(
@@ -134,7 +175,7 @@ class TestClaimKeeper:
 
     @pytest.fixture
     def keeper(self, store: Shaky) -> ClaimKeeper:
-        return ClaimKeeper(store, ["s", "t"], "me", self.LEASE, period=1.0)
+        return ClaimKeeper(store, ["s", "t"], "me", self.LEASE)
 
     def test_claims_live_as_long_as_they_are_kept(
         self, store: Shaky, clock: Clock, keeper: ClaimKeeper
