@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Annotated
 
 import typer
 
 from fbcli.arguments.shell import parse_pairs
+from fbcli.broker import EVERYTHING
 from fbcli.clock import SYSTEM
 from fbcli.console.editor import discard, edit
 from fbcli.console.messages import amount, arguments, lines, summary
@@ -14,7 +16,7 @@ from fbcli.console.output import Output, visible
 from fbcli.errors import BadMessage, UsageError
 from fbcli.queues.dead import DeadLetters, Letter, changed, editable, edited
 from fbcli.queues.lookup import find_queue, nearby
-from fbcli.queues.queue import EVERYTHING, Done
+from fbcli.queues.queue import Done
 from fbcli.values.moments import ago
 
 from ._flags.place import (
@@ -71,33 +73,34 @@ def list_(
     out = Output(json=json)
     letters = _letters(queue, context, broker, store)
     held = letters.held()
-    found = letters.letters(limit)
+    found = islice(letters.browse(), limit)
     if json:
         for letter in found:
             out.object(summary(letter))
         return
     now = SYSTEM.now()
+    rows = [
+        [
+            each.task_id,
+            ago(each.died, now),
+            each.told("error_type"),
+            each.reason,
+            each.attempts,
+            arguments(each),
+        ]
+        for each in found
+    ]
     out.table(
         ("task_id", "died", "error", "reason", "attempts", "arguments"),
-        [
-            [
-                each.task_id,
-                ago(each.died, now),
-                each.told("error_type"),
-                each.reason,
-                each.attempts,
-                arguments(each),
-            ]
-            for each in found
-        ],
+        rows,
         empty=(
             f"{letters.queue.name} has no dead letters.{'' if held else nearby(letters.queue)}",
             "fb queues",
         ),
     )
     total = letters.count()
-    if total is not None and total > len(found):
-        out.say(f"{len(found):,} of {amount(total, 'dead letter')}; -n shows more.")
+    if total is not None and total > len(rows):
+        out.say(f"{len(rows):,} of {amount(total, 'dead letter')}; -n shows more.")
     if held:
         out.say(
             f"{amount(held, 'more dead letter')} held by another `fb dead`, or by one that was"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -160,6 +160,9 @@ ID_SECONDS = 86400.0
 
 DEFAULT_GROUP = "fbcli"
 
+EVERYTHING = 1_000_000_000
+"""A number of messages that no queue holds."""
+
 DEAD_SUFFIX = ".dead"
 
 
@@ -296,6 +299,12 @@ class Broker(ABC):
     def peek(self, queue: str, n: int) -> list[bytes]:
         """Return up to `n` ready bodies in the order of delivery, taking none."""
         raise self.cannot("show messages without taking them")
+
+    def browse(self, queue: str) -> Iterator[Sequence[bytes]]:
+        """Yield all ready bodies in the order of delivery, some at a time, taking none. Of messages
+        that come and go meanwhile, one may be missed, or come twice. Where `peek` is all there is,
+        they come at once."""
+        yield self.peek(queue, EVERYTHING)
 
     def queues(self) -> list[str]:
         """Return the names of the queues known to the broker, sorted; dead-letter queues among

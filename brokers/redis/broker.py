@@ -11,14 +11,14 @@ import itertools
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from fbcli.broker import ID_SECONDS, Broker, Capabilities, Delayed, Inbox, Outgoing, Size
 from fbcli.clients.redis import translating
 from fbcli.errors import PartlyPublished, Unavailable, UsageError
 
-from .connections import Reach, RedisConnections
+from .connections import Reach, RedisConnections, Word
 from .queue_scripts import PUBLISH, PURGE, SIZE, WITHDRAW
 from .scripts import BELL, MOVE_AT_ONCE, Script, headed
 
@@ -33,6 +33,7 @@ FORGET_SECONDS = 3600.0
 
 MOST_ANNOUNCED = 10_000
 
+BROWSED_AT_ONCE = 500
 BATCH_MESSAGES = 1000
 BATCH_BYTES = 1_000_000
 
@@ -154,6 +155,31 @@ class RedisBroker(Broker):
             found.append((-int(priority), 4 if front != b"1" else 0 if above_the_list else 2, body))
         found.sort(key=lambda message: message[:2])
         return [body for _, _, body in found[:n]]
+
+    def browse(self, queue: str) -> Iterator[Sequence[bytes]]:
+        """Those that are due by now come last."""
+        ready, urgent, delayed, _ = self.keys(queue)
+        now, n = time.time(), BROWSED_AT_ONCE
+        for members in self._pages(queue, lambda first: ("ZRANGE", urgent, first, first + n - 1)):
+            yield [headed(member).body for member in members]
+        for bodies in self._pages(queue, lambda first: ("LRANGE", ready, -first - n, -first - 1)):
+            yield [body for body in reversed(bodies) if body != BELL]
+        for members in self._pages(
+            queue, lambda first: ("ZRANGEBYSCORE", delayed, "-inf", now, "LIMIT", first, n)
+        ):
+            yield [member.split(b":", 4)[4] for member in members]
+
+    def _pages(
+        self, queue: str, command: Callable[[int], Sequence[Word]]
+    ) -> Iterator[Sequence[bytes]]:
+        """Yield what `command` finds from the first on, then from so many on as it has found."""
+        first, found = 0, [b""]
+        while found:
+            with self._translating:
+                found = self._links.call(queue, command(first))[0]
+            first += len(found)
+            if found:
+                yield found
 
     def queues(self) -> list[str]:
         """Those that hold anything or have consumers.

@@ -46,7 +46,9 @@ WITHDRAW = Script(f"""
 for i = 1, #ARGV, 2 do
   local priority, body = tonumber(ARGV[i]), ARGV[i + 1]
   if priority == 0 then
-    redis.call('LREM', ready, 1, body)
+    if redis.call('LPOS', ready, body, 'MAXLEN', {LOOK_THROUGH}) then
+      redis.call('LREM', ready, 1, body)
+    end
   else
     local low = (9 - priority) * LEVEL
     local high = low + LEVEL - 1

@@ -15,13 +15,15 @@ import threading
 import time
 import weakref
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fbcli.broker import ID_SECONDS, Broker, Capabilities, Delayed, Inbox, Outgoing, Size
 from fbcli.clients.sqlite import Database, path_of
 
 from .tables import (
+    BROWSE_DUE,
+    BROWSE_READY,
     DELAYED,
     FORGET_IDS,
     LAST,
@@ -165,6 +167,22 @@ class SqliteBroker(Broker):
             number = find_number(connection, queue)
             rows = connection.execute(PEEK, {"queue": number, "now": time.time(), "n": n})
             return [body for (body,) in rows]
+
+    def browse(self, queue: str) -> Iterator[Sequence[bytes]]:
+        """Those that are due by now come last."""
+        for priority in range(9, -1, -1):
+            number = 0
+            while rows := self._rows(BROWSE_READY, name=queue, priority=priority, id=number):
+                yield [body for _, body in rows]
+                number = rows[-1][0]
+        number, due, now = 0, 0.0, time.time()
+        while rows := self._rows(BROWSE_DUE, name=queue, now=now, due=due, id=number):
+            yield [body for _, body, _ in rows]
+            number, _, due = rows[-1]
+
+    def _rows(self, statement: str, **values: Any) -> list[Any]:
+        with self._database.reading() as connection:
+            return connection.execute(statement, values).fetchall()
 
     def queues(self) -> list[str]:
         with self._database.reading() as connection:

@@ -126,9 +126,16 @@ QUEUES = f"""SELECT name FROM fb_queues q WHERE EXISTS ({_HAS_READY}) OR EXISTS 
 PEEK = f"""SELECT body FROM (
     SELECT * FROM (SELECT priority, id, body FROM fb_messages WHERE {READY} {FIRST})
     UNION ALL SELECT * FROM (SELECT priority, id, body FROM fb_messages
-        WHERE queue = :queue AND due <= :now ORDER BY due LIMIT {RIPEN_AT_ONCE}))
+        WHERE queue = :queue AND due <= :now ORDER BY due LIMIT max(:n, {RIPEN_AT_ONCE})))
     {FIRST}"""  # noqa: S608 - made of constants
 """Of those that are due, the ones that the next claim would look at."""
+BROWSED_AT_ONCE = 500
+BROWSE_READY = f"""SELECT id, body FROM fb_messages
+    WHERE queue = (SELECT id FROM fb_queues WHERE name = :name) AND owner IS NULL AND due IS NULL
+    AND priority = :priority AND id > :id ORDER BY id LIMIT {BROWSED_AT_ONCE}"""  # noqa: S608 - made of constants
+BROWSE_DUE = f"""SELECT id, body, due FROM fb_messages
+    WHERE queue = (SELECT id FROM fb_queues WHERE name = :name) AND due <= :now
+    AND (due, id) > (:due, :id) ORDER BY due, id LIMIT {BROWSED_AT_ONCE}"""  # noqa: S608 - made of constants
 PURGE_AT_ONCE = 2000
 PURGE_READY, PURGE_WAITING = (
     f"""DELETE FROM fb_messages WHERE id IN

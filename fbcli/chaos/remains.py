@@ -9,7 +9,7 @@ from fbcli.broker import Delivery
 from fbcli.chaos.analysis import Buried
 from fbcli.queues.dead import DeadLetters, Letter
 from fbcli.queues.envelope import number
-from fbcli.queues.queue import EVERYTHING, Queue
+from fbcli.queues.queue import Queue
 
 PATIENCE = 3.0
 """Seconds that messages of dead consumers may be late, on a busy machine."""
@@ -31,9 +31,7 @@ class Remains:
         cannot show them hands them over."""
         before = len(self.letters)
         if self._queue.broker.capabilities.peek:
-            self.letters = [
-                _buried(letter) for letter in DeadLetters(self._queue).letters(EVERYTHING)
-            ]
+            self.letters = [_buried(letter) for letter in DeadLetters(self._queue).browse()]
         else:
             _take_all(self._queue.dead, lambda body: self.letters.append(_buried(Letter(body))))
         return len(self.letters) != before

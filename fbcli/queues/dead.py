@@ -3,19 +3,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
-from fbcli.broker import DEAD_SUFFIX, Delivery, Outgoing
+from fbcli.broker import DEAD_SUFFIX, EVERYTHING, Delivery, Outgoing
 from fbcli.errors import TaskNotFound
 from fbcli.message import check_limits, decode, encode, replace_extra
 from fbcli.queues.envelope import Envelope, number
-from fbcli.queues.queue import EVERYTHING, Done, Queue, missing
+from fbcli.queues.queue import Done, Queue, missing
 
-FIRST_LOOK = 1000
-"""Dead letters read at once when one is looked for; ten times more at each further look."""
+COMPARED = 1000
+"""A task id that has no letter is compared with those of so many of the newest, for a hint."""
 
 
 class Letter(Envelope):
@@ -85,10 +86,13 @@ class DeadLetters:
         """Count them, or those of some tasks; None: the broker cannot tell. Raises `TaskNotFound`
         when no such task has one."""
         if task_ids is not None:
-            letters = self.letters(EVERYTHING)
-            found = sum(letter.task_id in task_ids for letter in letters)
+            known = deque[str](maxlen=COMPARED)
+            found = 0
+            for letter in self.browse():
+                known.append(letter.task_id)
+                found += letter.task_id in task_ids
             if not found:
-                raise self._missing(task_ids, letters)
+                raise self._missing(task_ids, known)
             return found
         size = self._line.size()
         return None if size is None else size.ready
@@ -107,21 +111,22 @@ class DeadLetters:
         """Return up to `n`, the oldest first."""
         return [Letter(envelope.body) for envelope in self._line.peek(n)]
 
+    def browse(self) -> Iterator[Letter]:
+        """Yield all, the oldest first; only some of them are in memory at a time."""
+        for envelope in self._line.browse():
+            yield Letter(envelope.body)
+
     def find(self, task_id: str) -> Letter:
         """Return the letter of a task. Raises `TaskNotFound`."""
-        n = FIRST_LOOK
-        while True:
-            letters = self.letters(n)
-            for letter in letters:
-                if letter.task_id == task_id:
-                    return letter
-            if len(letters) < n:
-                raise self._missing([task_id], letters)
-            n *= 10
+        known = deque[str](maxlen=COMPARED)
+        for letter in self.browse():
+            if letter.task_id == task_id:
+                return letter
+            known.append(letter.task_id)
+        raise self._missing([task_id], known)
 
-    def _missing(self, task_ids: Collection[str], letters: Iterable[Letter] = ()) -> TaskNotFound:
+    def _missing(self, task_ids: Collection[str], known: Iterable[str] = ()) -> TaskNotFound:
         name = self.queue.name
-        known = [letter.task_id for letter in letters]
         return missing(task_ids, known, f"{name} has no dead letter", f"fb dead ls {name}")
 
     def replay(

@@ -6,13 +6,13 @@ raises `Unsupported`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
 import msgspec
 
-from fbcli.broker import Broker, Delivery, Outgoing, Settlement, Size, dead_queue
+from fbcli.broker import EVERYTHING, Broker, Delivery, Outgoing, Settlement, Size, dead_queue
 from fbcli.clock import SYSTEM, Clock
 from fbcli.errors import PartlyDone, TaskNotFound, did_you_mean
 from fbcli.message import new_task_id
@@ -24,9 +24,6 @@ LEASE = 5.0
 they come back then."""
 
 BATCH = 500
-
-EVERYTHING = 1_000_000_000
-"""A number of messages that no queue holds."""
 
 
 class Waiting(msgspec.Struct):
@@ -145,6 +142,11 @@ class Queue:
         """Return the next `n` ready messages, taking none."""
         return [Envelope(body) for body in self.broker.peek(self.name, n)]
 
+    def browse(self) -> Iterator[Envelope]:
+        """Yield all ready messages, taking none; only some of them are in memory at a time."""
+        for bodies in self.broker.browse(self.name):
+            yield from map(Envelope, bodies)
+
     def delayed(self, n: int) -> list[Waiting]:
         """Return up to `n` delayed messages, soonest first."""
         if self._delays:
@@ -216,8 +218,9 @@ class Queue:
                 chosen = list(
                     islice((delivery for delivery in batch if wanted(delivery.body)), limit - taken)
                 )
-                handles = {id(delivery) for delivery in chosen}
-                passed += [delivery for delivery in batch if id(delivery) not in handles]
+                if not self.broker.capabilities.ack:
+                    handles = {id(delivery) for delivery in chosen}
+                    passed += [delivery for delivery in batch if id(delivery) not in handles]
                 if chosen:
                     handle(chosen)
                     inbox.settle([Settlement(delivery) for delivery in chosen])
@@ -225,7 +228,7 @@ class Queue:
                     chosen = []
             return taken
         finally:
-            if not self.broker.capabilities.ack and (chosen or passed):
+            if passed or (chosen and not self.broker.capabilities.ack):
                 back = [Outgoing(delivery.body, delivery.priority) for delivery in chosen + passed]
                 self.broker.publish(self.name, back)
             inbox.close()

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from fbcli.broker import Delivery, Outgoing
+from fbcli.broker import EVERYTHING, Delivery, Outgoing
 from fbcli.errors import BadMessage, PartlyDone, TaskNotFound
 from fbcli.message import decode, replace_extra
 from fbcli.queues.dead import DeadLetters, Letter, changed, editable, edited
 from fbcli.queues.envelope import Envelope
-from fbcli.queues.queue import EVERYTHING, Queue
+from fbcli.queues.queue import Queue
 from tests.messages import letter, message, queue_in
 from tests.servers import wait_until
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from itertools import chain
 
 import pytest
 
 from fbcli.broker import Action, Broker, Inbox, Outgoing, Settlement, dead_queue
 from fbcli.errors import Unsupported
 from fbcli.testing.broker.ground import BrokerGround, OpenInbox, ack, bodies, numbered
+from fbcli.testing.waiting import wait_until
 
 
 class LookingTests(BrokerGround):
@@ -61,6 +63,29 @@ class LookingTests(BrokerGround):
     def test_names_can_be_told_from_those_in_the_server(self, broker: Broker, name: str) -> None:
         """Whatever a server allows: each queue has a name of its own there, and it leads back."""
         assert broker.queue_name(broker.wire_name(name)) == name
+
+    def test_browsing(self, broker: Broker, queue: str) -> None:
+        """All that is ready, as peeking shows it."""
+        self.need(broker, "peek")
+        assert list(chain.from_iterable(broker.browse(queue))) == []
+        priorities = (0, 9, 5) if broker.capabilities.priority else (0,)
+        messages = numbered(1200)
+        for number, message in enumerate(messages):
+            message.priority = priorities[number % len(priorities)]
+        broker.publish(queue, messages)
+        shown = broker.peek(queue, 2000)
+        assert len(shown) == 1200
+        assert list(chain.from_iterable(broker.browse(queue))) == shown
+
+    def test_browsing_what_has_just_become_due(self, broker: Broker, queue: str) -> None:
+        self.need(broker, "peek")
+        if not self.has(broker, "delay_publish"):
+            pytest.skip("cannot delay")
+        broker.publish(queue, numbered(3))
+        broker.publish(queue, numbered(600, not_before=time.time() + 0.05))
+        wait_until(lambda: len(broker.peek(queue, 1000)) == 603, "all to be due")
+        found = list(chain.from_iterable(broker.browse(queue)))
+        assert sorted(found) == sorted(broker.peek(queue, 1000))
 
     def test_size(self, broker: Broker, queue: str, inbox: Inbox) -> None:
         self.need(broker, "size")
