@@ -9,6 +9,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from fbcli.errors import Unavailable
 from fbcli.lease import Beat, LeaseKeeper
+from fbcli.platform.sockets import connect_unix
 
 CONNECT_TIMEOUT = 3.0
 ANSWER_TIMEOUT = 5.0
@@ -91,9 +92,7 @@ class RedisLeaseKeeper(LeaseKeeper):
     def _connect(self) -> None:
         to = self._address
         if to.path:
-            sock = socket.socket(socket.AF_UNIX)
-            sock.settimeout(CONNECT_TIMEOUT)
-            sock.connect(to.path)
+            sock = connect_unix(to.path, CONNECT_TIMEOUT)
         else:
             sock = socket.create_connection((to.host, to.port), CONNECT_TIMEOUT)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
