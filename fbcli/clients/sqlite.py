@@ -73,7 +73,8 @@ def connect(path: Path, schema: str) -> sqlite3.Connection:
             path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
         try:
-            make_shrinkable(connection)
+            if connection.execute("PRAGMA page_count").fetchone() == (0,):
+                make_shrinkable(connection)
             _switch_to_wal(connection, path)
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute(f"PRAGMA journal_size_limit={_JOURNAL_BYTES}")

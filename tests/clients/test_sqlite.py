@@ -156,6 +156,17 @@ class TestDatabase:
         ):
             assert connection.execute("PRAGMA synchronous").fetchone() == (1,)
 
+    def test_opening_a_file_that_is_there_writes_nothing(
+        self, path: Path, database: Database
+    ) -> None:
+        """It would wait for the disk once more."""
+        add(database, 1)
+        log = path.with_name("a.db-wal")
+        before = log.stat()
+        with closing(connect(path, SCHEMA)), closing(connect(path, SCHEMA)):
+            after = log.stat()
+        assert (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+
     def test_it_opens_again_after_being_closed(self, database: Database) -> None:
         add(database, 1)
         database.close()
