@@ -18,13 +18,15 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from fbcli.broker import Broker
 from fbcli.broker_registry import open_broker
-from fbcli.errors import BadSetting, UsageError, did_you_mean
+from fbcli.clients.loading import mask
+from fbcli.emulation import emulated
+from fbcli.errors import BadSetting, Unsupported, UsageError, did_you_mean
 from fbcli.platform.forks import PerProcess
 from fbcli.stores import open_store
 
@@ -43,6 +45,12 @@ FILE = "fb.toml"
 FOLDER = ".fb"
 """Folder of the embedded default below the project's root; it holds the queues, and ignores itself
 in git."""
+
+BESIDE = "beside the broker"
+"""Where a store comes from that nobody has chosen."""
+
+REACHES = ("process", "host", "network")
+"""Who can share a queue or a store, from few to all."""
 
 TOP_KEYS = ("broker", "store", "context", "defaults", "tasks", "contexts")
 CONTEXT_KEYS = ("broker", "store", "defaults")
@@ -142,6 +150,21 @@ class Settings:
         """Return the store of this context, one per process."""
         return self._links.store()
 
+    def store_for(self, broker: Broker, what: str) -> Store:
+        """Return the store of this context for something that all who share `broker` must find
+        there. Raises `Unsupported` where it reaches less far than the broker, and nobody has chosen
+        it: `what` could not be done then ("delay messages")."""
+        store = self.open_store()
+        reach = broker.capabilities.reach
+        if self.store.source == BESIDE and REACHES.index(store.reach) < REACHES.index(reach):
+            raise Unsupported(
+                f"{broker.scheme}:// cannot {what} without a store that is shared as far as its"
+                f" queues are, by a {reach}; {mask(store.url)} is not. Name one: store ="
+                ' "redis://…" in fb.toml, FB_STORE or --store (the same file, too, if all are on'
+                " one host)."
+            )
+        return store
+
     def close(self) -> None:
         """Close the brokers and stores that were opened here. The next use opens them anew."""
         self._links.close()
@@ -220,9 +243,7 @@ def load(
     broker_origin = pick("broker", broker) or Origin(
         f"sqlite:///{root / FOLDER / 'queue.db'}", "built-in"
     )
-    store_origin = pick("store", store) or Origin(
-        _store_beside(broker_origin.value, root), "beside the broker"
-    )
+    store_origin = pick("store", store) or Origin(_store_beside(broker_origin.value, root), BESIDE)
     return Settings(
         root=root,
         file=file,
@@ -336,7 +357,13 @@ class Connections:
         self._stores: dict[str, PerProcess[Store]] = {}
 
     def broker(self, url: str) -> Broker:
-        return self._brokers.setdefault(url, PerProcess()).get(lambda: self._make(open_broker, url))
+        return self._brokers.setdefault(url, PerProcess()).get(
+            lambda: self._make(self._open_broker, url)
+        )
+
+    def _open_broker(self, url: str) -> Broker:
+        broker = open_broker(url)
+        return emulated(broker, partial(self._settings.store_for, broker))
 
     def store(self) -> Store:
         url = self._settings.store_url

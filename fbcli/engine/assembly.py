@@ -77,7 +77,7 @@ class Assembly:
         self._prefetch = Prefetch(options.prefetch, clock)
         self._cancel = Cancel()
         fetcher = Fetcher(inbox)
-        settler = Settler(work.queue, work.broker, inbox, work.store, clock)
+        settler = Settler(work.queue, inbox, work.store, clock)
         outcomes = Outcomes(settler, tally, fetcher.wake)
         self.pool = pools.make(work, slots, outcomes.done, on_failure)
         self.interrupts = Interrupts(

@@ -14,6 +14,7 @@ import msgspec
 from fbcli.broker import Inbox
 from fbcli.clients.loading import mask
 from fbcli.clock import SYSTEM, Backoff, Clock
+from fbcli.emulation import cautions
 from fbcli.engine.assembly import Assembly, OnClosed, standing_gates
 from fbcli.engine.ending import Ending
 from fbcli.engine.pools import Pools, described, slots_of
@@ -192,7 +193,7 @@ class Consumer:
             mask(work.broker.url),
             described(work.mode, options),
         )
-        for sentence in options.without_effect():
+        for sentence in (*options.without_effect(), *cautions(work.broker, options.timeout)):
             log.warning("%s", sentence)
         memberships: Sequence[Membership] = ()
         try:
