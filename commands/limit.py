@@ -15,6 +15,7 @@ from fbcli.options import Options
 from fbcli.queues.limits import change
 from fbcli.queues.lookup import find_queue, unknown
 from fbcli.queues.queue import Queue
+from fbcli.settings import Settings
 
 from ._flags.place import (
     QUEUE_HELP,
@@ -94,9 +95,9 @@ def limit(
     settings = settings_of(context, broker, store)
     found = [find_queue(text, settings) for text in queues or ()]
     if changes:
-        _set(out, found, changes)
+        _set(out, settings, found, changes)
     elif reset:
-        _reset(out, found)
+        _reset(out, settings, found)
     rows = (
         limited(settings.open_store(), [queue.name for queue in found])
         if json or not (changes or reset)
@@ -110,9 +111,9 @@ def limit(
         out.table(COLUMNS, [cells(row) for row in rows], empty=empty)
 
 
-def _set(out: Output, queues: Sequence[Queue], changes: dict[str, Any]) -> None:
-    store = queues[0].open_store()
+def _set(out: Output, settings: Settings, queues: Sequence[Queue], changes: dict[str, Any]) -> None:
     for queue in queues:
+        store = settings.store_for(queue.broker, "limit a queue")
         limits = change(store, queue.name, changes)
         if out.json:
             continue
@@ -128,9 +129,9 @@ def _set(out: Output, queues: Sequence[Queue], changes: dict[str, Any]) -> None:
         )
 
 
-def _reset(out: Output, queues: Sequence[Queue]) -> None:
-    store = queues[0].open_store()
+def _reset(out: Output, settings: Settings, queues: Sequence[Queue]) -> None:
     for queue in queues:
+        store = settings.store_for(queue.broker, "limit a queue")
         had = store.unlimit(queue.name)
         if out.json:
             continue

@@ -23,6 +23,7 @@ from fbcli.address.address import load as load_address
 from fbcli.arguments.signature import Signature
 from fbcli.broker import Outgoing
 from fbcli.clock import SYSTEM
+from fbcli.emulation import waits_in_store
 from fbcli.errors import BadArguments, BadSetting, Refused, Unsupported, UsageError
 from fbcli.message import decode, encode, new_task_id
 from fbcli.queues.queue import Queue
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from fbcli.engine.work import Work
     from fbcli.options import Options, TaskOptions
     from fbcli.results import AsyncResult
+    from fbcli.stores.base import Store
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -136,6 +138,11 @@ class Booster(Generic[P, R]):
         broker = self.settings.open_broker(self.options.broker)
         return Queue(self.options.queue or self.address.queue, broker, self.settings.open_store)
 
+    def open_results(self) -> Store:
+        """Return the store where results of this function are kept. Raises `Unsupported` where that
+        reaches less far than its queue, and nobody has chosen it."""
+        return self.settings.store_for(self.queue.broker, "keep results")
+
     # publishing
 
     def push(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult:
@@ -225,6 +232,10 @@ class Booster(Generic[P, R]):
     ) -> Outgoing:
         """Return the message that `publish` would publish."""
         plain = {name: value for name, value in arguments.items() if name != "extra"}
+        if unique:
+            self.settings.store_for(self.queue.broker, "tell the same calls apart")
+        if single.get("result") or (options is not None and options.result):
+            self.open_results()
         bound = self.signature.bind((), plain)
         return compose(
             bound,
@@ -246,7 +257,7 @@ class Booster(Generic[P, R]):
     def _result(self, task_id: str) -> AsyncResult:
         from fbcli.results import AsyncResult  # noqa: PLC0415  8 ms that `fb push` does not need
 
-        return AsyncResult(task_id, self.settings.open_store)
+        return AsyncResult(task_id, self.open_results)
 
     async def apush(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult:
         """`push`, awaited; the event loop goes on meanwhile."""
@@ -275,8 +286,24 @@ class Booster(Generic[P, R]):
             queue=self.queue.name,
             options=self.options,
             broker=self.queue.broker,
-            store=self.settings.open_store(),
+            store=self._shared_store(),
         )
+
+    def _shared_store(self) -> Store:
+        """Return the store for a consumer. Raises `Unsupported` where its options need one that all
+        consumers share."""
+        options, broker = self.options, self.queue.broker
+        longest = max(options.backoff, options.backoff_max)
+        for needed, what in (
+            (options.results, "keep results"),
+            (options.dedupe, "tell what was done before"),
+            (options.max_per_key is not None, "limit calls by key"),
+            (options.qps is not None and options.qps_scope == "cluster", "share a rate"),
+            (options.backoff and waits_in_store(broker, longest), "delay messages"),
+        ):
+            if needed:
+                self.settings.store_for(broker, what)
+        return self.settings.open_store()
 
     def consume(self, **options: Any) -> Consumer:
         """Consume in a thread of this process and return at once; `.stop()` and `.join()` the
