@@ -276,7 +276,7 @@ class ChildPool(Pool[T]):
             self._bell.recv(4096)
             return
         if mask & selectors.EVENT_WRITE:
-            child.flush()
+            child.channel.flush()
         if mask & selectors.EVENT_READ:
             self._hear(child)
 
