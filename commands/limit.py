@@ -11,7 +11,7 @@ from fbcli.console.limits import COLUMNS, cells, described, plain
 from fbcli.console.output import Output
 from fbcli.errors import UsageError, did_you_mean
 from fbcli.monitoring.limits import limited
-from fbcli.options import Options
+from fbcli.options.model import Options
 from fbcli.queues.limits import change
 from fbcli.queues.lookup import find_queue, unknown
 from fbcli.queues.queue import Queue

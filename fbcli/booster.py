@@ -34,7 +34,7 @@ from fbcli.values.moments import parse_moment
 if TYPE_CHECKING:
     from fbcli.engine.consumer import Consumer
     from fbcli.engine.work import Work
-    from fbcli.options import Options, TaskOptions
+    from fbcli.options.model import Options, TaskOptions
     from fbcli.results import AsyncResult
     from fbcli.stores.base import Store
 
@@ -454,9 +454,9 @@ def _checked(options: TaskOptions | None, single: Mapping[str, Any]) -> dict[str
 
 
 def _models() -> ModuleType:
-    from fbcli import options  # noqa: PLC0415  pydantic: 60 ms that a plain push does not need
+    from fbcli.options import model  # noqa: PLC0415  pydantic: 60 ms that a push does not need
 
-    return options
+    return model
 
 
 def moment(delay: float | str | None, at: float | str | None) -> float | None:

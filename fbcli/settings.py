@@ -36,7 +36,7 @@ else:
     import tomli as tomllib
 
 if TYPE_CHECKING:
-    from fbcli.options import Options
+    from fbcli.options.model import Options
     from fbcli.stores.base import Store
 
 T = TypeVar("T")
@@ -334,7 +334,7 @@ def _expand(text: str, env: Mapping[str, str], source: str) -> str:
 
 def _options_model() -> type[Options]:
     # pydantic: 40 ms that `--queue` and most commands do not need
-    from fbcli.options import Options  # noqa: PLC0415
+    from fbcli.options.model import Options  # noqa: PLC0415
 
     return Options
 

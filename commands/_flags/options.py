@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import typer
 from pydantic.fields import FieldInfo
 
-from fbcli.options import (
+from fbcli.options.model import (
     Bytes,
     Concurrency,
     FailureThreshold,

@@ -19,7 +19,7 @@ from fbcli.engine.failures import name_of, text_of
 from fbcli.engine.plan import Plan
 from fbcli.errors import BadMessage, FbError, Unavailable
 from fbcli.message import decode, new_task_id
-from fbcli.options import PER_MESSAGE
+from fbcli.options.model import PER_MESSAGE
 from fbcli.task import CANCELLED, DROPPED, FAILED, RELEASED, REQUEUED, RUNNING, Failure, Task
 
 task_log = logging.getLogger("fbcli.task")

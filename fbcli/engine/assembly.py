@@ -34,7 +34,7 @@ from fbcli.engine.sizing import Sizing
 from fbcli.engine.tally import Tally
 from fbcli.engine.work import Work
 from fbcli.errors import Unavailable
-from fbcli.options import Options
+from fbcli.options.model import Options
 from fbcli.stores.base import News
 from fbcli.task import Task, tasks_of
 

@@ -14,7 +14,7 @@ from fbcli.controls.fleet_rate import FleetRate
 from fbcli.controls.pause import Pause
 from fbcli.controls.rate import Rate
 from fbcli.engine.gates import Gates
-from fbcli.options import Options
+from fbcli.options.model import Options
 from fbcli.stores.base import Limits, News, Scope, Store
 
 log = logging.getLogger("fbcli.consumer")

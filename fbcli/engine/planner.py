@@ -19,7 +19,7 @@ from fbcli.controls.per_key import MaxPerKey
 from fbcli.controls.timeout import Deadlines
 from fbcli.engine.plan import Plan
 from fbcli.errors import BadMessage, BadSetting
-from fbcli.options import PER_MESSAGE, Options, TaskOptions, explain
+from fbcli.options.model import PER_MESSAGE, Options, TaskOptions, explain
 from fbcli.stores.base import Store
 from fbcli.stores.keys import PUSHER, dedupe_space, per_key_space, unique_space
 

@@ -15,7 +15,7 @@ from fbcli.address.outline import bound_names, find_addresses, has_source
 from fbcli.broker_registry import find_broker
 from fbcli.clients.loading import mask
 from fbcli.errors import AddressNotFound, BadSetting, ExitCode, FbError, did_you_mean
-from fbcli.options import Options
+from fbcli.options.model import Options
 from fbcli.settings import Settings
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fbcli.broker_registry import schemes
 from fbcli.errors import Refused, UsageError, did_you_mean
-from fbcli.options import Options
+from fbcli.options.model import Options
 from fbcli.settings import FILE
 
 HEAD = """\

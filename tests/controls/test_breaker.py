@@ -6,7 +6,7 @@ import pytest
 
 from fbcli.broker import Delivery
 from fbcli.controls.breaker import Breaker
-from fbcli.options import Options, Threshold
+from fbcli.options.model import Options, Threshold
 from fbcli.task import (
     CANCELLED,
     DROPPED,

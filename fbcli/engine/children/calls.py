@@ -230,7 +230,7 @@ class _ChildTask(RemoteTask):
 
     @property  # type: ignore[misc]
     def options(self) -> Any:
-        return importlib.import_module("fbcli.options").Options(**msgspec.json.decode(self.given))
+        return importlib.import_module("fbcli").Options(**msgspec.json.decode(self.given))
 
 
 def _arguments_of(call: RemoteCall, signature: Signature) -> tuple[dict[str, Any], dict[str, Any]]:
