@@ -14,7 +14,7 @@ from fbcli.clients.loading import mask
 from fbcli.console.output import Output
 from fbcli.console.status import Status
 from fbcli.errors import FbError, TimedOut, UsageError, did_you_mean
-from fbcli.options.model import Mode
+from fbcli.options.running import Mode
 
 from ._flags.place import (
     ContextFlag,

@@ -11,12 +11,12 @@ from fbcli.console.limits import COLUMNS, cells, described, plain
 from fbcli.console.output import Output
 from fbcli.errors import UsageError, did_you_mean
 from fbcli.monitoring.limits import limited
-from fbcli.options.model import Options
 from fbcli.queues.limits import change
 from fbcli.queues.lookup import find_queue, unknown
 from fbcli.queues.queue import Queue
 from fbcli.settings import Settings
 
+from ._flags.options import given as checked_flags
 from ._flags.place import (
     QUEUE_HELP,
     BrokerFlag,
@@ -145,7 +145,7 @@ def _changes(**given: str | None) -> dict[str, Any]:
     """Return what was given, checked as the options of the same names. Raises `BadSetting`."""
     words = {name: value for name, value in given.items() if value is not None}
     unlimited = words.get("qps", "").lower() in ("none", "0")
-    checked = {name: value for name, value in words.items() if not (name == "qps" and unlimited)}
-    options = Options.make(checked, source=lambda name: f"--{name.replace('_', '-')}")
-    changes = {name: getattr(options, name) for name in checked}
+    if unlimited:
+        del words["qps"]
+    changes = checked_flags(words)
     return {**changes, "qps": 0.0} if unlimited else changes

@@ -27,6 +27,7 @@ from fbcli.broker_registry import open_broker
 from fbcli.clients.loading import mask
 from fbcli.emulation import emulated
 from fbcli.errors import BadSetting, Unsupported, UsageError, did_you_mean
+from fbcli.options.gathered import OPTIONS, checked_options, unknown
 from fbcli.platform.forks import PerProcess
 from fbcli.stores import open_store
 
@@ -101,11 +102,11 @@ class Settings:
         written, not yet checked."""
         from_env = {
             name: self.env[variable]
-            for name in _option_names()
+            for name in OPTIONS
             if (variable := f"FB_{name.upper()}") in self.env and name not in ("broker", "queue")
         }
         layers: list[tuple[str, Mapping[str, Any]]] = [
-            ("built-in", {name: model.default for name, model in _option_fields().items()}),
+            ("built-in", {name: option.default for name, option in OPTIONS.items()}),
             *((default.source, {name: default.value}) for name, default in self.defaults.items()),
             (f'{self._file_name} [tasks."{address}"]', self.tasks.get(address or "", {})),
             ("@boost", decorated or {}),
@@ -128,10 +129,22 @@ class Settings:
     ) -> Options:
         """Return the checked options of one function; raises `BadSetting` that says where the wrong
         value came from."""
+        # pydantic, which most commands do not need
+        from fbcli.options.model import Options  # noqa: PLC0415
+
+        return Options(**self.values(address, decorated, flags))
+
+    def values(
+        self,
+        address: str | None,
+        decorated: Mapping[str, Any] | None = None,
+        flags: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Return the checked options of one function by their names; raises `BadSetting` that says
+        where the wrong value came from."""
         found = self.origins(address, decorated, flags)
-        return _options_model().make(
-            {name: origin.value for name, origin in found.items()},
-            source=lambda name: found[name].source if name in found else "the settings",
+        return checked_options(
+            {name: origin.value for name, origin in found.items()}, lambda name: found[name].source
         )
 
     @property
@@ -196,11 +209,8 @@ def load(
             *data.get("defaults", {}),
             *(key for task in data.get("tasks", {}).values() for key in task),
         ]:
-            if name not in _option_names():
-                raise BadSetting(
-                    f"{path} sets {name!r}, which is not an"
-                    f" option.{did_you_mean(name, _option_names())}"
-                )
+            if name not in OPTIONS:
+                raise _unknown_option(name, path)
     contexts = {**user.get("contexts", {}), **project.get("contexts", {})}
     context, context_source = next(
         (
@@ -260,6 +270,10 @@ def load(
         contexts=contexts,
         env=env,
     )
+
+
+def _unknown_option(name: str, path: Path | None) -> BadSetting:
+    return unknown(name, OPTIONS, lambda name: str(path))
 
 
 def absolute(url: str, base: Path) -> str:
@@ -330,21 +344,6 @@ def _expand(text: str, env: Mapping[str, str], source: str) -> str:
         return env[match[1]]
 
     return _VARIABLE.sub(value, text)
-
-
-def _options_model() -> type[Options]:
-    # pydantic: 40 ms that `--queue` and most commands do not need
-    from fbcli.options.model import Options  # noqa: PLC0415
-
-    return Options
-
-
-def _option_fields() -> Mapping[str, Any]:
-    return _options_model().model_fields
-
-
-def _option_names() -> list[str]:
-    return list(_option_fields())
 
 
 class Connections:
