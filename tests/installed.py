@@ -19,12 +19,12 @@ PATIENCE = 30.0
 
 
 def clean_environment(home: Path, **more: str) -> dict[str, str]:
-    """Return the environment without what belongs to fb, to the test run, or to a terminal; `home`
-    is the user's folder, and `fb` is on the PATH."""
+    """Return the environment without what belongs to fb, to Python, to the test run or to a
+    terminal; `home` is the user's folder, and `fb` is on the PATH."""
     env = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("FB_", "XDG_", "PYTEST"))
+        if not name.startswith(("FB_", "XDG_", "PYTEST", "PYTHON"))
         and name not in ("TERM", "NO_COLOR", "FORCE_COLOR", "COLUMNS")
     }
     return {**env, "HOME": str(home), "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", **more}

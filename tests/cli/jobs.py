@@ -165,7 +165,6 @@ def together(fb: Shell, calls: Iterable[Sequence[str]]) -> list[Ran]:
 def set_up(fb: Shell, url: str | None = None) -> Shell:
     """Give the folder its module, and the broker to use (None: the default)."""
     fb.write("jobs.py", JOBS)
-    fb.env.pop("PYTHONUNBUFFERED", None)
     if url:
         fb.env["FB_BROKER"] = url
     return fb

@@ -9,11 +9,14 @@ import os
 import pty
 import select
 import subprocess
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
+from tests.cli.forkserver import fork_server
 from tests.installed import FB, PATIENCE, clean_environment
 
 MODULE = '''\
@@ -76,15 +79,25 @@ class Shell:
         self, *words: str, input: str | bytes = "", env: dict[str, str] | None = None
     ) -> Ran:
         """Run `fb` to its end."""
-        ended = subprocess.run(
-            [FB, *words],
-            cwd=self.folder,
-            env={**self.env, **(env or {})},
-            input=input.encode() if isinstance(input, str) else input,
-            capture_output=True,
-            timeout=PATIENCE,
-        )
-        return Ran(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
+        environment = {**self.env, **(env or {})}
+        given = input.encode() if isinstance(input, str) else input
+        server = None if _is_for_python(environment) else fork_server()
+        if server is None:
+            ended = subprocess.run(
+                [FB, *words],
+                cwd=self.folder,
+                env=environment,
+                input=given,
+                capture_output=True,
+                timeout=PATIENCE,
+            )
+            return Ran(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
+        with _piped(given) as stdin, TemporaryFile() as out, TemporaryFile() as err:
+            streams = (stdin, out.fileno(), err.fileno())
+            code = server.run(words, self.folder, environment, streams, PATIENCE)
+            out.seek(0)
+            err.seek(0)
+            return Ran(code, out.read().decode(), err.read().decode())
 
     def ok(self, *words: str, input: str | bytes = "", env: dict[str, str] | None = None) -> Ran:
         """Run `fb`, which must succeed."""
@@ -144,6 +157,30 @@ class Shell:
                 if stream is not None:
                     with contextlib.suppress(BrokenPipeError):
                         stream.close()
+
+
+def _is_for_python(env: dict[str, str]) -> bool:
+    """Whether the interpreter itself has to read this environment at its start."""
+    names = {name for name in env if name.startswith("PYTHON")}
+    return names > {"PYTHONDONTWRITEBYTECODE"}
+
+
+@contextlib.contextmanager
+def _piped(given: bytes) -> Iterator[int]:
+    """A pipe from which `given` can be read."""
+    theirs, ours = os.pipe()
+
+    def write() -> None:
+        with contextlib.suppress(BrokenPipeError), open(ours, "wb") as stream:
+            stream.write(given)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        yield theirs
+    finally:
+        os.close(theirs)
+        writer.join()
 
 
 def _shown(terminal: int) -> Iterator[bytes]:

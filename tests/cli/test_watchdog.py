@@ -140,8 +140,7 @@ def test_a_deaf_consumer_ends_with_4_and_loses_nothing(
         *WATCHDOG,
     )
     wait_until(lambda: bool(notes(fb)), "the first message")
-    fb.ok("push", "work:note", "x=2", *sound)
-    fb.ok("push", "work:note", "x=3", *sound)
+    fb.ok("push", "work:note", "-", *sound, input='{"x": 2}\n{"x": 3}\n')  # both at once
     output, errors = broken.communicate(timeout=20)
     assert broken.returncode == 4, errors
     assert "messages are waiting: it is deaf" in errors
