@@ -61,10 +61,9 @@ def results(
     out = Output(json=json)
     settings = settings_of(context, broker, store)
     found = None if queue is None else find_queue(queue, settings)
-    kept = settings.store_for(
-        settings.open_broker() if found is None else found.broker, "keep results"
+    newest = _newest(
+        settings.open_store(), None if found is None else found.name, limit, failed=failed
     )
-    newest = _newest(kept, None if found is None else found.name, limit, failed=failed)
     if json:
         for result in newest:
             out.object(plain(result))

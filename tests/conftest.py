@@ -6,11 +6,16 @@ import itertools
 import os
 from collections import Counter
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.servers import RequirementMissing
 from tests.servers.redis import RedisServer
+
+HEAVY = ("cli", "chaos", "docs", "contract")
+"""Folders whose tests run processes and servers, or try very many cases: not `quick`, unless a file
+says so itself."""
 
 _databases = itertools.cycle(range(16))
 
@@ -28,6 +33,15 @@ def redis_url(redis_server: RedisServer) -> str:
     database = next(_databases)
     redis_server.ask(f"SELECT {database}\r\nFLUSHDB")
     return redis_server.url.removesuffix("/0") + f"/{database}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as `quick` what neither its folder nor its mark `slow` keeps from it."""
+    here = Path(__file__).parent
+    for item in items:
+        heavy = item.path.relative_to(here).parts[0] in HEAVY
+        if not heavy and not item.get_closest_marker("slow"):
+            item.add_marker("quick")
 
 
 def _where_it_is_missing() -> Generator[None, object, object]:

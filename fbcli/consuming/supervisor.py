@@ -1,8 +1,8 @@
 """N child processes: start, watch, restart with backoff, relay stops, one merged view.
 
-A child is any command that speaks the messages of `wire` on its standard input, a channel. When the
-parent dies, the child reads the end of it and stops in order; when a child dies, the parent starts
-another.
+A child is any command that speaks the small protocol of `Channel` on its standard input, a socket:
+JSON, an object a line. When the parent dies, the child reads the end of it and stops in order; when
+a child dies, the parent starts another.
 """
 
 from __future__ import annotations
@@ -13,18 +13,15 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
 from fbcli.clock import SYSTEM, Clock
-from fbcli.consuming import wire
-from fbcli.consuming.wire import Instruction
 from fbcli.engine.tally import Snapshot
 from fbcli.errors import ExitCode
 from fbcli.platform import system
 from fbcli.platform.signals import how_ended
-from fbcli.processes.channel import Channel
 from fbcli.processes.restarts import Restarts
 from fbcli.values.durations import span
 
@@ -40,19 +37,48 @@ HOPELESS = (ExitCode.USAGE, ExitCode.NOT_FOUND, ExitCode.UNSUPPORTED)
 OnMessage = Callable[[dict[str, Any]], None]
 
 
+class Channel:
+    """Messages to and from the process at the other end. Thread-safe to send; one thread reads."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._socket = end
+        self._reader: BinaryIO = end.makefile("rb")
+        self._lock = threading.Lock()
+        self._encode = msgspec.json.Encoder(enc_hook=str).encode
+
+    def send(self, message: Mapping[str, Any]) -> bool:
+        """Send one message; False when nobody is there any more."""
+        line = self._encode(message) + b"\n"
+        try:
+            with self._lock:
+                self._socket.sendall(line)
+        except OSError:
+            return False
+        return True
+
+    def receive(self) -> dict[str, Any] | None:
+        """Return the next message; None: the other end is closed."""
+        try:
+            line = self._reader.readline()
+            return msgspec.json.decode(line, type=dict[str, Any]) if line.endswith(b"\n") else None
+        except (OSError, msgspec.DecodeError):
+            return None
+
+    def close(self) -> None:
+        self._reader.close()
+        self._socket.close()
+
+
 class SupervisedProcess:
     """One child process and what it last said."""
 
-    def __init__(self, command: Sequence[str], spec: object, on_message: OnMessage) -> None:
-        """Raises `OSError` when the system has no room for another process."""
+    def __init__(
+        self, command: Sequence[str], spec: Mapping[str, Any], on_message: OnMessage
+    ) -> None:
         ours, theirs = socket.socketpair()
-        self.channel = Channel(ours)
         with theirs:
-            try:
-                self.process: subprocess.Popen[bytes] = system.start_child(command, theirs)
-            except OSError:
-                self.channel.close()
-                raise
+            self.process: subprocess.Popen[bytes] = system.start_child(command, theirs)
+        self.channel = Channel(ours)
         self.snapshots: list[Snapshot] = []
         self.failure = ""
         self.over: int | None = None
@@ -67,17 +93,17 @@ class SupervisedProcess:
         self._thread.start()
 
     def _listen(self) -> None:
-        while (report := self.channel.receive(wire.report)) is not None:
-            if report.snapshots is not None:
-                self.snapshots = report.snapshots
-            elif report.said is not None:
-                self._on_message(report.said)
-            elif report.failure:
-                self.failure = report.failure
-            elif report.recycle:
+        while (message := self.channel.receive()) is not None:
+            if "snapshots" in message:
+                self.snapshots = msgspec.convert(message["snapshots"], list[Snapshot])
+            elif "failure" in message:
+                self.failure = str(message["failure"])
+            elif "recycle" in message:
                 self.recycled = True
-            elif report.over is not None:
-                self.over = report.over
+            elif "over" in message:
+                self.over = int(message["over"])
+            else:
+                self._on_message(message)
 
     def ended(self) -> int | None:
         """Return its exit code once it has ended and all it said has been heard."""
@@ -93,7 +119,7 @@ class Supervisor:
     def __init__(
         self,
         command: Sequence[str],
-        specs: Sequence[object],
+        specs: Sequence[Mapping[str, Any]],
         *,
         drain: float,
         endless: bool,
@@ -112,7 +138,7 @@ class Supervisor:
         self._clock = clock
         count = len(specs)
         self._children: list[SupervisedProcess | None] = [None] * count
-        self._started_at = [0.0] * count
+        self._born = [0.0] * count
         self._restarts = [Restarts(TRIES) for _ in specs]
         self._start_at: list[float | None] = [clock.monotonic()] * count
         self._generation = 0
@@ -143,26 +169,20 @@ class Supervisor:
             if child is not None:
                 code = child.ended()
                 if code is not None:
-                    self._reap(index, child, code, now)
+                    self._bury(index, child, code, now)
                 elif self._kill_at is not None and now >= self._kill_at:
                     log.error("process %d did not end in time: killing it", child.process.pid)
                     child.process.kill()
             elif start_at is not None and now >= start_at and not self._stopping:
-                self._start(index, now)
+                self._start_at[index] = None
+                self._born[index] = now
+                self._children[index] = born = SupervisedProcess(
+                    self._command, self._specs[index], self._on_message
+                )
+                if self._quiet:
+                    born.channel.send({"do": "quiet"})
 
-    def _start(self, index: int, now: float) -> None:
-        self._start_at[index] = None
-        self._started_at[index] = now
-        try:
-            child = SupervisedProcess(self._command, self._specs[index], self._on_message)
-        except OSError as error:
-            self._failed(index, f"a process cannot be started ({error})", now)
-            return
-        self._children[index] = child
-        if self._quiet:
-            child.channel.send(Instruction(quiet=True))
-
-    def _reap(self, index: int, child: SupervisedProcess, code: int, now: float) -> None:
+    def _bury(self, index: int, child: SupervisedProcess, code: int, now: float) -> None:
         self._children[index] = None
         self._generation += 1
         self._past[f"{child.process.pid}.{self._generation}"] = [
@@ -185,30 +205,27 @@ class Supervisor:
             return
         deaf = code == ExitCode.UNREACHABLE and self._endless
         if code in HOPELESS or (child.failure and not deaf):
-            reason = child.failure or f"It ended with exit code {code}."
-            self._fail(f"process {child.process.pid}: {reason}", max(code, ExitCode.FAILED))
+            reason = child.failure or f"a process ended with exit code {code}"
+            self._fail(child, reason, max(code, ExitCode.FAILED))
             return
         if child.snapshots:
             for each in self._restarts:
                 each.proven = True
-        self._failed(index, f"process {child.process.pid} {how_ended(code)}", now)
-
-    def _failed(self, index: int, what: str, now: float) -> None:
-        """Have another process started after one that has failed, unless that is of no use."""
         restarts = self._restarts[index]
-        wait = restarts.failed(now, lived=now - self._started_at[index])
+        wait = restarts.failed(now, lived=now - self._born[index])
+        how = how_ended(code)
         if restarts.hopeless:
             self._fail(
-                f"No process can start: {TRIES} in a row have failed; {what}.", ExitCode.NOT_FOUND
+                child, f"no process can start: the last {TRIES} of them {how}", ExitCode.NOT_FOUND
             )
             return
         self._start_at[index] = now + wait
-        log.error("%s; another one starts in %s", what, span(wait))
+        log.error("process %d %s; another one starts in %s", child.process.pid, how, span(wait))
 
-    def _fail(self, reason: str, code: int) -> None:
+    def _fail(self, child: SupervisedProcess, reason: str, code: int) -> None:
         """End all: it is of no use to go on."""
         self._failure = reason, code
-        log.error("%s", reason)
+        log.error("process %d: %s", child.process.pid, reason)
         self.stop()
 
     def over(self) -> bool:
@@ -222,21 +239,21 @@ class Supervisor:
         drain = self._drain if drain is None else drain
         self._stopping = True
         self._kill_at = self._clock.monotonic() + drain + GRACE
-        self._tell(Instruction(stop=True, drain=drain))
+        self._tell({"do": "stop", "drain": drain})
 
     def quiet(self) -> None:
         self._quiet = True
-        self._tell(Instruction(quiet=True))
+        self._tell({"do": "quiet"})
 
     def restart(self) -> None:
         """Replace every child by a new one, each once it has drained."""
         log.warning("replacing processes %s", ", ".join(map(str, self.pids())))
         self._restarting.update(child for child in self._children if child is not None)
-        self._tell(Instruction(stop=True, drain=self._drain))
+        self._tell({"do": "stop", "drain": self._drain})
 
     def describe(self) -> list[str]:
         """Have the children describe themselves (they log it); say who they are."""
-        self._tell(Instruction(dump=True))
+        self._tell({"do": "dump"})
         return [f"supervisor {os.getpid()} of processes {', '.join(map(str, self.pids()))}"]
 
     def snapshots(self) -> Mapping[str, Sequence[Snapshot]]:
@@ -246,7 +263,7 @@ class Supervisor:
         }
         return {**self._past, **living}
 
-    def _tell(self, instruction: Instruction) -> None:
+    def _tell(self, message: Mapping[str, Any]) -> None:
         for child in self._children:
             if child is not None:
-                child.channel.send(instruction)
+                child.channel.send(message)

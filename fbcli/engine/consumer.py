@@ -14,9 +14,7 @@ import msgspec
 from fbcli.broker import Inbox
 from fbcli.clients.loading import mask
 from fbcli.clock import SYSTEM, Backoff, Clock
-from fbcli.controls.catalogue import gates_of
-from fbcli.emulation import cautions
-from fbcli.engine.assembly import Assembly, OnClosed, place_of
+from fbcli.engine.assembly import Assembly, OnClosed, standing_gates
 from fbcli.engine.ending import Ending
 from fbcli.engine.pools import Pools, described, slots_of
 from fbcli.engine.record import Recorder
@@ -170,8 +168,7 @@ class Consumer:
 
     def _serve(self) -> None:
         work, options = self.work, self.work.options
-        place = place_of(work, self.consumer_id, self._clock)
-        gates = gates_of(options, place, live=False)
+        gates = standing_gates(options, self._clock)
         self._pools.check(work)
         inbox = self._open_inbox(options.prefetch or self.concurrency)
         if inbox is None:
@@ -179,7 +176,7 @@ class Consumer:
         self._parts = parts = Assembly(
             work,
             inbox,
-            place,
+            self.consumer_id,
             tally=self.tally,
             ending=self._ending,
             gates=gates,
@@ -195,7 +192,7 @@ class Consumer:
             mask(work.broker.url),
             described(work.mode, options),
         )
-        for sentence in (*options.without_effect(), *cautions(work.broker, options.timeout)):
+        for sentence in options.without_effect():
             log.warning("%s", sentence)
         memberships: Sequence[Membership] = ()
         try:

@@ -22,7 +22,7 @@ from fbcli.errors import UsageError
 from fbcli.task import CANCELLED
 
 if TYPE_CHECKING:
-    from fbcli.options.model import Options
+    from fbcli.options import Options
 
     Adapter = logging.LoggerAdapter[logging.Logger]
 else:

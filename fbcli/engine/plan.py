@@ -9,7 +9,7 @@ from typing import Any
 from fbcli.arguments.signature import Signature
 from fbcli.controls.base import Admission
 from fbcli.controls.retry import RetryPolicy
-from fbcli.options.model import Options
+from fbcli.options import Options
 
 
 class Plan:

@@ -8,12 +8,16 @@ not in it; the lenient ones write its `repr`, never raise, and cut what is too l
 
 from __future__ import annotations
 
+import dataclasses
 import operator
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from datetime import date, time, timedelta
+from decimal import Decimal
 from enum import Enum
 from math import isfinite
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
@@ -30,6 +34,8 @@ MOST_ITEMS = 1_000_000
 LEFT_OUT = "…"
 
 _PLAIN = (str, int, bool, type(None), msgspec.Raw)
+_LEAVES = (bytes, bytearray, memoryview, date, time, timedelta, Decimal, UUID)
+"""Types that msgspec writes as text."""
 _LARGE = 1 << 63
 
 Passing = tuple[type[BaseException], ...]
@@ -44,9 +50,8 @@ def form(value: object) -> object:
     for plain in (str, int, float):  # classes derived from them
         if isinstance(value, plain):
             return plain(value)
-    moment = getattr(value, "isoformat", None)  # of classes derived from date, time, datetime
-    if callable(moment):
-        return moment()
+    if isinstance(value, date | time):  # likewise
+        return value.isoformat()
     dump = getattr(value, "model_dump", None)  # of pydantic
     if callable(dump):
         return dump(mode="json")
@@ -186,6 +191,8 @@ class _Writer:
         if kind is int:
             _encode(value)  # Python refuses to write those of thousands of digits
             return value
+        if isinstance(value, _LEAVES):
+            return msgspec.to_builtins(value, enc_hook=form)
         if depth > DEEPEST:
             return shown(value, self._passing)
         if isinstance(value, Enum):
@@ -199,10 +206,7 @@ class _Writer:
         fields = _fields(value)
         if fields is not None:
             return self._object(((name, getattr(value, name)) for name in fields), depth)
-        try:
-            return msgspec.to_builtins(value)  # what is written as text: a date, say, or bytes
-        except TypeError:
-            return self.plain(form(value), depth + 1)
+        return self.plain(form(value), depth + 1)
 
     def _array(self, items: Iterable[Any], depth: int) -> list[Any]:
         written = []
@@ -232,9 +236,7 @@ def _fields(value: Any) -> Sequence[str] | None:
     kind = type(value)
     if isinstance(value, msgspec.Struct):
         return value.__struct_fields__
-    if hasattr(kind, "__dataclass_fields__"):
-        import dataclasses  # noqa: PLC0415  slow to be imported, and there if there is one
-
+    if dataclasses.is_dataclass(kind):
         return [field.name for field in dataclasses.fields(kind)]
     attributes = getattr(kind, "__attrs_attrs__", None)
     return None if attributes is None else [attribute.name for attribute in attributes]

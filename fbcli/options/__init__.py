@@ -1,1 +1,0 @@
-"""All that can be set for one function, and the little that can be set for one message."""
