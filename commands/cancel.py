@@ -58,9 +58,9 @@ def cancel(
     """
     out = Output(json=json)
     ids = _ids(out, task_ids)
-    outcomes = cancel_tasks(
-        settings_of(context, broker, store).open_store(), ids, wait=0.0 if no_wait else WAIT
-    )
+    settings = settings_of(context, broker, store)
+    shared = settings.store_for(settings.open_broker(), "cancel tasks")
+    outcomes = cancel_tasks(shared, ids, wait=0.0 if no_wait else WAIT)
     for outcome in outcomes:
         if json:
             out.object(outcome)

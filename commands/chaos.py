@@ -7,14 +7,14 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from fbcli.chaos.plan import TrialPlan
-from fbcli.chaos.report import COLUMNS, figures, line, opening, rows, verdict
-from fbcli.chaos.trial import Reading, Watchers, cautions, run_trial
+from fbcli.chaos.plan import TrialPlan, cautions
+from fbcli.chaos.report import COLUMNS, Reading, figures, line, opening, rows, verdict
+from fbcli.chaos.trial import Watchers, run_trial
 from fbcli.clients.loading import mask
 from fbcli.console.output import Output
 from fbcli.console.status import Status
 from fbcli.errors import FbError, TimedOut, UsageError, did_you_mean
-from fbcli.options import Mode
+from fbcli.options.running import Mode
 
 from ._flags.place import (
     ContextFlag,

@@ -11,11 +11,12 @@ from fbcli.console.limits import COLUMNS, cells, described, plain
 from fbcli.console.output import Output
 from fbcli.errors import UsageError, did_you_mean
 from fbcli.monitoring.limits import limited
-from fbcli.options import Options
 from fbcli.queues.limits import change
 from fbcli.queues.lookup import find_queue, unknown
 from fbcli.queues.queue import Queue
+from fbcli.settings import Settings
 
+from ._flags.options import given as checked_flags
 from ._flags.place import (
     QUEUE_HELP,
     BrokerFlag,
@@ -94,9 +95,9 @@ def limit(
     settings = settings_of(context, broker, store)
     found = [find_queue(text, settings) for text in queues or ()]
     if changes:
-        _set(out, found, changes)
+        _set(out, settings, found, changes)
     elif reset:
-        _reset(out, found)
+        _reset(out, settings, found)
     rows = (
         limited(settings.open_store(), [queue.name for queue in found])
         if json or not (changes or reset)
@@ -110,9 +111,9 @@ def limit(
         out.table(COLUMNS, [cells(row) for row in rows], empty=empty)
 
 
-def _set(out: Output, queues: Sequence[Queue], changes: dict[str, Any]) -> None:
-    store = queues[0].open_store()
+def _set(out: Output, settings: Settings, queues: Sequence[Queue], changes: dict[str, Any]) -> None:
     for queue in queues:
+        store = settings.store_for(queue.broker, "limit a queue")
         limits = change(store, queue.name, changes)
         if out.json:
             continue
@@ -128,9 +129,9 @@ def _set(out: Output, queues: Sequence[Queue], changes: dict[str, Any]) -> None:
         )
 
 
-def _reset(out: Output, queues: Sequence[Queue]) -> None:
-    store = queues[0].open_store()
+def _reset(out: Output, settings: Settings, queues: Sequence[Queue]) -> None:
     for queue in queues:
+        store = settings.store_for(queue.broker, "limit a queue")
         had = store.unlimit(queue.name)
         if out.json:
             continue
@@ -144,7 +145,7 @@ def _changes(**given: str | None) -> dict[str, Any]:
     """Return what was given, checked as the options of the same names. Raises `BadSetting`."""
     words = {name: value for name, value in given.items() if value is not None}
     unlimited = words.get("qps", "").lower() in ("none", "0")
-    checked = {name: value for name, value in words.items() if not (name == "qps" and unlimited)}
-    options = Options.make(checked, source=lambda name: f"--{name.replace('_', '-')}")
-    changes = {name: getattr(options, name) for name in checked}
+    if unlimited:
+        del words["qps"]
+    changes = checked_flags(words)
     return {**changes, "qps": 0.0} if unlimited else changes

@@ -54,7 +54,7 @@ def pause(
     seconds = None if duration is None else seconds_of(duration, "--for")
     settings = settings_of(context, broker, store)
     for queue in [find_queue(text, settings) for text in queues]:
-        settings.open_store().pause(queue.name, seconds)
+        settings.store_for(queue.broker, "pause a queue").pause(queue.name, seconds)
         if json:
             out.object({"queue": queue.name, "paused": True, "resumes_in": seconds})
         else:

@@ -61,9 +61,10 @@ def results(
     out = Output(json=json)
     settings = settings_of(context, broker, store)
     found = None if queue is None else find_queue(queue, settings)
-    newest = _newest(
-        settings.open_store(), None if found is None else found.name, limit, failed=failed
+    kept = settings.store_for(
+        settings.open_broker() if found is None else found.broker, "keep results"
     )
+    newest = _newest(kept, None if found is None else found.name, limit, failed=failed)
     if json:
         for result in newest:
             out.object(plain(result))

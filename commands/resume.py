@@ -35,8 +35,8 @@ def resume(
     """
     out = Output(json=json)
     settings = settings_of(context, broker, store)
-    shared = settings.open_store()
     for queue in [find_queue(text, settings) for text in queues]:
+        shared = settings.store_for(queue.broker, "pause a queue")
         was_paused = shared.resume(queue.name)
         if json:
             out.object({"queue": queue.name, "paused": False, "was_paused": was_paused})

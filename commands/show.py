@@ -43,7 +43,8 @@ def show(
     8: of some only.
     """
     out = Output(json=json)
-    shared = settings_of(context, broker, store).open_store()
+    settings = settings_of(context, broker, store)
+    shared = settings.store_for(settings.open_broker(), "keep results")
     found, cancels, now = statuses(shared, task_ids), shared.cancels(), SYSTEM.now()
     known = [each for each in found if each.known or each.task_id in cancels]
     for number, each in enumerate(known):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         TimedOut,
         Unavailable,
     )
-    from fbcli.options import Options, TaskOptions
+    from fbcli.options.model import Options, TaskOptions
     from fbcli.results import AsyncResult, agather, as_completed, await_all, gather, wait_all
     from fbcli.stores.base import Result
 
@@ -47,7 +47,7 @@ _HOME = {
         "TimedOut",
         "Unavailable",
     ),
-    "fbcli.options": ("Options", "TaskOptions"),
+    "fbcli.options.model": ("Options", "TaskOptions"),
     "fbcli.results": ("AsyncResult", "agather", "as_completed", "await_all", "gather", "wait_all"),
     "fbcli.stores.base": ("Result",),
 }

@@ -15,7 +15,6 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from fbcli.address.address import Address, address_of
@@ -23,8 +22,10 @@ from fbcli.address.address import load as load_address
 from fbcli.arguments.signature import Signature
 from fbcli.broker import Outgoing
 from fbcli.clock import SYSTEM
+from fbcli.emulation import waits_in_store
 from fbcli.errors import BadArguments, BadSetting, Refused, Unsupported, UsageError
 from fbcli.message import decode, encode, new_task_id
+from fbcli.options.gathered import MESSAGE_OPTIONS, OPTIONS, checked_message_options, unknown
 from fbcli.queues.queue import Queue
 from fbcli.settings import Origin, Settings, load
 from fbcli.values.durations import parse_duration
@@ -33,8 +34,9 @@ from fbcli.values.moments import parse_moment
 if TYPE_CHECKING:
     from fbcli.engine.consumer import Consumer
     from fbcli.engine.work import Work
-    from fbcli.options import Options, TaskOptions
+    from fbcli.options.model import Options, TaskOptions
     from fbcli.results import AsyncResult
+    from fbcli.stores.base import Store
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -61,11 +63,8 @@ class Booster(Generic[P, R]):
     ) -> None:
         """`options` are those of `fbcli.Options`, as `@boost` takes them; `flags` win over all
         other sources."""
-        if options:
-            known = _models().Options
-            unknown = options.keys() - known.model_fields.keys()
-            if unknown:
-                known.make({name: options[name] for name in unknown}, source=lambda name: "@boost")
+        for name in options.keys() - OPTIONS.keys():
+            raise unknown(name, OPTIONS, lambda name: "@boost")
         functools.update_wrapper(self, function)
         self.__signature__ = inspect.signature(function)
         self.function = function
@@ -112,6 +111,12 @@ class Booster(Generic[P, R]):
         """The options in force. Raises `BadSetting`."""
         return self.settings.options(self.address.text, self.decorated, self._flags)
 
+    @functools.cached_property
+    def values(self) -> dict[str, Any]:
+        """The options in force by their names; without pydantic, which publishing does not need.
+        Raises `BadSetting`."""
+        return self.settings.values(self.address.text, self.decorated, self._flags)
+
     @property
     def origins(self) -> dict[str, Origin]:
         """Every option with where its value came from, as written, not yet checked."""
@@ -122,19 +127,24 @@ class Booster(Generic[P, R]):
         """What its messages may carry: its parameters; with batches anything. Raises `UsageError`
         for one named `extra`, which is reserved."""
         own = Signature.of(self.function)
-        return own.open if self.options.batch else own
+        return own.open if self.values["batch"] else own
 
     @functools.cached_property
     def rows(self) -> str:
         """With batches: the parameter that takes the list of messages; else an empty text. Raises
         `UsageError`."""
-        return Signature.of(self.function).rows if self.options.batch else ""
+        return Signature.of(self.function).rows if self.values["batch"] else ""
 
     @functools.cached_property
     def queue(self) -> Queue:
         """Its queue."""
-        broker = self.settings.open_broker(self.options.broker)
-        return Queue(self.options.queue or self.address.queue, broker, self.settings.open_store)
+        broker = self.settings.open_broker(self.values["broker"])
+        return Queue(self.values["queue"] or self.address.queue, broker, self.settings.open_store)
+
+    def open_results(self) -> Store:
+        """Return the store where results of this function are kept. Raises `Unsupported` where that
+        reaches less far than its queue, and nobody has chosen it."""
+        return self.settings.store_for(self.queue.broker, "keep results")
 
     # publishing
 
@@ -148,7 +158,7 @@ class Booster(Generic[P, R]):
         body = encode(
             self.signature.bind(args, kwargs), {"task_id": task_id, "publish_time": _now()}
         )
-        self.queue.publish((Outgoing(body, self.options.priority),))
+        self.queue.publish((Outgoing(body, self.values["priority"]),))
         return self._result(task_id)
 
     def push_many(self, calls: Iterable[Mapping[str, Any] | tuple[Any, ...]]) -> int:
@@ -179,7 +189,7 @@ class Booster(Generic[P, R]):
             arguments = self.signature.bind((), call)
         return Outgoing(
             encode(arguments, {"task_id": new_task_id(), "publish_time": _now()}),
-            self.options.priority,
+            self.values["priority"],
         )
 
     def publish(
@@ -225,6 +235,10 @@ class Booster(Generic[P, R]):
     ) -> Outgoing:
         """Return the message that `publish` would publish."""
         plain = {name: value for name, value in arguments.items() if name != "extra"}
+        if unique:
+            self.settings.store_for(self.queue.broker, "tell the same calls apart")
+        if single.get("result") or (options is not None and options.result):
+            self.open_results()
         bound = self.signature.bind((), plain)
         return compose(
             bound,
@@ -233,7 +247,7 @@ class Booster(Generic[P, R]):
             not_before=moment(delay, at),
             options=options,
             single=single,
-            priority=self.options.priority,
+            priority=self.values["priority"],
             queue=self.queue,
             unique=self._key_of(bound) if unique else None,
         )
@@ -241,12 +255,12 @@ class Booster(Generic[P, R]):
     def _key_of(self, arguments: Mapping[str, Any]) -> str:
         from fbcli.stores.keys import key_of  # noqa: PLC0415  hashlib: 3 ms
 
-        return key_of(arguments, self.options.dedupe_key)
+        return key_of(arguments, self.values["dedupe_key"])
 
     def _result(self, task_id: str) -> AsyncResult:
         from fbcli.results import AsyncResult  # noqa: PLC0415  8 ms that `fb push` does not need
 
-        return AsyncResult(task_id, self.settings.open_store)
+        return AsyncResult(task_id, self.open_results)
 
     async def apush(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult:
         """`push`, awaited; the event loop goes on meanwhile."""
@@ -275,8 +289,24 @@ class Booster(Generic[P, R]):
             queue=self.queue.name,
             options=self.options,
             broker=self.queue.broker,
-            store=self.settings.open_store(),
+            store=self._shared_store(),
         )
+
+    def _shared_store(self) -> Store:
+        """Return the store for a consumer. Raises `Unsupported` where its options need one that all
+        consumers share."""
+        options, broker = self.options, self.queue.broker
+        longest = max(options.backoff, options.backoff_max)
+        for needed, what in (
+            (options.results, "keep results"),
+            (options.dedupe, "tell what was done before"),
+            (options.max_per_key is not None, "limit calls by key"),
+            (options.qps is not None and options.qps_scope == "cluster", "share a rate"),
+            (options.backoff and waits_in_store(broker, longest), "delay messages"),
+        ):
+            if needed:
+                self.settings.store_for(broker, what)
+        return self.settings.open_store()
 
     def consume(self, **options: Any) -> Consumer:
         """Consume in a thread of this process and return at once; `.stop()` and `.join()` the
@@ -386,18 +416,16 @@ def compose(
         raise BadArguments(
             "'extra' is reserved for a message's own options, and must be an object."
         )
-    extra = {**(given or {}), **(_checked(options, single or {}) if options or single else {})}
-    extra["task_id"] = str(task_id or extra.get("task_id") or new_task_id())
-    extra.setdefault("publish_time", _now())
+    own = {**(options.model_dump(exclude_unset=True) if options else {}), **(single or {})}
+    extra = {**(given or {}), **own}
     if not_before is not None:
         extra["delay_until"] = not_before
+    own = {name: extra.pop(name) for name in {*own, *MESSAGE_OPTIONS} if name in extra}
+    extra |= checked_message_options(own, lambda name: "The message")
+    extra["task_id"] = str(task_id or extra.get("task_id") or new_task_id())
+    extra.setdefault("publish_time", _now())
     if unique is not None:
         extra["unique"] = extra.get("dedupe_key", unique)
-    if given:
-        _checked(
-            None,
-            {name: extra[name] for name in _models().TaskOptions.model_fields if name in extra},
-        )
     priority = extra.get("priority", priority)
     if priority and not queue.broker.capabilities.priority:
         scheme = queue.broker.url.partition("://")[0]
@@ -413,23 +441,6 @@ def repeated(queue: Queue) -> Refused:
         f"The same call is already queued or running in {queue.name}, and unique was asked for:"
         " nothing was pushed."
     )
-
-
-def _checked(options: TaskOptions | None, single: Mapping[str, Any]) -> dict[str, Any]:
-    models = _models()
-    both = {**(options.model_dump(exclude_unset=True) if options else {}), **single}
-    try:
-        checked: TaskOptions = models.TaskOptions(**both)
-    except models.ValidationError as error:
-        text = models.explain(error, models.TaskOptions, lambda name: "The message")
-        raise BadSetting(text) from None
-    return checked.model_dump(exclude_unset=True, exclude_none=True)
-
-
-def _models() -> ModuleType:
-    from fbcli import options  # noqa: PLC0415  pydantic: 60 ms that a plain push does not need
-
-    return options
 
 
 def moment(delay: float | str | None, at: float | str | None) -> float | None:

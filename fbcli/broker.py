@@ -27,10 +27,10 @@ class Outgoing(msgspec.Struct, gc=False):
     """Unix time before which it must not be delivered; at most `Capabilities.delay_publish` seconds
     from now."""
     id: str | None = None
-    """Only where `Capabilities.idempotent`: of messages with one id, a queue takes the first of
-    `ID_SECONDS` and leaves out the others, whoever publishes them. For what may be published again
-    because nobody knows whether it got in. None, the rule: remembering an id costs the server about
-    as much as the message does."""
+    """Only where `Capabilities.idempotent`: a queue takes a message with this id, and leaves out
+    those that anybody publishes with it in the `ID_SECONDS` that follow. For what may be published
+    again because nobody knows whether it got in. None, the rule: an id has to be remembered, which
+    costs the server about as much as the message."""
     key: str | None = None
     """Messages with one key keep their order, or share a partition. Only where `Capabilities.key`.
     """

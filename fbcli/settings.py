@@ -18,13 +18,16 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from fbcli.broker import Broker
 from fbcli.broker_registry import open_broker
-from fbcli.errors import BadSetting, UsageError, did_you_mean
+from fbcli.clients.loading import mask
+from fbcli.emulation import emulated
+from fbcli.errors import BadSetting, Unsupported, UsageError, did_you_mean
+from fbcli.options.gathered import OPTIONS, checked_options, unknown
 from fbcli.platform.forks import PerProcess
 from fbcli.stores import open_store
 
@@ -34,7 +37,7 @@ else:
     import tomli as tomllib
 
 if TYPE_CHECKING:
-    from fbcli.options import Options
+    from fbcli.options.model import Options
     from fbcli.stores.base import Store
 
 T = TypeVar("T")
@@ -43,6 +46,12 @@ FILE = "fb.toml"
 FOLDER = ".fb"
 """Folder of the embedded default below the project's root; it holds the queues, and ignores itself
 in git."""
+
+BESIDE = "beside the broker"
+"""Where a store comes from that nobody has chosen."""
+
+REACHES = ("process", "host", "network")
+"""Who can share a queue or a store, from few to all."""
 
 TOP_KEYS = ("broker", "store", "context", "defaults", "tasks", "contexts")
 CONTEXT_KEYS = ("broker", "store", "defaults")
@@ -93,11 +102,11 @@ class Settings:
         written, not yet checked."""
         from_env = {
             name: self.env[variable]
-            for name in _option_names()
+            for name in OPTIONS
             if (variable := f"FB_{name.upper()}") in self.env and name not in ("broker", "queue")
         }
         layers: list[tuple[str, Mapping[str, Any]]] = [
-            ("built-in", {name: model.default for name, model in _option_fields().items()}),
+            ("built-in", {name: option.default for name, option in OPTIONS.items()}),
             *((default.source, {name: default.value}) for name, default in self.defaults.items()),
             (f'{self._file_name} [tasks."{address}"]', self.tasks.get(address or "", {})),
             ("@boost", decorated or {}),
@@ -120,10 +129,22 @@ class Settings:
     ) -> Options:
         """Return the checked options of one function; raises `BadSetting` that says where the wrong
         value came from."""
+        # pydantic, which most commands do not need
+        from fbcli.options.model import Options  # noqa: PLC0415
+
+        return Options(**self.values(address, decorated, flags))
+
+    def values(
+        self,
+        address: str | None,
+        decorated: Mapping[str, Any] | None = None,
+        flags: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Return the checked options of one function by their names; raises `BadSetting` that says
+        where the wrong value came from."""
         found = self.origins(address, decorated, flags)
-        return _options_model().make(
-            {name: origin.value for name, origin in found.items()},
-            source=lambda name: found[name].source if name in found else "the settings",
+        return checked_options(
+            {name: origin.value for name, origin in found.items()}, lambda name: found[name].source
         )
 
     @property
@@ -141,6 +162,21 @@ class Settings:
     def open_store(self) -> Store:
         """Return the store of this context, one per process."""
         return self._links.store()
+
+    def store_for(self, broker: Broker, what: str) -> Store:
+        """Return the store of this context for something that all who share `broker` must find
+        there. Raises `Unsupported` where it reaches less far than the broker, and nobody has chosen
+        it: `what` could not be done then ("delay messages")."""
+        store = self.open_store()
+        reach = broker.capabilities.reach
+        if self.store.source == BESIDE and REACHES.index(store.reach) < REACHES.index(reach):
+            raise Unsupported(
+                f"{broker.scheme}:// cannot {what} without a store that is shared as far as its"
+                f" queues are, by a {reach}; {mask(store.url)} is not. Name one: store ="
+                ' "redis://…" in fb.toml, FB_STORE or --store (the same file, too, if all are on'
+                " one host)."
+            )
+        return store
 
     def close(self) -> None:
         """Close the brokers and stores that were opened here. The next use opens them anew."""
@@ -173,11 +209,8 @@ def load(
             *data.get("defaults", {}),
             *(key for task in data.get("tasks", {}).values() for key in task),
         ]:
-            if name not in _option_names():
-                raise BadSetting(
-                    f"{path} sets {name!r}, which is not an"
-                    f" option.{did_you_mean(name, _option_names())}"
-                )
+            if name not in OPTIONS:
+                raise _unknown_option(name, path)
     contexts = {**user.get("contexts", {}), **project.get("contexts", {})}
     context, context_source = next(
         (
@@ -220,9 +253,7 @@ def load(
     broker_origin = pick("broker", broker) or Origin(
         f"sqlite:///{root / FOLDER / 'queue.db'}", "built-in"
     )
-    store_origin = pick("store", store) or Origin(
-        _store_beside(broker_origin.value, root), "beside the broker"
-    )
+    store_origin = pick("store", store) or Origin(_store_beside(broker_origin.value, root), BESIDE)
     return Settings(
         root=root,
         file=file,
@@ -239,6 +270,10 @@ def load(
         contexts=contexts,
         env=env,
     )
+
+
+def _unknown_option(name: str, path: Path | None) -> BadSetting:
+    return unknown(name, OPTIONS, lambda name: str(path))
 
 
 def absolute(url: str, base: Path) -> str:
@@ -311,21 +346,6 @@ def _expand(text: str, env: Mapping[str, str], source: str) -> str:
     return _VARIABLE.sub(value, text)
 
 
-def _options_model() -> type[Options]:
-    # pydantic: 40 ms that `--queue` and most commands do not need
-    from fbcli.options import Options  # noqa: PLC0415
-
-    return Options
-
-
-def _option_fields() -> Mapping[str, Any]:
-    return _options_model().model_fields
-
-
-def _option_names() -> list[str]:
-    return list(_option_fields())
-
-
 class Connections:
     """The open brokers and stores of a process. Not shared with a forked child: it opens its
     own."""
@@ -336,7 +356,13 @@ class Connections:
         self._stores: dict[str, PerProcess[Store]] = {}
 
     def broker(self, url: str) -> Broker:
-        return self._brokers.setdefault(url, PerProcess()).get(lambda: self._make(open_broker, url))
+        return self._brokers.setdefault(url, PerProcess()).get(
+            lambda: self._make(self._open_broker, url)
+        )
+
+    def _open_broker(self, url: str) -> Broker:
+        broker = open_broker(url)
+        return emulated(broker, partial(self._settings.store_for, broker))
 
     def store(self) -> Store:
         url = self._settings.store_url

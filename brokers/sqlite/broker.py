@@ -11,16 +11,14 @@ from __future__ import annotations
 
 import math
 import sqlite3
-import threading
 import time
-import weakref
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from fbcli.broker import ID_SECONDS, Broker, Capabilities, Delayed, Inbox, Outgoing, Size
 from fbcli.clients.sqlite import Database, path_of
 
+from .file import file_in_use, open_file
 from .tables import (
     BROWSE_DUE,
     BROWSE_READY,
@@ -45,10 +43,8 @@ from .tables import (
 )
 
 if TYPE_CHECKING:
-    from ..waiting import Waker
+    from .inbox import SqliteInbox
 
-SPACE_SECONDS = 0.02
-"""How long a heartbeat gives back the file's space."""
 PURGED_SECONDS = 2.0
 """How long a purge gives back the file's space."""
 
@@ -92,9 +88,6 @@ class SqliteBroker(Broker):
         super().__init__(url)
         self.path = path_of(url)
         self._database = Database(self.path, SCHEMA)
-        self._wakers: defaultdict[str, weakref.WeakSet[Waker]] = defaultdict(weakref.WeakSet)
-        self._wakers_lock = threading.Lock()
-        self._space_at = 0.0
 
     def publish(self, queue: str, messages: Sequence[Outgoing]) -> None:
         if not messages:
@@ -110,31 +103,17 @@ class SqliteBroker(Broker):
             connection.executemany(PUBLISH, rows)
             waiting = sum(row[3] is not None for row in rows)
             counted(connection, number, len(rows) - waiting, waiting)
-        self.tell(queue)
-
-    def tell(self, queue: str) -> None:
-        """Tell the consumers of this process that there is news."""
-        with self._wakers_lock:
-            wakers = list(self._wakers.get(queue, ()))
-        for waker in wakers:
-            waker.notify()
-
-    def give_back_space(self, database: Database) -> None:
-        """Let the file shrink a little, at most once a second in this process. For those who have
-        time: heartbeats."""
-        now = time.monotonic()
-        if now >= self._space_at:
-            self._space_at = now + 1
-            database.give_back_space(SPACE_SECONDS)
+        file = file_in_use(self.path)
+        if file is not None:
+            file.tell(queue)
 
     def open(self, queue: str, *, consumer_id: str, prefetch: int, lease: float) -> Inbox:
-        from ..waiting import Waker  # noqa: PLC0415  8 ms that a push does not need
-        from .inbox import SqliteInbox  # noqa: PLC0415
+        from .inbox import SqliteInbox  # noqa: PLC0415  8 ms that a push does not need
 
-        waker = Waker()
-        with self._wakers_lock:
-            self._wakers[queue].add(waker)
-        return SqliteInbox(self, queue, consumer_id, lease, waker)
+        return SqliteInbox(open_file(self.path), self.path, queue, consumer_id, lease)
+
+    def keep_alive(self, inboxes: Sequence[Inbox]) -> Sequence[int]:
+        return open_file(self.path).keep_alive(cast("Sequence[SqliteInbox]", inboxes))
 
     def size(self, queue: str) -> Size:
         with self._database.reading() as connection:

@@ -1,11 +1,10 @@
-"""One consumer's mouth on one queue of an SQLite file: it claims, settles, and waits for news of
-other processes."""
+"""One consumer's mouth on one queue of an SQLite file: it claims, settles, and extends its
+lease."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -15,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from fbcli.broker import Action, Delivery, Inbox, Settlement, dead_queue
-from fbcli.clients.sqlite import Database
+from fbcli.clients.sqlite import Version
 from fbcli.lease import Beat
-from fbcli.platform import FileWatch, system
 
 from ..waiting import Waker
 from .lease import SqliteBeat
@@ -36,7 +34,6 @@ from .tables import (
     REGISTER,
     RELEASE,
     RIPEN,
-    SCHEMA,
     SELECT_READY,
     TO_THE_BACK,
     counted,
@@ -48,20 +45,7 @@ from .tables import (
 )
 
 if TYPE_CHECKING:
-    from .broker import SqliteBroker
-
-POLL = 0.012
-"""Seconds between two looks at the file's version while a consumer idles and the system does not
-tell of writes: a hundredth of a core, and a push by another process is seen within about that time.
-Pushes through the same `Broker` object are told at once."""
-
-QUIET = 0.5
-"""The same where the system tells: for what it may not tell, such as another file in the place of
-this one."""
-LAST_SPACE_SECONDS = 0.5
-"""How long the end of a consumer gives back the file's space, if there is so much of it."""
-EAGER = 0.0005
-"""Seconds from a write to the first look whether it was a commit."""
+    from .file import QueueFile
 
 
 class SqliteHandle(msgspec.Struct, gc=False):
@@ -77,104 +61,73 @@ class SqliteInbox(Inbox):
     """One lease after the other of one consumer."""
 
     def __init__(
-        self, broker: SqliteBroker, queue: str, consumer_id: str, lease: float, waker: Waker
+        self, file: QueueFile, path: Path, queue: str, consumer_id: str, lease: float
     ) -> None:
-        self._broker = broker
-        self._queue = queue
+        self._file = file
+        self._path = path
+        self.queue = queue
+        self.waker = Waker()
         self._name = f"{consumer_id}:{os.urandom(4).hex()}"
         self._lease = lease
-        self._waker = waker
-        self._database = Database(broker.path, SCHEMA, synchronous="NORMAL")
-        self._beats = Database(broker.path, SCHEMA, synchronous="NORMAL")
-        self._beats_lock = threading.Lock()
         self._owner = new_owner()
         """Both threads replace it when its row is gone; within a write transaction, so one after
         the other."""
-        self._next_due: float | None = None
+        self.next_due: float | None = None
+        """When the next message that waits is due (Unix time)."""
+        self.seen: Version | None = None
+        """The version of the file at the last look."""
         self._look = True
         """Whether there may be something that the last look did not see."""
-        self._file_watch: FileWatch | None = None
-        self._closed = False
-        self.keep_alive()
+        self.closed = False
+        file.enter(queue, self.waker)
+        try:
+            self.keep_alive()
+        except BaseException:
+            file.leave()
+            raise
 
     def fetch(self, limit: int, wait: float) -> list[Delivery]:
         deadline = time.monotonic() + wait
-        while not self._closed:
+        while not self.closed:
             batch = self._take(limit)
-            if batch or self._waker.was_woken():
+            if batch or self.waker.was_woken():
                 return batch
             left = deadline - time.monotonic()
             if left <= 0:
                 break
-            if self._next_due is not None:
-                left = min(left, max(0.0005, self._next_due - time.time()))
-            if limit:
-                self._poll(left)
-            else:
-                self._waker.wait(left)
+            if self.next_due is not None:
+                left = min(left, max(0.0005, self.next_due - time.time()))
+            if not limit:
+                self.waker.wait(left)
+            elif not self._look and self._file.commits.wait(self, left):
+                self._look = True
         return []
-
-    def _poll(self, seconds: float) -> None:
-        """Wait for news from other processes too. This is where an idle consumer lives."""
-        if self._file_watch is None:
-            self._file_watch = system.watch_file(Path(f"{self._broker.path}-wal"))
-        if self._file_watch is not None:
-            self._listen(self._file_watch, seconds)
-            return
-        wait, changed, clock = self._waker.wait, self._database.changed, time.monotonic
-        end = clock() + seconds
-        while not wait(min(seconds, POLL)) and not self._look:
-            seconds = end - clock()
-            if seconds <= 0:
-                return
-            if changed():
-                self._look = True
-                return
-
-    def _listen(self, watch: FileWatch, seconds: float) -> None:
-        """As `_poll`, where the system tells of writes to the write-ahead log.
-
-        Note: it tells when the log is written, which is before the commit can be seen, on a slow
-        disk long before. So after each write one looks again and again, less and less often.
-        """
-        end, pause = time.monotonic() + seconds, QUIET
-        while not self._look:
-            left = end - time.monotonic()
-            if left <= 0:
-                return
-            heard = self._waker.wait_for_file(watch, min(left, pause))
-            if heard == "waker":
-                return
-            if self._database.changed() or watch.is_stale():
-                self._look = True
-                if watch.is_stale():
-                    self._file_watch = None
-                return
-            pause = EAGER if heard == "source" else min(QUIET, pause * 1.6)
 
     def _take(self, limit: int) -> list[Delivery]:
         """SqliteHandle what is ready, after making ready what is due."""
-        due = self._next_due is not None and self._next_due <= time.time()
+        due = self.next_due is not None and self.next_due <= time.time()
         if not due and not limit:
             return []
-        if self._waker.has_news() or self._database.changed():
+        version = self._file.claims.version()
+        if self.waker.has_news() or version != self.seen:
             self._look = True
+            self.seen = version
         if not due and not self._look:
             return []
-        with self._database.reading() as connection:
-            looked = connection.execute(LOOK, (self._queue,)).fetchone()
-        ready, self._next_due, many_ready, many_waiting = looked or (0, None, 0, 0)
-        if (many_ready and not ready) or (many_waiting and self._next_due is None):
+        with self._file.claims.reading() as connection:
+            looked = connection.execute(LOOK, (self.queue,)).fetchone()
+        ready, self.next_due, many_ready, many_waiting = looked or (0, None, 0, 0)
+        if (many_ready and not ready) or (many_waiting and self.next_due is None):
             self._count_anew()
         now = time.time()
-        due = self._next_due is not None and self._next_due <= now
+        due = self.next_due is not None and self.next_due <= now
         if not due and not (ready and limit):
             self._look = bool(ready)
             return []
         rows: list[Any] = []
         owner = 0
-        with self._database.writing() as connection:
-            queue = number_of(connection, self._queue)
+        with self._file.claims.writing() as connection:
+            queue = number_of(connection, self.queue)
             ripe = connection.execute(RIPEN, {"queue": queue, "now": now}).rowcount if due else 0
             if limit:
                 rows = connection.execute(SELECT_READY, {"queue": queue, "n": limit}).fetchall()
@@ -184,9 +137,11 @@ class SqliteInbox(Inbox):
             if rows or ripe:
                 left = None if len(rows) < limit else ripe - len(rows)
                 counted(connection, queue, left, -ripe)
+        if ripe > len(rows):
+            self._file.tell(self.queue)  # whoever shares this connection is told by nothing else
         self._look = due or len(rows) == limit
         if due:
-            self._next_due = None
+            self.next_due = None
         return [
             Delivery(body, SqliteHandle(owner, number), lost + 1, priority)
             for number, priority, lost, body in rows
@@ -194,8 +149,8 @@ class SqliteInbox(Inbox):
 
     def _count_anew(self) -> None:
         """Set right what an older fbcli, which does not count, has left wrong in the same file."""
-        with self._database.writing() as connection:
-            connection.execute(COUNT_ANEW, {"queue": number_of(connection, self._queue)})
+        with self._file.claims.writing() as connection:
+            connection.execute(COUNT_ANEW, {"queue": number_of(connection, self.queue)})
 
     def _registered(self, connection: sqlite3.Connection, queue: int) -> int:
         """Return the owner of what is claimed now; a new one when the lease was lost. Within a
@@ -215,7 +170,7 @@ class SqliteInbox(Inbox):
             settlement for settlement in settlements if not settlement.delivery.handle.settled
         ]
         statements: Any = also or ()
-        if not (settlements or statements) or self._closed:
+        if not (settlements or statements) or self.closed:
             return settlements  # closing gave them back
         acks: defaultdict[int, list[int]] = defaultdict(list)
         others: list[Settlement] = []
@@ -225,7 +180,7 @@ class SqliteInbox(Inbox):
                 acks[claim.owner].append(claim.message)
             else:
                 others.append(settlement)
-        with self._database.writing() as connection:
+        with self._file.claims.writing() as connection:
             for statement, values in statements:
                 connection.execute(statement, values)
             owners = acks.keys() | {settlement.delivery.handle.owner for settlement in others}
@@ -243,13 +198,13 @@ class SqliteInbox(Inbox):
                 settlement.delivery.handle.settled = True
         if others:
             self._look = True
-            self._broker.tell(self._queue)
-            self._broker.tell(dead_queue(self._queue))
+            self._file.tell(self.queue)
+            self._file.tell(dead_queue(self.queue))
         return late
 
     def late(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         open_ones = [delivery for delivery in deliveries if not delivery.handle.settled]
-        with self._database.reading() as connection:
+        with self._file.claims.reading() as connection:
             owners = {delivery.handle.owner for delivery in open_ones}
             lost = {owner for owner in owners if not is_registered(connection, owner)}
         return [delivery for delivery in open_ones if delivery.handle.owner in lost]
@@ -265,55 +220,50 @@ class SqliteInbox(Inbox):
                 connection.execute(TO_THE_BACK, (place, claim.message, claim.owner))
             released = (due, settlement.body, place, claim.owner)
             if connection.execute(RELEASE, released).rowcount:
-                queue = number_of(connection, self._queue)
+                queue = number_of(connection, self.queue)
                 counted(connection, queue, int(due is None), int(due is not None))
         else:
-            dead = number_of(connection, dead_queue(self._queue))
+            dead = number_of(connection, dead_queue(self.queue))
             buried = (next_id(connection), dead, settlement.body, claim.message, claim.owner)
             if connection.execute(BURY, buried).rowcount:
                 counted(connection, dead, 1)
             connection.execute(ACK, (ids([claim.message]), claim.owner))
 
     def wake(self) -> None:
-        self._waker.wake()
+        self.waker.wake()
 
     def keep_alive(self) -> int:
-        with self._beats_lock:
-            if self._closed:
-                return 0
-            with self._beats.writing() as connection:
-                queue, now = number_of(connection, self._queue), time.monotonic()
-                if connection.execute(BEAT, (now, self._owner)).rowcount == 0:
-                    self._registered(connection, queue)
-                dead = connection.execute(FIND_DEAD, {"queue": queue, "now": now}).fetchall()
-                given_back = 0
-                if dead:
-                    owners = ids(owner for (owner,) in dead)
-                    given_back = connection.execute(RECLAIM, (owners,)).rowcount
-                    counted(connection, queue, given_back)
-                    connection.execute(FORGET, (owners,))
-            self._broker.give_back_space(self._beats)
-        if given_back:
-            self._broker.tell(self._queue)
+        return self._file.keep_alive([self])[0]
+
+    def extend(self, connection: sqlite3.Connection, now: float) -> int:
+        """Extend the lease, and take back what the dead left in the queue; return how much. Within
+        a write transaction, in which `now` was read."""
+        queue = number_of(connection, self.queue)
+        if connection.execute(BEAT, (now, self._owner)).rowcount == 0:
+            self._registered(connection, queue)
+        dead = connection.execute(FIND_DEAD, {"queue": queue, "now": now}).fetchall()
+        if not dead:
+            return 0
+        owners = ids(owner for (owner,) in dead)
+        given_back = connection.execute(RECLAIM, (owners,)).rowcount
+        counted(connection, queue, given_back)
+        connection.execute(FORGET, (owners,))
         return given_back
 
     def beat(self) -> Beat:
-        return SqliteBeat(str(self._broker.path), self._name)
+        return SqliteBeat(str(self._path), self._name)
 
     def close(self) -> None:
-        with self._beats_lock:  # the heartbeat may outlive the inbox, and must not open it again
-            if self._closed:
+        with self._file.beating:  # the heartbeat may outlive the inbox, and must not begin it anew
+            if self.closed:
                 return
-            self._closed = True
-            self._beats.close()
+            self.closed = True
         try:
-            with self._database.writing() as connection:
+            with self._file.claims.writing() as connection:
                 given_back = connection.execute(GIVE_BACK, (self._owner,)).rowcount
                 if given_back:
-                    counted(connection, number_of(connection, self._queue), given_back)
+                    counted(connection, number_of(connection, self.queue), given_back)
                 connection.execute(FORGET, (ids([self._owner]),))
-            self._broker.tell(self._queue)
-            self._database.give_back_space(LAST_SPACE_SECONDS)
+            self._file.tell(self.queue)
         finally:
-            self._database.close()
-            self._file_watch = None
+            self._file.leave()

@@ -70,6 +70,9 @@ LOOK = f"""SELECT
     (SELECT waiting FROM fb_counts WHERE queue = q.id)
     FROM fb_queues q WHERE name = ?"""  # noqa: S608 - made of constants
 """Whether anything is ready, when the next that waits is due, and how many of each are counted."""
+LOOK_FOR = f"""SELECT name, EXISTS ({_HAS_READY}),
+    (SELECT min(due) FROM fb_messages WHERE queue = q.id AND due IS NOT NULL)
+    FROM fb_queues q WHERE name IN (SELECT value FROM json_each(?))"""  # noqa: S608 - made of constants
 RIPEN_AT_ONCE = 1000
 RIPEN = f"""UPDATE fb_messages SET due = NULL WHERE id IN (SELECT id FROM fb_messages
     WHERE queue = :queue AND due <= :now ORDER BY due LIMIT {RIPEN_AT_ONCE})"""  # noqa: S608 - made of constants

@@ -1,2 +1,2 @@
 """One run of `fb chaos`: does this broker, as its server is set up, lose anything? `trial` runs it,
-`reckoning` counts."""
+`analysis` counts."""

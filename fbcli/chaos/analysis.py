@@ -4,13 +4,12 @@ and how soon it was back."""
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from math import ceil
 from operator import itemgetter
 
 import msgspec
 
-from fbcli.chaos.ledger import Execution, Push
+from fbcli.chaos.ledger import Evidence, Execution, Kill, Outage
 from fbcli.chaos.plan import END, KILLER, POISON, TrialTask
 
 SETTLING = 1.0
@@ -27,46 +26,6 @@ STROKE = 0.5
 
 MOST_NAMED = 20
 """Of the tasks that something is wrong with, so many are named."""
-
-
-@dataclass(frozen=True)
-class Kill:
-    """One end by force. `what`: a `consumer` or `producer` killed by the trial, a `task` that
-    killed its process, or a consumer that ended by `itself`."""
-
-    at: float
-    pids: frozenset[int]
-    what: str
-
-
-@dataclass(frozen=True)
-class Outage:
-    """A time without the broker (Unix seconds)."""
-
-    began: float
-    ended: float
-
-
-@dataclass(frozen=True)
-class Buried:
-    """A dead letter. None: it does not tell."""
-
-    number: int | None
-    deliveries: int | None = None
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """All that is known of a trial when it is over."""
-
-    tasks: Sequence[TrialTask]
-    """By their numbers."""
-    calls: Mapping[int, Sequence[Execution]] = field(default_factory=dict)
-    pushes: Mapping[int, Push] = field(default_factory=dict)
-    kills: Sequence[Kill] = ()
-    outages: Sequence[Outage] = ()
-    buried: Sequence[Buried] = ()
-    max_deliveries: int = 20
 
 
 class Recovery(msgspec.Struct):

@@ -7,12 +7,17 @@ import random
 import subprocess
 from collections.abc import Iterator, Sequence
 
-from fbcli.chaos.analysis import Kill
-from fbcli.chaos.guard import Guard
-from fbcli.chaos.home import GivingUp, TrialFolder
-from fbcli.chaos.ledger import Ledger
+from fbcli.chaos.ledger import Kill, Ledger
 from fbcli.chaos.plan import TrialPlan
-from fbcli.chaos.processes import Family, descendants, family, kill_child
+from fbcli.chaos.processes import (
+    Family,
+    GivingUp,
+    Guard,
+    TrialFolder,
+    descendants,
+    family,
+    kill_child,
+)
 from fbcli.clock import Clock
 from fbcli.platform import system
 

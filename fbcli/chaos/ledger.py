@@ -13,11 +13,11 @@ seconds of this host (CLOCK_REALTIME).
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from fbcli.chaos.plan import END
+from fbcli.chaos.plan import END, TrialTask
 from fbcli.clock import SYSTEM
 
 FOLDER = "FB_CHAOS_LEDGER"
@@ -148,3 +148,43 @@ class Ledger:
             elif push.confirmed is None:
                 push.confirmed = float(at)
                 self.confirmed.add(number)
+
+
+@dataclass(frozen=True)
+class Kill:
+    """One end by force. `what`: a `consumer` or `producer` killed by the trial, a `task` that
+    killed its process, or a consumer that ended by `itself`."""
+
+    at: float
+    pids: frozenset[int]
+    what: str
+
+
+@dataclass(frozen=True)
+class Outage:
+    """A time without the broker (Unix seconds)."""
+
+    began: float
+    ended: float
+
+
+@dataclass(frozen=True)
+class Buried:
+    """A dead letter. None: it does not tell."""
+
+    number: int | None
+    deliveries: int | None = None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that is known of a trial when it is over."""
+
+    tasks: Sequence[TrialTask]
+    """By their numbers."""
+    calls: Mapping[int, Sequence[Execution]] = field(default_factory=dict)
+    pushes: Mapping[int, Push] = field(default_factory=dict)
+    kills: Sequence[Kill] = ()
+    outages: Sequence[Outage] = ()
+    buried: Sequence[Buried] = ()
+    max_deliveries: int = 20

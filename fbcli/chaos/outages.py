@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Generator
 from pathlib import Path
 
-from fbcli.chaos.analysis import Outage
+from fbcli.chaos.ledger import Outage
 from fbcli.chaos.plan import TrialPlan
 from fbcli.chaos.processes import kill_child
 from fbcli.clock import Clock

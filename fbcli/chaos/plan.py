@@ -7,7 +7,8 @@ import random
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from fbcli.errors import UsageError
+from fbcli.errors import Unsupported, UsageError
+from fbcli.settings import Settings
 
 END, POISON, KILLER = "end", "poison", "killer"
 """The fates of a task: it ends; it fails for good; it kills the process that runs it, each time."""
@@ -108,3 +109,39 @@ class TrialPlan:
 
 def _fate(number: int, poison: set[int], killers: set[int]) -> str:
     return POISON if number in poison else KILLER if number in killers else END
+
+
+def cautions(plan: TrialPlan, settings: Settings) -> list[str]:
+    """Return what is to be expected of this broker beforehand. Raises `Unsupported` when no trial
+    is possible, and `Unavailable`."""
+    broker = settings.open_broker()
+    can = broker.capabilities
+    scheme = broker.url.partition("://")[0]
+    if can.reach == "process":
+        raise Unsupported(
+            f"{scheme}:// is shared within one process only; a trial needs many. `fb brokers` lists"
+            " others."
+        )
+    if plan.killers and can.delivery_count == "none":
+        raise Unsupported(
+            f"{scheme}:// does not count deliveries: a task that kills its workers would do so for"
+            " ever (--killers)."
+        )
+    if can.size:
+        broker.size("fb-chaos")
+    sentences = []
+    if not can.ack:
+        sentences.append(
+            f"{scheme}:// does not keep what a consumer holds: with consumers killed, losses are to"
+            " be expected."
+        )
+    if not can.confirm:
+        sentences.append(
+            f"{scheme}:// does not confirm what is pushed: what gets lost on the way counts as"
+            " lost."
+        )
+    if plan.restart_command and not can.durable:
+        sentences.append(
+            f"{scheme}:// does not keep messages over a restart: losses are to be expected."
+        )
+    return sentences

@@ -1,24 +1,34 @@
-"""The producers of a trial, from outside: handed their tasks at an even pace, killed, and what a
-dead one may or may not have published is handed out again. `producer` is what they run."""
+"""The producers of a trial: handed their tasks at an even pace, killed, and what a dead one may or
+may not have published is handed out again.
+
+Each reads batches of tasks from its input, a JSON list a line, and publishes them as any program
+would. It writes down before that it tries, and behind that the broker has confirmed. The end of its
+input ends it.
+"""
 
 from __future__ import annotations
 
 import os
 import random
 import subprocess
+import sys
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
-from fbcli.chaos.analysis import Kill
-from fbcli.chaos.guard import Guard
-from fbcli.chaos.home import GivingUp, TrialFolder
-from fbcli.chaos.ledger import Ledger
+from fbcli.booster import Booster
+from fbcli.broker import Outgoing
+from fbcli.chaos import tasks
+from fbcli.chaos.ledger import PUSHES, Kill, Ledger, note, now
 from fbcli.chaos.plan import TrialPlan, TrialTask
-from fbcli.chaos.processes import kill_child
-from fbcli.clock import Clock
+from fbcli.chaos.processes import GivingUp, Guard, TrialFolder, kill_child
+from fbcli.clock import Backoff, Clock
+from fbcli.errors import Unavailable
+from fbcli.settings import load
 
 LOG = "producers.log"
 
@@ -114,7 +124,7 @@ class Producers:
 
     def _start(self) -> subprocess.Popen[bytes]:
         process = self._home.start(
-            LOG, "fbcli.chaos.producer:main", self._queue, stdin=subprocess.PIPE
+            LOG, "fbcli.chaos.producers:produce", self._queue, stdin=subprocess.PIPE
         )
         self._guard.watch(process.pid)
         return process
@@ -156,3 +166,38 @@ class Producers:
         if producer.process.stdin is not None:
             producer.process.stdin.close()
         self._producers[index] = None
+
+
+# in a producer
+
+
+MOST_TRIES = 1000
+
+
+def produce() -> None:
+    """Publish what comes. Raises `Unavailable` when the broker stays away."""
+    booster: Booster[Any, Any] = Booster(tasks.work, settings=load(), flags={"queue": sys.argv[1]})
+    for line in sys.stdin:
+        batch = msgspec.json.decode(line, type=list[dict[str, Any]])
+        _publish(
+            booster,
+            [booster.message(arguments) for arguments in batch],
+            ",".join(str(each["number"]) for each in batch),
+        )
+
+
+def _publish(booster: Booster[Any, Any], messages: Sequence[Outgoing], numbers: str) -> None:
+    """Publish a batch until the broker has confirmed it. A try that failed may have arrived all the
+    same."""
+    backoff = Backoff(0.05, 1.0)
+    for left in reversed(range(MOST_TRIES)):
+        note(PUSHES, "try", numbers, now())
+        try:
+            booster.queue.publish(messages)
+        except Unavailable:
+            if not left:
+                raise
+            time.sleep(backoff.failed())
+        else:
+            note(PUSHES, "sure", numbers, now())
+            return

@@ -10,13 +10,48 @@ import msgspec
 
 from fbcli.chaos.analysis import Account, Buryings
 from fbcli.chaos.plan import TrialPlan
-from fbcli.chaos.trial import Reading, TrialReport
 from fbcli.console.messages import amount
 from fbcli.values.durations import span
 
 COLUMNS = ("what", "count", "remark")
 
 Row = tuple[str, str, str]
+
+
+class Reading(msgspec.Struct):
+    """How far a trial has come."""
+
+    tasks: int
+    confirmed: int
+    ended: int
+    kills: int
+    outages: int
+    away: bool
+    """Whether the broker is away at the moment."""
+    storming: bool
+    """Whether anybody may still be killed."""
+
+
+class TrialReport(msgspec.Struct):
+    """What a trial has found."""
+
+    broker: str
+    """Its URL, without any password."""
+    queue: str
+    seed: int
+    seconds: float
+    timed_out: bool
+    """Whether time was up before everything was accounted for: then what is missing is not known to
+    be lost."""
+    left_in_queue: int | None
+    """What the queue still held at the end; None: this broker cannot tell."""
+    ledger: str | None
+    """Where the records are kept, if they are."""
+    account: Account
+
+    @property
+    def sound(self) -> bool:
+        return self.account.sound and not self.timed_out
 
 
 def opening(plan: TrialPlan, queue: str) -> str:

@@ -8,31 +8,27 @@ from __future__ import annotations
 
 import random
 import shutil
-import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
-import msgspec
-
-from fbcli.chaos.analysis import Account, Evidence, reckon
+from fbcli.broker import Delivery
+from fbcli.chaos.analysis import reckon
 from fbcli.chaos.consumers import Consumers
-from fbcli.chaos.guard import Guard
-from fbcli.chaos.home import TrialFolder
-from fbcli.chaos.ledger import Ledger
+from fbcli.chaos.ledger import Buried, Evidence, Ledger
 from fbcli.chaos.outages import Outages
 from fbcli.chaos.plan import END, TrialPlan
+from fbcli.chaos.processes import Guard, Reaper, TrialFolder, ended_by_signals
 from fbcli.chaos.producers import Producers
-from fbcli.chaos.reaper import Reaper
-from fbcli.chaos.remains import Remains
+from fbcli.chaos.report import Reading, TrialReport
 from fbcli.clients.loading import mask
 from fbcli.clock import SYSTEM, Clock
-from fbcli.errors import ExitCode, FbError, Unavailable, Unsupported
-from fbcli.platform import system
+from fbcli.errors import FbError, Unavailable
+from fbcli.queues.dead import DeadLetters, Letter
+from fbcli.queues.envelope import number
 from fbcli.queues.queue import Queue
 from fbcli.settings import Settings
 
@@ -50,84 +46,12 @@ QUIET = 0.02
 before the end."""
 
 
-class Reading(msgspec.Struct):
-    """How far a trial has come."""
-
-    tasks: int
-    confirmed: int
-    ended: int
-    kills: int
-    outages: int
-    away: bool
-    """Whether the broker is away at the moment."""
-    storming: bool
-    """Whether anybody may still be killed."""
-
-
-class TrialReport(msgspec.Struct):
-    """What a trial has found."""
-
-    broker: str
-    """Its URL, without any password."""
-    queue: str
-    seed: int
-    seconds: float
-    timed_out: bool
-    """Whether time was up before everything was accounted for: then what is missing is not known to
-    be lost."""
-    left_in_queue: int | None
-    """What the queue still held at the end; None: this broker cannot tell."""
-    ledger: str | None
-    """Where the records are kept, if they are."""
-    account: Account
-
-    @property
-    def sound(self) -> bool:
-        return self.account.sound and not self.timed_out
-
-
 @dataclass(frozen=True)
 class Watchers:
     """Who is told what happens."""
 
     progress: Callable[[Reading], None]
     say: Callable[[str], None]
-
-
-def cautions(plan: TrialPlan, settings: Settings) -> list[str]:
-    """Return what is to be expected of this broker beforehand. Raises `Unsupported` when no trial
-    is possible, and `Unavailable`."""
-    broker = settings.open_broker()
-    can = broker.capabilities
-    scheme = broker.url.partition("://")[0]
-    if can.reach == "process":
-        raise Unsupported(
-            f"{scheme}:// is shared within one process only; a trial needs many. `fb brokers` lists"
-            " others."
-        )
-    if plan.killers and can.delivery_count == "none":
-        raise Unsupported(
-            f"{scheme}:// does not count deliveries: a task that kills its workers would do so for"
-            " ever (--killers)."
-        )
-    if can.size:
-        broker.size("fb-chaos")
-    sentences = []
-    if not can.ack:
-        sentences.append(
-            f"{scheme}:// does not keep what a consumer holds: with consumers killed, losses are to"
-            " be expected."
-        )
-    if not can.confirm:
-        sentences.append(
-            f"{scheme}:// does not confirm what is pushed: what gets lost on the way counts as"
-            " lost."
-        )
-    if plan.restart_command and not can.durable:
-        sentences.append(
-            f"{scheme}:// does not keep messages over a restart: losses are to be expected."
-        )
-    return sentences
 
 
 def run_trial(
@@ -139,7 +63,7 @@ def run_trial(
     Raises `Unavailable` when the broker cannot be reached, `FbError` when consumers or producers do
     not stay alive, or a command that shall take the broker away fails.
     """
-    with _ended_by_signals(), ExitStack() as leaving:
+    with ended_by_signals(), ExitStack() as leaving:
         return Trial(plan, settings, watchers, clock, leaving).run()
 
 
@@ -331,19 +255,75 @@ class Trial:
             )
 
 
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Have TERM and HUP end this process as Ctrl-C does: not before it has cleaned up."""
+PATIENCE = 3.0
+"""Seconds that messages of dead consumers may be late, on a busy machine."""
 
-    def end(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(ExitCode.TERMINATED)
+PAUSE = 0.2
+"""Seconds between two looks while messages of dead consumers come back."""
 
-    numbers = [
-        number for number in system.endings if signal.getsignal(number) != signal.SIG_IGN
-    ]  # nohup
-    before = {number: signal.signal(number, end) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+
+class Remains:
+    """Of one queue. Every method raises `Unavailable`."""
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+        self.letters: list[Buried] = []
+        """The dead letters, as of the last look."""
+
+    def look(self) -> bool:
+        """Look at the dead letters; return whether there are others than before. A broker that
+        cannot show them hands them over."""
+        before = len(self.letters)
+        if self._queue.broker.capabilities.peek:
+            self.letters = [_buried(letter) for letter in DeadLetters(self._queue).browse()]
+        else:
+            _take_all(self._queue.dead, lambda body: self.letters.append(_buried(Letter(body))))
+        return len(self.letters) != before
+
+    def count(self) -> int | None:
+        """Count what the queue holds, in whatever state; None: the broker cannot tell."""
+        size = self._queue.size()
+        return (
+            None
+            if size is None or size.in_flight is None
+            else size.ready + size.in_flight + (size.delayed or 0)
+        )
+
+    def clear(self, until: float, monotonic: Callable[[], float]) -> int:
+        """Remove all messages, and what dead consumers have left: by `until` (monotonic) it has
+        come back. Return how many messages have not, even some seconds later."""
+        deadline = max(until, monotonic()) + PATIENCE
+        while True:
+            self._queue.reclaim()
+            for line in (self._queue, self._queue.dead):
+                if line.broker.capabilities.purge:
+                    line.clear()
+                else:
+                    _take_all(line, lambda body: None)
+            now, left = monotonic(), self.count()
+            if (not left and now >= until) or now >= deadline:
+                self._forget_consumers()
+                return left or 0
+            time.sleep(PAUSE)
+
+    def _forget_consumers(self) -> None:
+        """Take those that were killed off the list of the living, where they would stay for some
+        seconds more."""
+        store = self._queue.open_store()
+        here = [each for each in store.consumers() if each.queue == self._queue.name]
+        store.retire([record.consumer_id for record in here])
+
+
+def _take_all(queue: Queue, handle: Callable[[bytes], None]) -> None:
+    def handle_all(taken: list[Delivery]) -> None:
+        for delivery in taken:
+            handle(delivery.body)
+
+    queue.take(lambda body: True, handle_all)
+
+
+def _buried(letter: Letter) -> Buried:
+    task, deliveries = letter.arguments.get("number"), number(letter.obituary.get("deliveries"))
+    return Buried(
+        task if type(task) is int else None, None if deliveries is None else int(deliveries)
+    )

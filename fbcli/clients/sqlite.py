@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 from urllib.parse import unquote
 
 from fbcli.clients.sqlite_space import give_back, make_shrinkable
@@ -73,7 +73,8 @@ def connect(path: Path, schema: str) -> sqlite3.Connection:
             path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
         try:
-            make_shrinkable(connection)
+            if connection.execute("PRAGMA page_count").fetchone() == (0,):
+                make_shrinkable(connection)
             _switch_to_wal(connection, path)
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute(f"PRAGMA journal_size_limit={_JOURNAL_BYTES}")
@@ -244,6 +245,9 @@ class ChangeWatch:
         return True
 
 
+Version: TypeAlias = tuple[int, int]
+
+
 class Database:
     """One connection to the file at `path`, shared by threads one at a time.
 
@@ -260,7 +264,8 @@ class Database:
         self._synchronous = synchronous
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
-        self._watch: ChangeWatch
+        self._opened = 0
+        """How often it was."""
         self._file: tuple[int, int] | None = None
         self._looks = 0
         close_at_forks(self)
@@ -285,9 +290,9 @@ class Database:
         with self.reading() as connection, transaction(connection):
             yield connection
 
-    def changed(self) -> bool:
-        """Return True the first time, and when another connection has committed since the last call
-        (see `ChangeWatch`).
+    def version(self) -> Version:
+        """Return what differs from before when another connection has committed since, or this one
+        was opened anew. What this one commits does not count (see `ChangeWatch`).
 
         Made for polling: whether the file is still there is looked at only once in `_LOOKS` calls.
         """
@@ -296,12 +301,15 @@ class Database:
                 self._looks += 1
                 try:
                     if self._connection is not None:
-                        return self._watch.changed()
+                        return self._version(self._connection)
                 except sqlite3.Error:
                     pass  # told below, if it lasts
-        with self.reading():
+        with self.reading() as connection:
             self._looks = 0
-            return self._watch.changed()
+            return self._version(connection)
+
+    def _version(self, connection: sqlite3.Connection) -> Version:
+        return self._opened, connection.execute("PRAGMA data_version").fetchone()[0]
 
     def give_back_space(self, seconds: float = 0.0) -> None:
         """Give back to the disk what the file holds beyond its content, one short step after the
@@ -349,7 +357,7 @@ class Database:
             self._drop()
             self._connection = connect(self.path, self._schema)
             self._connection.execute(f"PRAGMA synchronous={self._synchronous}")
-            self._watch = ChangeWatch(self._connection)
+            self._opened += 1
             self._file = _identity(self.path)
         return self._connection
 

@@ -27,7 +27,8 @@ PATIENCE_MS = 10
 
 def make_shrinkable(connection: sqlite3.Connection) -> None:
     """Let a file that holds nothing yet be cut page by page later. One that holds something stays
-    as it is until it is written anew (sqlite.org/pragma.html#pragma_auto_vacuum)."""
+    as it is until it is written anew (sqlite.org/pragma.html#pragma_auto_vacuum); to say it again
+    to one that can be cut writes to it, though."""
     connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
 
 
@@ -46,11 +47,13 @@ def give_back(connection: sqlite3.Connection, path: Path) -> bool:
     wasted = free * page > max(SLACK_BYTES, content // 2)
     connection.execute("PRAGMA busy_timeout=0")
     with suppress(sqlite3.OperationalError):  # somebody else writes just now, or the disk is full
+        can_be_cut = bool(connection.execute("PRAGMA auto_vacuum").fetchone()[0])
         if wasted and content <= REWRITTEN_BYTES:
-            make_shrinkable(connection)
+            if not can_be_cut:
+                make_shrinkable(connection)
             connection.execute("VACUUM")
             return True
-        if wasted and connection.execute("PRAGMA auto_vacuum").fetchone()[0]:
+        if wasted and can_be_cut:
             # One page each time it is stepped, which `execute` does only once: hence a script.
             connection.executescript(f"PRAGMA incremental_vacuum({STEP_PAGES})")
             return True

@@ -19,7 +19,7 @@ from fbcli.engine.consumer import Consumer
 from fbcli.engine.pools import Pools
 from fbcli.engine.tally import Snapshot
 from fbcli.errors import ExitCode, FbError
-from fbcli.options import Options
+from fbcli.options.model import Options
 from fbcli.platform.memory import MemoryLimit
 from fbcli.settings import load
 from fbcli.values.sizes import about

@@ -27,7 +27,7 @@ from fbcli.consuming.supervisor import Supervisor
 from fbcli.engine.pools import Pools
 from fbcli.engine.services.service import Service
 from fbcli.errors import Unavailable
-from fbcli.logs import configure, replay
+from fbcli.logs import configure
 from fbcli.processes.command import python_command
 from fbcli.settings import Settings, load
 
@@ -127,28 +127,21 @@ class ConsumeRun:
         return Supervisor(command, specs, drain=drain, endless=endless, on_message=self._heard)
 
     @staticmethod
-    def _part(
-        boosters: Sequence[Booster[Any, Any]], spec: GroupSpec, index: int
-    ) -> Mapping[str, Any]:
+    def _part(boosters: Sequence[Booster[Any, Any]], spec: GroupSpec, index: int) -> GroupSpec:
         """Return what the process of this index does: the functions that want so many processes."""
         addresses = [
             address
             for address, booster in zip(spec.addresses, boosters, strict=True)
             if booster.options.processes > index
         ]
-        part: dict[str, Any] = msgspec.to_builtins(
-            msgspec.structs.replace(spec, addresses=addresses)
-        )
-        return part
+        return msgspec.structs.replace(spec, addresses=addresses)
 
     def _heard(self, message: Mapping[str, Any]) -> None:
         """Pass on what a child process said."""
         if "event" in message:
             self._out.object(message["event"])
-        elif "log" in message:
-            replay(message["log"])
-        elif "print" in message:
-            sys.stdout.write(f"{message['print']}\n")
+        else:
+            heard(message)
 
 
 def _data_only() -> Any:

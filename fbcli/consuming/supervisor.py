@@ -1,8 +1,8 @@
 """N child processes: start, watch, restart with backoff, relay stops, one merged view.
 
-A child is any command that speaks the small protocol of `Channel` on its standard input, a socket:
-JSON, an object a line. When the parent dies, the child reads the end of it and stops in order; when
-a child dies, the parent starts another.
+A child is any command that speaks the messages of `wire` on its standard input, a channel. When the
+parent dies, the child reads the end of it and stops in order; when a child dies, the parent starts
+another.
 """
 
 from __future__ import annotations
@@ -13,15 +13,18 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, BinaryIO
+from typing import Any
 
 import msgspec
 
 from fbcli.clock import SYSTEM, Clock
+from fbcli.consuming import wire
+from fbcli.consuming.wire import Instruction
 from fbcli.engine.tally import Snapshot
 from fbcli.errors import ExitCode
 from fbcli.platform import system
 from fbcli.platform.signals import how_ended
+from fbcli.processes.channel import Channel
 from fbcli.processes.restarts import Restarts
 from fbcli.values.durations import span
 
@@ -37,48 +40,19 @@ HOPELESS = (ExitCode.USAGE, ExitCode.NOT_FOUND, ExitCode.UNSUPPORTED)
 OnMessage = Callable[[dict[str, Any]], None]
 
 
-class Channel:
-    """Messages to and from the process at the other end. Thread-safe to send; one thread reads."""
-
-    def __init__(self, end: socket.socket) -> None:
-        self._socket = end
-        self._reader: BinaryIO = end.makefile("rb")
-        self._lock = threading.Lock()
-        self._encode = msgspec.json.Encoder(enc_hook=str).encode
-
-    def send(self, message: Mapping[str, Any]) -> bool:
-        """Send one message; False when nobody is there any more."""
-        line = self._encode(message) + b"\n"
-        try:
-            with self._lock:
-                self._socket.sendall(line)
-        except OSError:
-            return False
-        return True
-
-    def receive(self) -> dict[str, Any] | None:
-        """Return the next message; None: the other end is closed."""
-        try:
-            line = self._reader.readline()
-            return msgspec.json.decode(line, type=dict[str, Any]) if line.endswith(b"\n") else None
-        except (OSError, msgspec.DecodeError):
-            return None
-
-    def close(self) -> None:
-        self._reader.close()
-        self._socket.close()
-
-
 class SupervisedProcess:
     """One child process and what it last said."""
 
-    def __init__(
-        self, command: Sequence[str], spec: Mapping[str, Any], on_message: OnMessage
-    ) -> None:
+    def __init__(self, command: Sequence[str], spec: object, on_message: OnMessage) -> None:
+        """Raises `OSError` when the system has no room for another process."""
         ours, theirs = socket.socketpair()
-        with theirs:
-            self.process: subprocess.Popen[bytes] = system.start_child(command, theirs)
         self.channel = Channel(ours)
+        with theirs:
+            try:
+                self.process: subprocess.Popen[bytes] = system.start_child(command, theirs)
+            except OSError:
+                self.channel.close()
+                raise
         self.snapshots: list[Snapshot] = []
         self.failure = ""
         self.over: int | None = None
@@ -93,17 +67,17 @@ class SupervisedProcess:
         self._thread.start()
 
     def _listen(self) -> None:
-        while (message := self.channel.receive()) is not None:
-            if "snapshots" in message:
-                self.snapshots = msgspec.convert(message["snapshots"], list[Snapshot])
-            elif "failure" in message:
-                self.failure = str(message["failure"])
-            elif "recycle" in message:
+        while (report := self.channel.receive(wire.report)) is not None:
+            if report.snapshots is not None:
+                self.snapshots = report.snapshots
+            elif report.said is not None:
+                self._on_message(report.said)
+            elif report.failure:
+                self.failure = report.failure
+            elif report.recycle:
                 self.recycled = True
-            elif "over" in message:
-                self.over = int(message["over"])
-            else:
-                self._on_message(message)
+            elif report.over is not None:
+                self.over = report.over
 
     def ended(self) -> int | None:
         """Return its exit code once it has ended and all it said has been heard."""
@@ -119,7 +93,7 @@ class Supervisor:
     def __init__(
         self,
         command: Sequence[str],
-        specs: Sequence[Mapping[str, Any]],
+        specs: Sequence[object],
         *,
         drain: float,
         endless: bool,
@@ -138,7 +112,7 @@ class Supervisor:
         self._clock = clock
         count = len(specs)
         self._children: list[SupervisedProcess | None] = [None] * count
-        self._born = [0.0] * count
+        self._started_at = [0.0] * count
         self._restarts = [Restarts(TRIES) for _ in specs]
         self._start_at: list[float | None] = [clock.monotonic()] * count
         self._generation = 0
@@ -169,20 +143,26 @@ class Supervisor:
             if child is not None:
                 code = child.ended()
                 if code is not None:
-                    self._bury(index, child, code, now)
+                    self._reap(index, child, code, now)
                 elif self._kill_at is not None and now >= self._kill_at:
                     log.error("process %d did not end in time: killing it", child.process.pid)
                     child.process.kill()
             elif start_at is not None and now >= start_at and not self._stopping:
-                self._start_at[index] = None
-                self._born[index] = now
-                self._children[index] = born = SupervisedProcess(
-                    self._command, self._specs[index], self._on_message
-                )
-                if self._quiet:
-                    born.channel.send({"do": "quiet"})
+                self._start(index, now)
 
-    def _bury(self, index: int, child: SupervisedProcess, code: int, now: float) -> None:
+    def _start(self, index: int, now: float) -> None:
+        self._start_at[index] = None
+        self._started_at[index] = now
+        try:
+            child = SupervisedProcess(self._command, self._specs[index], self._on_message)
+        except OSError as error:
+            self._failed(index, f"a process cannot be started ({error})", now)
+            return
+        self._children[index] = child
+        if self._quiet:
+            child.channel.send(Instruction(quiet=True))
+
+    def _reap(self, index: int, child: SupervisedProcess, code: int, now: float) -> None:
         self._children[index] = None
         self._generation += 1
         self._past[f"{child.process.pid}.{self._generation}"] = [
@@ -205,27 +185,30 @@ class Supervisor:
             return
         deaf = code == ExitCode.UNREACHABLE and self._endless
         if code in HOPELESS or (child.failure and not deaf):
-            reason = child.failure or f"a process ended with exit code {code}"
-            self._fail(child, reason, max(code, ExitCode.FAILED))
+            reason = child.failure or f"It ended with exit code {code}."
+            self._fail(f"process {child.process.pid}: {reason}", max(code, ExitCode.FAILED))
             return
         if child.snapshots:
             for each in self._restarts:
                 each.proven = True
+        self._failed(index, f"process {child.process.pid} {how_ended(code)}", now)
+
+    def _failed(self, index: int, what: str, now: float) -> None:
+        """Have another process started after one that has failed, unless that is of no use."""
         restarts = self._restarts[index]
-        wait = restarts.failed(now, lived=now - self._born[index])
-        how = how_ended(code)
+        wait = restarts.failed(now, lived=now - self._started_at[index])
         if restarts.hopeless:
             self._fail(
-                child, f"no process can start: the last {TRIES} of them {how}", ExitCode.NOT_FOUND
+                f"No process can start: {TRIES} in a row have failed; {what}.", ExitCode.NOT_FOUND
             )
             return
         self._start_at[index] = now + wait
-        log.error("process %d %s; another one starts in %s", child.process.pid, how, span(wait))
+        log.error("%s; another one starts in %s", what, span(wait))
 
-    def _fail(self, child: SupervisedProcess, reason: str, code: int) -> None:
+    def _fail(self, reason: str, code: int) -> None:
         """End all: it is of no use to go on."""
         self._failure = reason, code
-        log.error("process %d: %s", child.process.pid, reason)
+        log.error("%s", reason)
         self.stop()
 
     def over(self) -> bool:
@@ -239,21 +222,21 @@ class Supervisor:
         drain = self._drain if drain is None else drain
         self._stopping = True
         self._kill_at = self._clock.monotonic() + drain + GRACE
-        self._tell({"do": "stop", "drain": drain})
+        self._tell(Instruction(stop=True, drain=drain))
 
     def quiet(self) -> None:
         self._quiet = True
-        self._tell({"do": "quiet"})
+        self._tell(Instruction(quiet=True))
 
     def restart(self) -> None:
         """Replace every child by a new one, each once it has drained."""
         log.warning("replacing processes %s", ", ".join(map(str, self.pids())))
         self._restarting.update(child for child in self._children if child is not None)
-        self._tell({"do": "stop", "drain": self._drain})
+        self._tell(Instruction(stop=True, drain=self._drain))
 
     def describe(self) -> list[str]:
         """Have the children describe themselves (they log it); say who they are."""
-        self._tell({"do": "dump"})
+        self._tell(Instruction(dump=True))
         return [f"supervisor {os.getpid()} of processes {', '.join(map(str, self.pids()))}"]
 
     def snapshots(self) -> Mapping[str, Sequence[Snapshot]]:
@@ -263,7 +246,7 @@ class Supervisor:
         }
         return {**self._past, **living}
 
-    def _tell(self, message: Mapping[str, Any]) -> None:
+    def _tell(self, instruction: Instruction) -> None:
         for child in self._children:
             if child is not None:
-                child.channel.send(message)
+                child.channel.send(instruction)

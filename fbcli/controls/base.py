@@ -10,15 +10,23 @@ A control knows tasks and the store, and nothing of brokers. It acts at up to th
 
 Two act on what runs: retry judges an attempt that has failed (`engine.lifecycle`), timeout looks
 after those that have not ended.
+
+Beside itself a control declares the options that it owns, in a `Control`, which
+`controls/catalogue.py` lists. All else that has to do with options follows from there.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
+from fbcli.clock import Clock
 from fbcli.task import Task
+from fbcli.values.declaration import Declaration
+
+if TYPE_CHECKING:
+    from fbcli.stores.base import Store
 
 NEVER = float("inf")
 
@@ -107,6 +115,10 @@ Verdict = Drop | Later | Wait | None
 class Admission(ABC):
     """Decides on tasks before they take a slot. Called by the intake's thread only."""
 
+    space: str | None = None
+    """Where it holds claims for the consumer, which are to be kept while their tasks run; None:
+    nowhere."""
+
     @abstractmethod
     def admit(self, tasks: Sequence[Task], now: float) -> Sequence[Verdict]:
         """Return a verdict for each, in order. `now` is Unix seconds. Raises `Unavailable`; is
@@ -116,3 +128,38 @@ class Admission(ABC):
         """These tasks, which were admitted, have their outcome, and are settled when this returns.
         Idempotent: called again when the broker or store could not be reached. Raises
         `Unavailable`."""
+
+
+class Place(NamedTuple):
+    """What a control may know of the consumer that it is made for."""
+
+    queue: str
+    store: Store
+    owner: str
+    """What the consumer is called in the store."""
+    heartbeat: float
+    """Seconds."""
+    clock: Clock
+    wake: Callable[[], None] = lambda: None
+    """Has the intake look again, for gates that open by themselves. From any thread."""
+
+
+class Control(Declaration):
+    """Declares a control's options, as fields, and builds what it does where they switch it on.
+
+    Its methods are called with the options of a consumer as `self`, and know their own fields only.
+    """
+
+    carries: ClassVar[tuple[str, ...]] = ()
+    """Keys of `extra` that switch its admission on for a message."""
+
+    live: ClassVar[bool] = False
+    """Whether `fb limit` may change its options while it runs: then its gate is made anew."""
+
+    def gate(self, place: Place) -> Gate | None:
+        """Return its gate; None: it is off, or has none."""
+        return None
+
+    def admission(self, place: Place, carried: Collection[str]) -> Admission | None:
+        """Return its admission for messages that carry these keys in `extra`; None: it is off."""
+        return None

@@ -7,14 +7,30 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 
-from fbcli.controls.base import OPEN, Gate, Opening, Shut
+from fbcli.controls.base import OPEN, Control, Gate, Opening, Place, Shut
 from fbcli.task import FAILED, RETRY, SUCCEEDED, Task
+from fbcli.values import kinds
+from fbcli.values.declaration import option
 from fbcli.values.durations import span
 from fbcli.values.thresholds import Threshold
 
 log = logging.getLogger("fbcli.consumer")
 
 _TRIAL = Opening(1)
+
+
+class BreakerControl(Control):
+    """Its option."""
+
+    breaker: Threshold | None = option(
+        None,
+        kinds.threshold(),
+        "Rate",
+        "Stop taking work after so many failures within a time, for that time: 5/60s.",
+    )
+
+    def gate(self, place: Place) -> Gate | None:
+        return Breaker(self.breaker) if self.breaker else None
 
 
 class Breaker(Gate):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fbcli.controls.base import Place
 from fbcli.stores.base import Claim, Store
 from fbcli.task import Task
 
@@ -27,6 +28,12 @@ class Claims:
         self._owner = owner
         self._lease = lease
         self._limit = limit
+
+    @classmethod
+    def at(cls, place: Place, space: str, *, owner: str | None = None, limit: int = 1) -> Claims:
+        """Return the claims of a consumer (or of another owner), whose lease is as long as its
+        heartbeat wants."""
+        return cls(place.store, space, owner or place.owner, place.heartbeat * LEASE_BEATS, limit)
 
     def take(self, tasks: Sequence[Task], keys: Sequence[str]) -> list[Claim]:
         """Claim a key for each task; granted to those that hold it already."""

@@ -7,15 +7,55 @@ that is made twice, never one that is not made.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from fbcli.controls.base import Admission, Drop, Verdict, Wait
+from fbcli.controls.base import Admission, Control, Drop, Place, Verdict, Wait
 from fbcli.controls.claims import Claims
-from fbcli.stores.keys import key_of
+from fbcli.stores.keys import PUSHER, dedupe_space, key_of, unique_space
 from fbcli.task import ENDED, SUCCEEDED, Task
+from fbcli.values import kinds
+from fbcli.values.declaration import Declaration, option
 
 _SAME = Drop("duplicate: the same call has succeeded before")
 _RUNNING = Wait("the same call is running")
+
+
+class DedupeControl(Control):
+    """Its options."""
+
+    dedupe: bool = option(
+        False,
+        kinds.switch(),
+        "Dedupe",
+        "Drop a message whose call has succeeded before, or wait while it runs.",
+    )
+    dedupe_key: tuple[str, ...] | None = option(
+        None,
+        kinds.names(),
+        "Dedupe",
+        "The arguments that tell calls apart, like user_id; by default all.",
+        needs=("dedupe",),
+    )
+    dedupe_ttl: float | None = option(
+        None,
+        kinds.seconds(above=0),
+        "Dedupe",
+        "How long a success is remembered (seconds); by default for ever.",
+        needs=("dedupe",),
+    )
+
+    def admission(self, place: Place, carried: Collection[str]) -> Admission | None:
+        if not self.dedupe:
+            return None
+        claims = Claims.at(place, dedupe_space(place.queue))
+        return Dedupe(claims, self.dedupe_key, self.dedupe_ttl)
+
+
+class DedupeMessage(Declaration):
+    """What a message may set for itself."""
+
+    dedupe_key: str | None = option(None, kinds.text())
+    """What counts as the same call, instead of its arguments."""
 
 
 class Dedupe(Admission):
@@ -23,6 +63,7 @@ class Dedupe(Admission):
     for ever)."""
 
     def __init__(self, claims: Claims, names: Sequence[str] | None, ttl: float | None) -> None:
+        self.space = claims.space
         self._claims = claims
         self._names = names
         self._ttl = ttl
@@ -42,6 +83,18 @@ class Dedupe(Admission):
     def close(self, tasks: Sequence[Task]) -> None:
         self._claims.mark([task for task in tasks if task.state == SUCCEEDED], self._ttl)
         self._claims.free([task for task in tasks if task.state != SUCCEEDED])
+
+
+class UniqueControl(DedupeControl):
+    """Goes by what the message carries, and by the options of dedupe."""
+
+    carries = ("unique",)
+
+    def admission(self, place: Place, carried: Collection[str]) -> Admission | None:
+        if "unique" not in carried:
+            return None
+        claims = Claims.at(place, unique_space(place.queue), owner=PUSHER)
+        return Unique(claims, remembered=self.dedupe, ttl=self.dedupe_ttl)
 
 
 class Unique(Admission):

@@ -3,13 +3,31 @@ it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from fbcli.controls.base import Admission, Later, Verdict
+from fbcli.controls.base import Admission, Control, Later, Place, Verdict
 from fbcli.task import Task
+from fbcli.values import kinds
+from fbcli.values.declaration import Declaration, option
 
 TOLERANCE = 0.01
 """Seconds: the clocks of brokers and consumers never agree to the microsecond."""
+
+
+class DelayControl(Control):
+    """Goes by what the message carries."""
+
+    carries = ("delay_until",)
+
+    def admission(self, place: Place, carried: Collection[str]) -> Admission | None:
+        return Delay() if "delay_until" in carried else None
+
+
+class DelayMessage(Declaration):
+    """What a message may set for itself."""
+
+    delay_until: float | None = option(None, kinds.moment())
+    """Unix time before which it does not start."""
 
 
 class Delay(Admission):

@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from fbcli.controls.base import Admission, Drop, Verdict
+from fbcli.controls.base import Admission, Control, Drop, Place, Verdict
 from fbcli.task import Task
+from fbcli.values import kinds
+from fbcli.values.declaration import Declaration, option
 from fbcli.values.durations import span
+
+EXPIRES = kinds.seconds(above=0)
+
+
+class ExpiryControl(Control):
+    """Its option."""
+
+    expires: float | None = option(
+        None, EXPIRES, "Failure", "Seconds after its publishing when a message is dropped unrun."
+    )
+
+    def admission(self, place: Place, carried: Collection[str]) -> Admission | None:
+        return None if self.expires is None else Expiry(self.expires)
+
+
+class ExpiryMessage(Declaration):
+    """What a message may set for itself."""
+
+    expires: float | None = option(None, EXPIRES)
 
 
 class Expiry(Admission):

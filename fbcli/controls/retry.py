@@ -6,8 +6,11 @@ import random
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from fbcli.controls.base import Control
 from fbcli.errors import DeadLetter, Requeue, Retry
 from fbcli.task import FAILED, REQUEUED, RETRY
+from fbcli.values import kinds
+from fbcli.values.declaration import Declaration, option
 
 HOLD_SLOT = 1.0
 """Seconds: a retry that waits longer goes back to the broker with a delay, so that it holds no
@@ -26,6 +29,40 @@ OTHER_NAMES = {
 }
 """Names that an exception goes by in code and not by itself: those that Python keeps for old ones,
 and the option `timeout`."""
+
+
+RETRIES = kinds.whole()
+
+
+class RetryControl(Control):
+    """Its options; what comes of them is in each plan (`engine.plan`)."""
+
+    retries: int = option(3, RETRIES, "Failure", "How often a failed call is tried again.")
+    backoff: float = option(
+        0.0,
+        kinds.seconds(),
+        "Failure",
+        "Seconds before the first retry, doubled for each further one, with jitter; 0: at once.",
+    )
+    backoff_max: float = option(
+        600.0,
+        kinds.seconds(),
+        "Failure",
+        "Longest wait between retries (seconds); a larger backoff wins.",
+    )
+    retry_on: tuple[str, ...] | None = option(
+        None,
+        kinds.names(),
+        "Failure",
+        "Retry these exceptions (and their subclasses) only: ConnectionError,requests.Timeout;"
+        " Timeout: a call that ran too long.",
+    )
+
+
+class RetryMessage(Declaration):
+    """What a message may set for itself."""
+
+    retries: int | None = option(None, RETRIES)
 
 
 class Next(NamedTuple):

@@ -12,9 +12,11 @@ import threading
 from collections.abc import Callable, Sequence
 
 from fbcli.clock import SYSTEM, Clock
-from fbcli.controls.base import NEVER
+from fbcli.controls.base import NEVER, Control
 from fbcli.errors import TaskCancelled, TaskTimeout
 from fbcli.task import RUNNING, Run
+from fbcli.values import kinds
+from fbcli.values.declaration import Declaration, option
 
 GRACE = 1.0
 """Seconds that an interrupted call has to end before it is given up: it is then inside a call in C,
@@ -24,6 +26,23 @@ Strike = Callable[[Run, type[BaseException]], bool]
 GiveUp = Callable[[Run], bool]
 
 _changing = threading.Lock()
+
+
+TIMEOUT = kinds.seconds(above=0)
+
+
+class TimeoutControl(Control):
+    """Its option; what comes of it is in each plan (`engine.plan`)."""
+
+    timeout: float | None = option(
+        None, TIMEOUT, "Failure", "Seconds after which a call is interrupted and has failed."
+    )
+
+
+class TimeoutMessage(Declaration):
+    """What a message may set for itself."""
+
+    timeout: float | None = option(None, TIMEOUT)
 
 
 class Deadline:

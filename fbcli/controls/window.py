@@ -7,7 +7,9 @@ import logging
 from datetime import datetime
 
 from fbcli.clock import SYSTEM, Clock
-from fbcli.controls.base import OPEN, Gate, Opening, Shut
+from fbcli.controls.base import OPEN, Control, Gate, Opening, Place, Shut
+from fbcli.values import kinds
+from fbcli.values.declaration import option
 from fbcli.values.windows import Hours, find_zone
 
 log = logging.getLogger("fbcli.consumer")
@@ -19,6 +21,33 @@ set."""
 LEAST = 0.001
 """Seconds between two looks: at the very moment of a change, two clocks do not agree to the
 microsecond."""
+
+
+class WindowControl(Control):
+    """Its options."""
+
+    window: str | None = option(
+        None,
+        kinds.window(),
+        "Time",
+        "Run only within: 22:00-06:00, 'mon-fri 9:00-17:00', or cron '* 9-17 * * 1-5'; several"
+        " separated by ';'.",
+    )
+    not_between: str | None = option(
+        None, kinds.window(), "Time", "Do not run within; written like --window."
+    )
+    tz: str | None = option(
+        None,
+        kinds.zone(),
+        "Time",
+        "Time zone of the windows, like Europe/Berlin; by default that of the machine.",
+        needs=("window", "not_between"),
+    )
+
+    def gate(self, place: Place) -> Gate | None:
+        if not self.window and not self.not_between:
+            return None
+        return Window(self.window, self.not_between, self.tz, place.clock)
 
 
 class Window(Gate):

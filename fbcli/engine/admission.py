@@ -15,11 +15,12 @@ from fbcli.broker import Delivery
 from fbcli.clock import Clock
 from fbcli.controls.base import NEVER, Admission, Drop, Later, Verdict, Wait
 from fbcli.controls.cancel import Cancel
+from fbcli.controls.catalogue import CARRIED
 from fbcli.engine.failures import name_of, text_of
 from fbcli.engine.plan import Plan
 from fbcli.errors import BadMessage, FbError, Unavailable
 from fbcli.message import decode, new_task_id
-from fbcli.options import PER_MESSAGE
+from fbcli.options.per_message import FOR_CONSUMERS
 from fbcli.task import CANCELLED, DROPPED, FAILED, RELEASED, REQUEUED, RUNNING, Failure, Task
 
 task_log = logging.getLogger("fbcli.task")
@@ -27,7 +28,7 @@ task_log = logging.getLogger("fbcli.task")
 PLAIN_EXTRA = frozenset({"task_id", "publish_time"})
 """Keys of `extra` that change nothing about how a task runs."""
 
-PLANNED = frozenset({*PER_MESSAGE, "result", "delay_until", "unique"})
+PLANNED = FOR_CONSUMERS | CARRIED
 """Keys of `extra` with which a message has a plan of its own."""
 
 ASK_AGAIN = 0.2

@@ -9,11 +9,9 @@ from collections.abc import Callable, Sequence
 from fbcli.arguments.signature import Signature
 from fbcli.broker import Inbox
 from fbcli.clock import Clock
-from fbcli.controls.base import Gate
-from fbcli.controls.breaker import Breaker
+from fbcli.controls.base import Gate, Place
 from fbcli.controls.cancel import Cancel
 from fbcli.controls.pause import Pause
-from fbcli.controls.window import Window
 from fbcli.engine.admission import Admitter
 from fbcli.engine.batch import BatchGatherer
 from fbcli.engine.callables import awaitable_call, plain_call
@@ -34,21 +32,15 @@ from fbcli.engine.sizing import Sizing
 from fbcli.engine.tally import Tally
 from fbcli.engine.work import Work
 from fbcli.errors import Unavailable
-from fbcli.options import Options
 from fbcli.stores.base import News
 from fbcli.task import Task, tasks_of
 
 OnClosed = Callable[[Sequence[Task]], None]
 
 
-def standing_gates(options: Options, clock: Clock) -> list[Gate]:
-    """Return the gates that hold whatever the store says. Raises `BadSetting`."""
-    gates: list[Gate] = []
-    if options.window or options.not_between:
-        gates.append(Window(options.window, options.not_between, options.tz, clock))
-    if options.breaker is not None:
-        gates.append(Breaker(options.breaker))
-    return gates
+def place_of(work: Work, owner: str, clock: Clock) -> Place:
+    """Return what the controls of a consumer may know of it."""
+    return Place(work.queue, work.store, owner, work.options.heartbeat, clock)
 
 
 class Assembly:
@@ -58,7 +50,7 @@ class Assembly:
         self,
         work: Work,
         inbox: Inbox,
-        owner: str,
+        place: Place,
         *,
         tally: Tally,
         ending: Ending,
@@ -68,7 +60,7 @@ class Assembly:
         on_closed: OnClosed | None,
         clock: Clock,
     ) -> None:
-        """`owner`: what the consumer is called in the store; `gates`: those of `standing_gates`."""
+        """`gates`: those that hold whatever the store says."""
         options, slots = work.options, slots_of(work.mode, work.options)
         self.inbox = inbox
         self._tally = tally
@@ -77,7 +69,7 @@ class Assembly:
         self._prefetch = Prefetch(options.prefetch, clock)
         self._cancel = Cancel()
         fetcher = Fetcher(inbox)
-        settler = Settler(work.queue, work.broker, inbox, work.store, clock)
+        settler = Settler(work.queue, inbox, work.store, clock)
         outcomes = Outcomes(settler, tally, fetcher.wake)
         self.pool = pools.make(work, slots, outcomes.done, on_failure)
         self.interrupts = Interrupts(
@@ -89,7 +81,8 @@ class Assembly:
             clock,
             kills=work.mode == "process",
         )
-        self.planner = planner_of(work, owner, self.interrupts)
+        place = place._replace(wake=fetcher.wake)
+        self.planner = planner_of(work, place, self.interrupts)
         admitter = Admitter(
             self.planner.plan,
             self.planner.plan_for,
@@ -124,16 +117,13 @@ class Assembly:
             clock=clock,
         )
         self.live_limits = LiveLimits(
-            work.queue,
             options,
+            place,
             slots=slots,
             pause=Pause(),
             always=gates,
             gates=self.gates,
             resize=self._sizing.resize,
-            wake=fetcher.wake,
-            store=work.store,
-            clock=clock,
         )
         self.live_limits.apply(None)
 
@@ -177,7 +167,7 @@ class Assembly:
             self._on_closed(tasks)
 
 
-def planner_of(work: Work, owner: str, interrupts: Interrupts) -> Planner:
+def planner_of(work: Work, place: Place, interrupts: Interrupts) -> Planner:
     """Return what makes the plans of a consumer."""
     called = awaitable_call if work.mode == "asyncio" else plain_call
     own = Signature.of(work.function) if work.rows else work.signature
@@ -188,7 +178,6 @@ def planner_of(work: Work, owner: str, interrupts: Interrupts) -> Planner:
         signature=work.signature,
         rows=work.rows,
         options=work.options,
-        store=work.store,
-        owner=owner,
+        place=place,
         deadlines=interrupts.deadlines,
     )

@@ -14,7 +14,9 @@ import msgspec
 from fbcli.broker import Inbox
 from fbcli.clients.loading import mask
 from fbcli.clock import SYSTEM, Backoff, Clock
-from fbcli.engine.assembly import Assembly, OnClosed, standing_gates
+from fbcli.controls.catalogue import gates_of
+from fbcli.emulation import cautions
+from fbcli.engine.assembly import Assembly, OnClosed, place_of
 from fbcli.engine.ending import Ending
 from fbcli.engine.pools import Pools, described, slots_of
 from fbcli.engine.record import Recorder
@@ -168,7 +170,8 @@ class Consumer:
 
     def _serve(self) -> None:
         work, options = self.work, self.work.options
-        gates = standing_gates(options, self._clock)
+        place = place_of(work, self.consumer_id, self._clock)
+        gates = gates_of(options, place, live=False)
         self._pools.check(work)
         inbox = self._open_inbox(options.prefetch or self.concurrency)
         if inbox is None:
@@ -176,7 +179,7 @@ class Consumer:
         self._parts = parts = Assembly(
             work,
             inbox,
-            self.consumer_id,
+            place,
             tally=self.tally,
             ending=self._ending,
             gates=gates,
@@ -192,7 +195,7 @@ class Consumer:
             mask(work.broker.url),
             described(work.mode, options),
         )
-        for sentence in options.without_effect():
+        for sentence in (*options.without_effect(), *cautions(work.broker, options.timeout)):
             log.warning("%s", sentence)
         memberships: Sequence[Membership] = ()
         try:

@@ -22,7 +22,7 @@ from fbcli.errors import UsageError
 from fbcli.task import CANCELLED
 
 if TYPE_CHECKING:
-    from fbcli.options import Options
+    from fbcli.options.model import Options
 
     Adapter = logging.LoggerAdapter[logging.Logger]
 else:

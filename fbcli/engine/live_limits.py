@@ -7,15 +7,13 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from fbcli.clock import Clock
-from fbcli.controls.base import Gate
+from fbcli.controls.base import Gate, Place
+from fbcli.controls.catalogue import gates_of
 from fbcli.controls.concurrency import AutoConcurrency
-from fbcli.controls.fleet_rate import FleetRate
 from fbcli.controls.pause import Pause
-from fbcli.controls.rate import Rate
 from fbcli.engine.gates import Gates
-from fbcli.options import Options
-from fbcli.stores.base import Limits, News, Scope, Store
+from fbcli.options.model import Options
+from fbcli.stores.base import Limits, News, Scope
 
 log = logging.getLogger("fbcli.consumer")
 
@@ -45,42 +43,36 @@ class LiveLimits:
 
     def __init__(
         self,
-        queue: str,
         options: Options,
+        place: Place,
         *,
         slots: int,
         pause: Pause,
         always: Sequence[Gate],
         gates: Gates,
         resize: Resize,
-        wake: Callable[[], None],
-        store: Store,
-        clock: Clock,
     ) -> None:
         """`slots`: concurrency where the options name no number; `always`: the gates that hold
         whatever the store says."""
-        self._queue = queue
         self._options = options
+        self._place = place
         self._slots = slots
         self._pause = pause
         self._always = (pause, *always)
         self._gates = gates
         self._resize = resize
-        self._wake = wake
-        self._store = store
-        self._clock = clock
         self.in_force: LimitsInForce | None = None
 
     def heed(self, news: News) -> None:
         """Go by what the store says of the queue."""
-        queue = self._queue
+        queue = self._place.queue
         if queue in news.pauses:
-            if self._pause.set(news.pauses[queue], self._clock.monotonic()):
+            if self._pause.set(news.pauses[queue], self._place.clock.monotonic()):
                 log.warning("%s is paused; `fb resume %s` ends that", queue, queue)
-                self._wake()
+                self._place.wake()
         elif self._pause.lift():
             log.warning("%s goes on", queue)
-            self._wake()
+            self._place.wake()
         self.apply(news.limits.get(queue))
 
     def apply(self, limits: Limits | None) -> None:
@@ -90,16 +82,15 @@ class LiveLimits:
             return
         self.in_force = in_force
         if before is None or before[:2] != in_force[:2]:
-            rate = self._rate(in_force)
-            self._gates.replace([*self._always, rate] if rate else self._always)
+            self._gates.replace([*self._always, *self._live(in_force)])
         if before is None or before.concurrency != in_force.concurrency:
             if isinstance(in_force.concurrency, int):
                 self._resize(in_force.concurrency, None)
             else:
                 self._resize(self._slots, AutoConcurrency(start=self._slots, most=MOST))
         if before is not None or limits is not None:
-            log.warning("%s: from now on %s", self._queue, in_force)
-        self._wake()
+            log.warning("%s: from now on %s", self._place.queue, in_force)
+        self._place.wake()
 
     def _under(self, limits: Limits) -> LimitsInForce:
         options = self._options
@@ -112,11 +103,6 @@ class LiveLimits:
         )
         return LimitsInForce(qps or None, scope, concurrency)
 
-    def _rate(self, in_force: LimitsInForce) -> Gate | None:
-        if in_force.qps is None:
-            return None
-        if in_force.qps_scope == "process":
-            return Rate(in_force.qps)
-        group = self._options.qps_group
-        key = f"group:{group}" if group else f"queue:{self._queue}"
-        return FleetRate(key, in_force.qps, self._store, self._wake, self._clock)
+    def _live(self, in_force: LimitsInForce) -> list[Gate]:
+        changed = {"qps": in_force.qps, "qps_scope": in_force.qps_scope}
+        return gates_of(self._options.model_copy(update=changed), self._place, live=True)

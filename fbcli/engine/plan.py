@@ -9,7 +9,7 @@ from typing import Any
 from fbcli.arguments.signature import Signature
 from fbcli.controls.base import Admission
 from fbcli.controls.retry import RetryPolicy
-from fbcli.options import Options
+from fbcli.options.model import Options
 
 
 class Plan:

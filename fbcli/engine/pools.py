@@ -13,7 +13,7 @@ from fbcli.engine.children.wire import ChildOutput
 from fbcli.engine.lifecycle import arun, run
 from fbcli.engine.work import Work
 from fbcli.errors import BadSetting, FbError
-from fbcli.options import Options
+from fbcli.options.model import Options
 from fbcli.pools.base import Done, Execute, Pool
 from fbcli.pools.coroutines import AExecute, CoroutinePool
 from fbcli.pools.shared import SharedPool

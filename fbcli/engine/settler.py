@@ -1,7 +1,5 @@
 """From outcomes to a settled broker, in the order that loses nothing: (1) what must be kept is
-recorded and confirmed, (2) then the delivery is settled. And what a broker cannot do by itself
-(delay, dead letters, new bodies) is done here, once for all of them.
-"""
+recorded and confirmed, (2) then the delivery is settled."""
 
 from __future__ import annotations
 
@@ -11,10 +9,10 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-from fbcli.broker import Action, Broker, Inbox, Outgoing, Settlement, dead_queue
+from fbcli.broker import Action, Inbox, Settlement
 from fbcli.clock import Clock
-from fbcli.message import new_task_id, replace_extra
-from fbcli.stores.base import Parked, Result, Store
+from fbcli.message import replace_extra
+from fbcli.stores.base import Result, Store
 from fbcli.task import (
     CANCELLED,
     DROPPED,
@@ -37,16 +35,11 @@ WORKER = f"{HOST}:{os.getpid()}"
 class Settler:
     """Settles for one consumer. Used by the intake's thread only."""
 
-    def __init__(
-        self, queue: str, broker: Broker, inbox: Inbox, store: Store, clock: Clock
-    ) -> None:
+    def __init__(self, queue: str, inbox: Inbox, store: Store, clock: Clock) -> None:
         self._queue = queue
-        self._broker = broker
         self._inbox = inbox
         self._store = store
         self._clock = clock
-        self._capabilities = broker.capabilities
-        self._scheme = broker.url.partition("://")[0]
 
     def settle(self, tasks: Sequence[Task]) -> Sequence[Settlement]:
         """Record and settle a batch of tasks that have their outcome; return the settlements that
@@ -70,8 +63,6 @@ class Settler:
                 add(Settlement(task.delivery))
             else:
                 add(self._unfinished(task))
-        if not self._capabilities.rewrite or not self._capabilities.delay_release:
-            settlements = self._emulate(settlements)
         return self._inbox.settle(settlements)
 
     @staticmethod
@@ -136,45 +127,6 @@ class Settler:
             "host": HOST,
             "time": self._clock.now(),
         }
-
-    def _emulate(self, settlements: list[Settlement]) -> list[Settlement]:
-        """Do above the broker what it cannot do: publish or park the new form first, then
-        acknowledge the old one."""
-        able: list[Settlement] = []
-        dead: list[Outgoing] = []
-        again: list[Outgoing] = []
-        parked: list[Parked] = []
-        for settlement in settlements:
-            action, delivery = settlement.action, settlement.delivery
-            body = delivery.body if settlement.body is None else settlement.body
-            if action == Action.BURY and not self._capabilities.rewrite:
-                dead.append(Outgoing(body))
-            elif (
-                action == Action.RELEASE
-                and settlement.delay
-                and not self._capabilities.delay_release
-            ):
-                due = self._clock.now() + settlement.delay
-                parked.append(
-                    Parked(new_task_id(), self._queue, self._scheme, due, body, delivery.priority)
-                )
-            elif (
-                action == Action.RELEASE
-                and settlement.body is not None
-                and not self._capabilities.rewrite
-            ):
-                again.append(Outgoing(body, delivery.priority))
-            else:
-                able.append(settlement)
-                continue
-            able.append(Settlement(delivery))
-        if dead:
-            self._broker.publish(dead_queue(self._queue), dead)
-        if again:
-            self._broker.publish(self._queue, again)
-        if parked:
-            self._store.park(parked)
-        return able
 
 
 def release(task: Task) -> Task:

@@ -10,7 +10,7 @@ from typing import Any
 from fbcli.arguments.signature import Signature
 from fbcli.broker import Broker
 from fbcli.engine.callables import is_async
-from fbcli.options import Options
+from fbcli.options.model import Options
 from fbcli.stores.base import Store
 
 

@@ -66,8 +66,6 @@ def overview(
         found = {name.removesuffix(DEAD_SUFFIX) for name in broker.queues()}
         store = settings.open_store()
         found.update(store.pauses(), (record.queue for record in store.consumers()))
-        if not broker.capabilities.delay_publish:
-            found.update(store.parked_queues(broker.scheme))
         chosen = [Queue(name, broker, settings.open_store) for name in found]
         if configured:
             chosen += [

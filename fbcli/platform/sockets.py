@@ -23,11 +23,12 @@ def connect_unix(path: str, timeout: float) -> socket.socket:
         raise Unsupported(
             f"{path}: Unix sockets do not work on Windows. Connect to a host and port instead."
         )
-    sock = socket.socket(socket.AF_UNIX)
-    try:
-        sock.settimeout(timeout)
-        sock.connect(path)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
+    else:
+        sock = socket.socket(socket.AF_UNIX)
+        try:
+            sock.settimeout(timeout)
+            sock.connect(path)
+        except BaseException:
+            sock.close()
+            raise
+        return sock

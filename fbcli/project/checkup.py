@@ -15,7 +15,7 @@ from fbcli.address.outline import bound_names, find_addresses, has_source
 from fbcli.broker_registry import find_broker
 from fbcli.clients.loading import mask
 from fbcli.errors import AddressNotFound, BadSetting, ExitCode, FbError, did_you_mean
-from fbcli.options import Options
+from fbcli.options.gathered import checked_options
 from fbcli.settings import Settings
 
 
@@ -60,7 +60,7 @@ def _looked_at(check: str, look: Callable[[], str]) -> Finding:
 
 def _options(table: str, values: Mapping[str, Any], broker: object = None) -> Finding:
     def look() -> str:
-        Options.make(dict(values), source=lambda name: f"[{table}]")
+        checked_options(values, lambda name: f"[{table}]")
         if broker is not None:
             find_broker(str(broker).partition("://")[0])
         return f"{len(values)} {'option' if len(values) == 1 else 'options'}"
@@ -77,7 +77,7 @@ def _task(text: str, values: Mapping[str, Any], settings: Settings) -> Finding:
             raise BadSetting(
                 f"[{table}] matches no function as it is written: write {address.text!r}."
             )
-        Options.make(dict(values), source=lambda name: f"[{table}]")
+        checked_options(values, lambda name: f"[{table}]")
         return _where(address, settings)
 
     return _looked_at(f"[{table}]", look)

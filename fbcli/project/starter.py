@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fbcli.broker_registry import schemes
 from fbcli.errors import Refused, UsageError, did_you_mean
-from fbcli.options import Options
+from fbcli.options.gathered import OPTIONS
 from fbcli.settings import FILE
 
 HEAD = """\
@@ -55,11 +55,7 @@ def starter(broker: str | None = None) -> str:
     to."""
     return HEAD.format(
         broker=f"# {EXAMPLE}" if broker is None else f"broker = {_text(_known(broker))}"
-    ) + (
-        DEFAULTS
-        + "".join(_line(name) for name in Options.model_fields if name not in HIDDEN)
-        + TAIL
-    )
+    ) + (DEFAULTS + "".join(_line(name) for name in OPTIONS if name not in HIDDEN) + TAIL)
 
 
 def write_starter(folder: Path, *, broker: str | None = None, force: bool = False) -> Path:
@@ -88,9 +84,9 @@ def _known(url: str) -> str:
 
 
 def _line(name: str) -> str:
-    field = Options.model_fields[name]
-    value = "…" if field.default is None else _value(field.default)
-    return f"# {f'{name} = {value}':<24} # {field.description}\n"
+    option = OPTIONS[name]
+    value = "…" if option.default is None else _value(option.default)
+    return f"# {f'{name} = {value}':<24} # {option.help}\n"
 
 
 def _value(value: object) -> str:

@@ -25,10 +25,10 @@ def call(
     that says what to check; the task goes on then.
     """
     # what cannot be waited for is not pushed: raises when there is no store
-    booster.settings.open_store().pauses()
+    booster.open_results().pauses()
     message = booster.message(arguments, **{**single, "result": True})
     booster.queue.publish((message,))
-    pending = AsyncResult(task_id_of(message), booster.settings.open_store)
+    pending = AsyncResult(task_id_of(message), booster.open_results)
     try:
         return pending.result(wait)
     except TimedOut:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fbcli.broker import Outgoing
-from fbcli.errors import Unavailable, UsageError
+from fbcli.errors import PartlyPublished, Unavailable, UsageError
 
 if TYPE_CHECKING:
     from fbcli.arguments.records import Record
@@ -66,6 +66,9 @@ class Feed:
         try:
             self._publish(batch)
         except Unavailable as error:
+            if isinstance(error, PartlyPublished):
+                self.pushed += len(error.accepted)
+                batch = batch[len(error.accepted) :]
             doubt = f"; of the next {len(batch):,} some may have been" if len(batch) > 1 else ""
             raise Unavailable(f"{self._ended(error)}{doubt}.") from error
         self.pushed += len(batch)

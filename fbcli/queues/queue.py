@@ -1,8 +1,5 @@
-"""One queue by name: publishing to it and looking into it, without any function.
-
-What a broker cannot do (delay) is done here with the store, once for all brokers; what nobody can
-raises `Unsupported`.
-"""
+"""One queue by name: publishing to it and looking into it, without any function. What the broker
+cannot do raises `Unsupported`."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from fbcli.clock import SYSTEM, Clock
 from fbcli.errors import PartlyDone, TaskNotFound, did_you_mean
 from fbcli.message import new_task_id
 from fbcli.queues.envelope import Envelope
-from fbcli.stores.base import Parked, Store
+from fbcli.stores.base import Store
 
 LEASE = 5.0
 """Seconds that messages taken out by hand (replay, edit) stay owned: when `fb` is killed meanwhile,
@@ -79,8 +76,6 @@ class Queue:
         self.broker = broker
         self.open_store = open_store
         self.clock = clock
-        self._delays = bool(broker.capabilities.delay_publish)
-        self._scheme = broker.url.partition("://")[0]
 
     @property
     def dead(self) -> Queue:
@@ -88,39 +83,12 @@ class Queue:
         return Queue(dead_queue(self.name), self.broker, self.open_store, self.clock)
 
     def publish(self, messages: Sequence[Outgoing]) -> None:
-        """Publish a batch; returns once broker (or, for delayed ones where the broker cannot, the
-        store) has confirmed all."""
-        if not self._delays:
-            later = [message for message in messages if message.not_before is not None]
-            if later:
-                self._park(later)
-                messages = [message for message in messages if message.not_before is None]
-        if messages:
-            self.broker.publish(self.name, messages)
-
-    def _park(self, messages: Sequence[Outgoing]) -> None:
-        self.open_store().park(
-            [
-                Parked(
-                    new_task_id(),
-                    self.name,
-                    self._scheme,
-                    message.not_before or 0.0,
-                    message.body,
-                    message.priority,
-                )
-                for message in messages
-            ]
-        )
+        """Publish a batch; returns once the broker has confirmed all."""
+        self.broker.publish(self.name, messages)
 
     def size(self) -> Size | None:
         """Count what it holds; None: the broker cannot tell."""
-        if not self.broker.capabilities.size:
-            return None
-        size = self.broker.size(self.name)
-        if not self._delays:
-            size.delayed = self.open_store().parked_count(self.name, self._scheme)
-        return size
+        return self.broker.size(self.name) if self.broker.capabilities.size else None
 
     def known_size(self) -> Size:
         """Count what it holds. Raises `Unsupported` when the broker cannot tell."""
@@ -136,7 +104,7 @@ class Queue:
 
         removed = self.broker.purge(self.name)
         self.open_store().drop_claims([unique_space(self.name)], PUSHER)
-        return removed if self._delays else removed + self.cancel_delayed().count
+        return removed
 
     def peek(self, n: int) -> list[Envelope]:
         """Return the next `n` ready messages, taking none."""
@@ -149,19 +117,15 @@ class Queue:
 
     def delayed(self, n: int) -> list[Waiting]:
         """Return up to `n` delayed messages, soonest first."""
-        if self._delays:
-            return [
-                Waiting(message.due, message.body, message.handle)
-                for message in self.broker.delayed(self.name, n)
-            ]
-        parked = self.open_store().parked(self.name, self._scheme, n)
-        return [Waiting(message.due, message.body, message.parked_id) for message in parked]
+        return [
+            Waiting(message.due, message.body, message.handle)
+            for message in self.broker.delayed(self.name, n)
+        ]
 
     def count_delayed(self) -> int:
         """Count what waits for its time."""
-        if self._delays:
-            return self.known_size().delayed or 0
-        return self.open_store().parked_count(self.name, self._scheme)
+        size = self.size()
+        return len(self.delayed(EVERYTHING)) if size is None else size.delayed or 0
 
     def find_delayed(self, task_ids: Collection[str]) -> list[Waiting]:
         """Return the delayed messages of these tasks. Raises `TaskNotFound` when there are none."""
@@ -186,11 +150,7 @@ class Queue:
 
     def _cancel(self, waiting: Sequence[Waiting]) -> int:
         handles = [message.handle for message in waiting]
-        if not handles:
-            return 0
-        if self._delays:
-            return self.broker.undelay(self.name, handles)
-        return self.open_store().unpark(self.name, self._scheme, handles)
+        return self.broker.undelay(self.name, handles) if handles else 0
 
     def take(
         self,

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from fbcli.broker import Outgoing
+from fbcli.errors import PartlyPublished
 from fbcli.message import decode
 from fbcli.queues.queue import Queue
 from fbcli.stores.keys import PUSHER, unique_space
@@ -31,7 +32,7 @@ def publish_unique(queue: Queue, messages: Sequence[Outgoing]) -> Sorted:
     """Publish those of a batch whose like is neither queued nor running (nor, where calls are
     deduped, done).
 
-    When publishing fails, their claims are given back. Raises `Unavailable`.
+    The claims of those that did not get in are given back. Raises `Unavailable`.
     """
     store, space = queue.open_store(), unique_space(queue.name)
     keys = [str(decode(message.body)[1]["unique"]) for message in messages]
@@ -41,9 +42,13 @@ def publish_unique(queue: Queue, messages: Sequence[Outgoing]) -> Sorted:
     if fresh:
         try:
             queue.publish(fresh)
-        except BaseException:
+        except BaseException as error:
+            got_in = set(error.accepted) if isinstance(error, PartlyPublished) else set()
+            claimed = [key for key, own in zip(keys, granted, strict=True) if own]
             store.free(
-                space, [key for key, own in zip(keys, granted, strict=True) if own], owner=PUSHER
+                space,
+                [key for place, key in enumerate(claimed) if place not in got_in],
+                owner=PUSHER,
             )
             raise
     return Sorted(

@@ -163,6 +163,9 @@ class News(NamedTuple):
 class Store(ABC):
     """State shared beside the broker. Constructing one does not connect."""
 
+    reach: Literal["process", "host", "network"]
+    """Who can share it."""
+
     def __init__(self, url: str) -> None:
         self.url = url
 

@@ -8,16 +8,12 @@ not in it; the lenient ones write its `repr`, never raise, and cut what is too l
 
 from __future__ import annotations
 
-import dataclasses
 import operator
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from datetime import date, time, timedelta
-from decimal import Decimal
 from enum import Enum
 from math import isfinite
 from typing import Any
-from uuid import UUID
 
 import msgspec
 
@@ -34,8 +30,6 @@ MOST_ITEMS = 1_000_000
 LEFT_OUT = "…"
 
 _PLAIN = (str, int, bool, type(None), msgspec.Raw)
-_LEAVES = (bytes, bytearray, memoryview, date, time, timedelta, Decimal, UUID)
-"""Types that msgspec writes as text."""
 _LARGE = 1 << 63
 
 Passing = tuple[type[BaseException], ...]
@@ -50,8 +44,9 @@ def form(value: object) -> object:
     for plain in (str, int, float):  # classes derived from them
         if isinstance(value, plain):
             return plain(value)
-    if isinstance(value, date | time):  # likewise
-        return value.isoformat()
+    moment = getattr(value, "isoformat", None)  # of classes derived from date, time, datetime
+    if callable(moment):
+        return moment()
     dump = getattr(value, "model_dump", None)  # of pydantic
     if callable(dump):
         return dump(mode="json")
@@ -191,8 +186,6 @@ class _Writer:
         if kind is int:
             _encode(value)  # Python refuses to write those of thousands of digits
             return value
-        if isinstance(value, _LEAVES):
-            return msgspec.to_builtins(value, enc_hook=form)
         if depth > DEEPEST:
             return shown(value, self._passing)
         if isinstance(value, Enum):
@@ -206,7 +199,10 @@ class _Writer:
         fields = _fields(value)
         if fields is not None:
             return self._object(((name, getattr(value, name)) for name in fields), depth)
-        return self.plain(form(value), depth + 1)
+        try:
+            return msgspec.to_builtins(value)  # what is written as text: a date, say, or bytes
+        except TypeError:
+            return self.plain(form(value), depth + 1)
 
     def _array(self, items: Iterable[Any], depth: int) -> list[Any]:
         written = []
@@ -236,7 +232,9 @@ def _fields(value: Any) -> Sequence[str] | None:
     kind = type(value)
     if isinstance(value, msgspec.Struct):
         return value.__struct_fields__
-    if dataclasses.is_dataclass(kind):
+    if hasattr(kind, "__dataclass_fields__"):
+        import dataclasses  # noqa: PLC0415  slow to be imported, and there if there is one
+
         return [field.name for field in dataclasses.fields(kind)]
     attributes = getattr(kind, "__attrs_attrs__", None)
     return None if attributes is None else [attribute.name for attribute in attributes]

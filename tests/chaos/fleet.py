@@ -9,9 +9,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fbcli.chaos.home import TrialFolder
 from fbcli.chaos.ledger import Execution, Ledger
-from fbcli.chaos.processes import kill_child
+from fbcli.chaos.processes import TrialFolder, kill_child
 from fbcli.settings import load
 from tests.servers import wait_until
 

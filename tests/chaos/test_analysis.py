@@ -19,20 +19,27 @@ from fbcli.chaos.analysis import (
     AFTERMATH,
     SETTLING,
     Account,
-    Buried,
     Duplicates,
-    Evidence,
-    Kill,
-    Outage,
     percentile,
     reckon,
 )
-from fbcli.chaos.ledger import CALLS, FOLDER, PUSHES, Execution, Ledger, Push, note
+from fbcli.chaos.ledger import (
+    CALLS,
+    FOLDER,
+    PUSHES,
+    Buried,
+    Evidence,
+    Execution,
+    Kill,
+    Ledger,
+    Outage,
+    Push,
+    note,
+)
 from fbcli.chaos.outages import Outages
 from fbcli.chaos.plan import END, KILLER, POISON, TrialPlan, TrialTask
-from fbcli.chaos.processes import descendants, kill_child
-from fbcli.chaos.reaper import Reaper
-from fbcli.chaos.trial import Reading, TrialReport
+from fbcli.chaos.processes import Reaper, descendants, kill_child
+from fbcli.chaos.report import Reading, TrialReport
 from fbcli.errors import FbError, UsageError
 from tests.servers import wait_until
 

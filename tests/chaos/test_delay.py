@@ -15,7 +15,7 @@ import pytest
 from fbcli.address.address import Address
 from fbcli.broker_registry import open_broker
 from fbcli.chaos.processes import kill_child
-from fbcli.engine.services.mover import Mover
+from fbcli.emulation.mover import LEASE
 from tests.chaos.fleet import Fleet, address
 from tests.servers import wait_until
 from tests.servers.redis import RedisServer
@@ -138,7 +138,7 @@ def test_what_is_parked_in_the_store_is_moved_in_its_time(
     wait_until(
         lambda: moved() == set(dues),
         "all to be moved; what a mover died with, when its lease has run out",
-        timeout=Mover.LEASE + 30,
+        timeout=LEASE + 30,
     )
     assert not fleet.calls(), "paused"
     fleet.fb("resume", address("work"))

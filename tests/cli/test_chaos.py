@@ -270,7 +270,7 @@ def test_a_password_is_neither_shown_nor_in_a_command_line(shop: Shell) -> None:
                     lines.add(Path(f"/proc/{pid}/cmdline").read_bytes())
             return all(
                 any(part in line for line in lines)
-                for part in (b"fbcli.chaos.producer", b"consume")
+                for part in (b"fbcli.chaos.producers", b"consume")
             )
 
         wait_until(seen, "consumers and producers to run")

@@ -9,7 +9,7 @@ import pytest
 
 from fbcli.broker import Capabilities
 from fbcli.brokers import SCHEMES
-from fbcli.options import Options
+from fbcli.options.model import Options
 from tests.cli.shell import Ran, Shell
 
 

@@ -156,7 +156,7 @@ def test_a_dry_run_pushes_nothing_and_connects_to_nothing(fb: Shell) -> None:
         (["mymod:add", "x=1", "--delay", "soon"], 2, "'soon' is not a duration"),
         (["mymod:add", "x=1", "--at", "noon"], 2, "'noon' is not a time"),
         (["mymod:add", "x=1", "--at", "18:00", "--delay", "5"], 2, "not both"),
-        (["mymod:add", "x=1", "--timeout", "0"], 2, "greater than 0"),
+        (["mymod:add", "x=1", "--timeout", "0"], 2, "it must be longer than 0 s"),
         (["mymod:add", "x=1", "--priority", "10"], 2, "--priority"),
         (["mymod:add", "x=1", "--broker", "redis://127.0.0.1:1/0"], 4, "cannot be reached"),
         (["mymod:add", "x=1", "--broker", "nope://x"], 2, "No broker answers to 'nope://'"),

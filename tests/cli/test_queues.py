@@ -311,18 +311,18 @@ def test_a_broker_out_of_reach(fb: Shell, words: list[str]) -> None:
     assert "Traceback" not in ran.err
 
 
-def test_what_a_broker_cannot_do(fb: Shell) -> None:
-    """A broker that can do nothing but hand over, registered as a third party would."""
+def strange_broker(fb: Shell, **lacks: object) -> dict[str, str]:
+    """Install a broker that can do nothing but hand over, as a third party would, and lacks this,
+    too. Return the environment in which it is that of the context."""
     fb.write(
         "mute.py",
-        """
+        f"""
 from msgspec.structs import replace
 from fbcli.broker import Broker
 from fbcli.brokers.memory import MemoryBroker
 class Mute(Broker):
     capabilities = replace(
-        MemoryBroker.capabilities, reach="network", delay_publish=0, delay_release=0,
-        delay_view=False, peek=False, purge=False, size=False, queues=False,
+        MemoryBroker.capabilities, peek=False, purge=False, size=False, queues=False, **{lacks!r}
     )
     summary = "can do nothing"
     def publish(self, queue, messages): ...
@@ -332,7 +332,11 @@ class Mute(Broker):
     )
     fb.write("mute-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: mute\nVersion: 1\n")
     fb.write("mute-1.dist-info/entry_points.txt", "[fbcli.brokers]\nmute = mute:Mute\n")
-    env = {"FB_BROKER": "mute://", "PYTHONPATH": str(fb.folder)}
+    return {"FB_BROKER": "mute://", "PYTHONPATH": str(fb.folder)}
+
+
+def test_what_a_broker_cannot_do(fb: Shell) -> None:
+    env = strange_broker(fb)
     for words in (
         ["queues"],
         ["peek", "q"],
@@ -348,6 +352,49 @@ class Mute(Broker):
     assert fb.ok("queues", "q", env=env).lines[1].split() == ["q", *"----", "0", "0", "no"]
     fb.ok("pause", "q", env=env)
     fb.ok("resume", "q", env=env)
+
+
+def test_what_needs_a_store_that_reaches_as_far_as_the_broker(fb: Shell) -> None:
+    """A queue of many hosts beside a file of one: refused, rather than done for one host alone."""
+    fb.write(
+        "far.py",
+        "import fbcli\n"
+        "@fbcli.boost(results=True)\n"
+        "def kept(x): ...\n"
+        "@fbcli.boost(dedupe=True)\n"
+        "def once(x): ...\n"
+        "@fbcli.boost(qps=1, qps_scope='cluster')\n"
+        "def paced(x): ...\n"
+        "def plain(x): ...\n",
+    )
+    lacks = {"delay_publish": 0, "delay_release": 0, "delay_view": False, "reach": "network"}
+    env = strange_broker(fb, **lacks)
+    refused = [
+        ["pause", "q"],
+        ["resume", "q"],
+        ["limit", "q", "--qps", "1"],
+        ["limit", "q", "--reset"],
+        ["cancel", "id"],
+        ["results"],
+        ["show", "id"],
+        ["push", "far:plain", "x=1", "--delay", "1h"],
+        ["push", "far:plain", "x=1", "--unique"],
+        ["push", "far:plain", "x=1", "--result"],
+        ["call", "far:plain", "x=1"],
+        ["consume", "far:kept"],
+        ["consume", "far:once"],
+        ["consume", "far:paced"],
+        ["consume", "far:plain", "--backoff", "10"],
+    ]
+    for words in refused:
+        ran = fb(*words, env=env)
+        assert (ran.code, ran.out) == (5, ""), (words, ran.err)
+        assert ran.err.startswith("fb: mute:// cannot "), words
+        assert "store = " in ran.err, words
+    fb.ok("push", "far:plain", "x=1", env=env)
+    for words in refused[:8]:
+        ran = fb(*words, env={**env, "FB_STORE": "sqlite:///chosen.db"})
+        assert ran.code != 5, (words, ran.err)
 
 
 def test_bad_words(fb: Shell, tmp_path: Path) -> None:

@@ -156,6 +156,17 @@ class TestDatabase:
         ):
             assert connection.execute("PRAGMA synchronous").fetchone() == (1,)
 
+    def test_opening_a_file_that_is_there_writes_nothing(
+        self, path: Path, database: Database
+    ) -> None:
+        """It would wait for the disk once more."""
+        add(database, 1)
+        log = path.with_name("a.db-wal")
+        before = log.stat()
+        with closing(connect(path, SCHEMA)), closing(connect(path, SCHEMA)):
+            after = log.stat()
+        assert (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+
     def test_it_opens_again_after_being_closed(self, database: Database) -> None:
         add(database, 1)
         database.close()
@@ -164,15 +175,21 @@ class TestDatabase:
 
     def test_changes_of_others_are_noticed(self, database: Database, path: Path) -> None:
         with closing(Database(path, SCHEMA)) as other:
-            assert database.changed()
-            assert not database.changed()
+            seen = database.version()
+            assert database.version() == seen
             for n in range(100):
                 add(other, n)
-                assert database.changed()
-                assert not database.changed()
+                before, seen = seen, database.version()
+                assert seen != before
+                assert database.version() == seen
             numbers(other)
             add(database, 1)
-            assert not database.changed(), "its own are none"
+            assert database.version() == seen, "its own are none"
+
+    def test_one_that_is_opened_anew_may_have_missed_something(self, database: Database) -> None:
+        seen = database.version()
+        database.close()
+        assert database.version() != seen
 
     def test_a_new_file_in_its_place_is_noticed(self, database: Database, path: Path) -> None:
         add(database, 1)
@@ -180,7 +197,8 @@ class TestDatabase:
             (path.parent / name).unlink(missing_ok=True)
         with closing(Database(path, SCHEMA)) as other:
             add(other, 2)
-            assert any(database.changed() for _ in range(100))
+            seen = database.version()
+            assert any(database.version() != seen for _ in range(100))
             assert numbers(database) == [2]
             add(database, 3)
             assert numbers(other) == [2, 3]
@@ -190,9 +208,9 @@ class TestDatabase:
         with closing(Database(tmp_path / "in the way" / "a.db", SCHEMA)) as database:
             for _ in range(2):
                 with pytest.raises(Unavailable):
-                    database.changed()
+                    database.version()
             (tmp_path / "in the way").unlink()
-            assert database.changed()
+            assert database.version()
 
     def test_a_watch_of_its_own(self, path: Path) -> None:
         with closing(connect(path, SCHEMA)) as one, closing(connect(path, "")) as other:

@@ -30,6 +30,14 @@ class TestRedisList(BrokerContract):
         return list_url(redis_url)
 
 
+class TestEmulatedRedisList(BrokerContract):
+    emulated = True
+
+    @pytest.fixture
+    def url(self, redis_url: str) -> str:
+        return list_url(redis_url)
+
+
 def test_it_is_as_the_model_says(redis_url: str) -> None:
     run_model(list_url(redis_url))
 

@@ -3,6 +3,7 @@ that wait, and the file with all that ever went through it."""
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -17,7 +18,7 @@ from fbcli.brokers.sqlite.inbox import SqliteInbox
 from fbcli.clients.sqlite import Database, connect
 from fbcli.stores.sqlite.store import SWEEP, SqliteStore
 from fbcli.testing.broker.ground import ack, numbered
-from tests.contract.store_samples import a_result, a_worker
+from tests.contract.store_samples import a_record, a_result
 from tests.servers import wait_until
 
 QUEUE = "work.queue"
@@ -77,12 +78,13 @@ def test_no_act_costs_more_with_more_messages(broker: SqliteBroker, kind: str) -
             "peek": steps(broker._database, lambda: broker.peek(QUEUE, 10)),
             "delayed": steps(broker._database, lambda: broker.delayed(QUEUE, 10)),
             "publish": steps(broker._database, lambda: broker.publish(QUEUE, numbered(1))),
-            "keep_alive": steps(inbox._beats, inbox.keep_alive),
-            "claim": steps(inbox._database, lambda: found.extend(inbox.fetch(10, 0))),
-            "settle": steps(inbox._database, lambda: ack(inbox, found)),
+            "keep_alive": steps(inbox._file.beats, inbox.keep_alive),
+            "claim": steps(inbox._file.claims, lambda: found.extend(inbox.fetch(10, 0))),
+            "settle": steps(inbox._file.claims, lambda: ack(inbox, found)),
         }
 
     with closing(opened(broker)) as inbox:
+        inbox._file._space_at = math.inf  # given back once a second: now, or later, or in between
         add(100)
         few = costs()
         add(20_000)
@@ -241,5 +243,5 @@ def test_a_store_is_small_again_when_its_results_have_expired(path: Path) -> Non
         store.save_results([a_result(str(n), value="x" * 1000) for n in range(4000)], ttl=-1)
         assert on_disk(path) > 4_000_000
         for _ in range(2 + 4000 // SWEEP):
-            store.beat(a_worker(), 60)
+            store.beat([a_record()], 60)
         assert on_disk(path) < 1_000_000

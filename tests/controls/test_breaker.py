@@ -6,7 +6,7 @@ import pytest
 
 from fbcli.broker import Delivery
 from fbcli.controls.breaker import Breaker
-from fbcli.options import Options, Threshold
+from fbcli.options.model import Options
 from fbcli.task import (
     CANCELLED,
     DROPPED,
@@ -18,6 +18,7 @@ from fbcli.task import (
     Failure,
     Task,
 )
+from fbcli.values.thresholds import Threshold
 
 MANY = 1000
 

@@ -18,7 +18,7 @@ from fbcli.controls.pause import Pause
 from fbcli.controls.rate import HOLD, SLACK, Rate
 from fbcli.controls.retry import HOLD_SLOT, RetryPolicy
 from fbcli.errors import DeadLetter, Requeue, Retry, TaskTimeout
-from fbcli.options import Options
+from fbcli.options.model import Options
 from fbcli.task import FAILED, REQUEUED, RETRY, Task
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fbcli.controls.window import LOOK, Window
 from fbcli.errors import BadSetting
-from fbcli.options import Options
+from fbcli.options.model import Options
 from fbcli.values.windows import Hours, check_window, check_zone, find_zone
 
 BERLIN, NEW_YORK = "Europe/Berlin", "America/New_York"

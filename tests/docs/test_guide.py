@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fbcli.options import Options
+from fbcli.options.model import Options
 from fbcli.settings import load
 from tests.docs.blocks import STRICT, blocks, run
 from tests.installed import ROOT, clean_environment

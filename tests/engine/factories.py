@@ -13,7 +13,7 @@ from fbcli.arguments.signature import Signature
 from fbcli.broker import Delivery
 from fbcli.controls.base import Admission
 from fbcli.engine.plan import Plan
-from fbcli.options import Options
+from fbcli.options.model import Options
 from fbcli.task import Task
 
 

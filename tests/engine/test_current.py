@@ -23,7 +23,7 @@ from fbcli.engine.current import CurrentTask, RemoteTask, running
 from fbcli.engine.lifecycle import begin
 from fbcli.errors import TaskCancelled, UsageError
 from fbcli.logs.records import Stamp
-from fbcli.options import Options
+from fbcli.options.model import Options
 from fbcli.settings import Settings, load
 from fbcli.task import CANCELLED, Task
 

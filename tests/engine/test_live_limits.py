@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fbcli.controls.base import Gate
+from fbcli.controls.base import Gate, Place
 from fbcli.controls.concurrency import AutoConcurrency
 from fbcli.controls.fleet_rate import FleetRate
 from fbcli.controls.pause import Pause
@@ -37,16 +37,13 @@ class Wheel:
         self.gates, self.pause, self.wakes = Watched(), Pause(), 0
         self.sizes: list[tuple[int, AutoConcurrency | None]] = []
         self.live_limits = LiveLimits(
-            "q",
             options(**given),
+            Place("q", store, "me", 5.0, Clock(), self.wake),
             slots=slots,
             pause=self.pause,
             always=[],
             gates=self.gates,
             resize=lambda size, level: self.sizes.append((size, level)),
-            wake=self.wake,
-            store=store,
-            clock=Clock(),
         )
 
     def wake(self) -> None:

@@ -185,9 +185,9 @@ class Resource:
         self.name = name
         close_at_forks(self)
     def before_fork(self):
-        print("closed", self.name, flush=True)
+        os.write(1, f"closed {self.name}\\n".encode())
     def after_fork(self):
-        print("opened", self.name, os.getpid() != parent, flush=True)
+        os.write(1, f"opened {self.name} {os.getpid() != parent}\\n".encode())
 
 parent = os.getpid()
 kept, dropped = Resource("kept"), Resource("dropped")

@@ -32,17 +32,16 @@ from fbcli.errors import FbError
 from fbcli.message import decode
 from fbcli.platform import system
 from fbcli.platform.memory import MemoryLimit
-from fbcli.pools.children.wire import Answer, End, Frames, Order, Refusal, read_ticket
+from fbcli.pools.children.wire import Answer, End, Order, Refusal, read_ticket
+from fbcli.processes.channel import Channel
 from fbcli.values.encoding import lenient_json
 
 Say = Callable[[Answer], None]
 
 _encode = msgspec.json.Encoder().encode
 _call = msgspec.json.Decoder(RemoteCall).decode
+_setup = msgspec.json.Decoder(ChildSetup).decode
 _order = msgspec.json.Decoder(Order).decode
-
-_PIECE = 256 * 1024
-"""Bytes read at once."""
 
 MEANT = ("Retry", "Requeue", "DeadLetter", "TaskTimeout", "TaskCancelled")
 """The errors of `fbcli.errors` that mean something to the engine."""
@@ -55,36 +54,24 @@ class ParentLink:
     def __init__(self, tickets: str, read: Callable[[int, int], bytes] = os.read) -> None:
         """`tickets`: the token of their pipe. `read`: what reads a file without ever waiting, if it
         is set so."""
-        self.socket = system.channel_to_parent()
+        self.channel = Channel(system.channel_to_parent())
         self._tickets = system.inherited_pipe(tickets, read)
         self.forked = False
         """Whether this is a process that a function has forked."""
-        self._frames = Frames()
-        self._bodies: list[bytes] = []
-        """Of messages that have come and were not looked at."""
         self._requests: dict[int, msgspec.Raw] = {}
         system.at_fork(in_child=self._part)
 
     def first(self) -> ChildSetup:
-        """Wait for the first message."""
-        while not self._bodies:
-            self._bodies += self._frames.feed(self.read())
-        return msgspec.json.decode(self._bodies.pop(0), type=ChildSetup)
-
-    def read(self) -> bytes:
-        """Return what has come, as soon as something does. Ends the process when the parent is
-        gone."""
-        data = self.socket.recv(_PIECE)
-        if not data:
-            os._exit(1)
-        return data
+        """Wait for the first message. Ends the process when the parent is gone."""
+        setup = self.channel.receive(_setup)
+        return os._exit(1) if setup is None else setup
 
     def orders(self) -> list[Order]:
-        """Wait for orders and return them, the calls in them kept for `request`."""
-        while not self._bodies:
-            self._bodies += self._frames.feed(self.read())
-        orders = list(map(_order, self._bodies))
-        self._bodies.clear()
+        """Wait for orders and return them, the calls in them kept for `request`. Ends the process
+        when the parent is gone."""
+        orders = self.channel.receive_all(_order)
+        if not orders:
+            os._exit(1)
         for order in orders:
             self._requests.update(order.calls)
             for number in order.forget:
@@ -113,7 +100,7 @@ class ParentLink:
         """In a process that a function has forked: be none that the pool speaks with."""
         self.forked = True
         self._tickets.close()
-        system.let_go_of_parent(self.socket)
+        system.let_go_of_parent(self.channel.socket)
 
 
 def settle_in(setting: ChildSetup) -> None:
@@ -243,7 +230,7 @@ class _ChildTask(RemoteTask):
 
     @property  # type: ignore[misc]
     def options(self) -> Any:
-        return importlib.import_module("fbcli.options").Options(**msgspec.json.decode(self.given))
+        return importlib.import_module("fbcli").Options(**msgspec.json.decode(self.given))
 
 
 def _arguments_of(call: RemoteCall, signature: Signature) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -21,7 +21,8 @@ from typing import Any, Protocol
 from fbcli.engine.children.calls import Caller, ParentLink, settle_in
 from fbcli.errors import TaskCancelled
 from fbcli.platform import system
-from fbcli.pools.children.wire import Answer, framed
+from fbcli.pools.children.wire import Answer
+from fbcli.processes.channel import Channel, framed
 
 TURN_SECONDS = 0.01
 """How long a greenlet goes on without giving way, when its calls never wait."""
@@ -79,7 +80,7 @@ def work(mode: str, tickets: str) -> None:
     setting = link.first()
     system.die_with_parent(setting.parent)
     settle_in(setting)
-    outbox = Outbox(link.socket, greenlets.system.write)
+    outbox = Outbox(link.channel, greenlets.system.write)
     greenlets.spawn(outbox.serve)
     caller = Caller(setting, outbox.put)
     if caller.prepare(setting):
@@ -90,7 +91,7 @@ def work(mode: str, tickets: str) -> None:
 class Outbox:
     """What is to be sent. `put` never waits, and may be called anywhere."""
 
-    def __init__(self, parent: socket.socket, write: Callable[[int, bytes], int]) -> None:
+    def __init__(self, parent: Channel, write: Callable[[int, bytes], int]) -> None:
         self._parent = parent
         self._write = write
         self._frames: deque[bytes] = deque()
@@ -112,7 +113,8 @@ class Outbox:
             self._bell.recv(1)
             self._sending, self._rung = True, False
             frames = [self._frames.popleft() for _ in range(len(self._frames))]
-            self._parent.sendall(b"".join(frames))
+            if not self._parent.send_framed(b"".join(frames)):  # there is nobody to work for
+                os._exit(1)
             self._sending = False
 
     def flush(self) -> None:

@@ -8,7 +8,7 @@ import threading
 
 from fbcli.engine.children.calls import Caller, ParentLink, settle_in
 from fbcli.platform import system
-from fbcli.pools.children.wire import Answer, framed
+from fbcli.pools.children.wire import Answer
 
 
 def work(mode: str, tickets: str) -> None:
@@ -17,21 +17,16 @@ def work(mode: str, tickets: str) -> None:
     setting = link.first()
     if not system.die_with_parent(setting.parent):
         threading.Thread(
-            target=system.follow_parent, args=(link.socket,), name="fb-parent", daemon=True
+            target=system.follow_parent, args=(link.channel.socket,), name="fb-parent", daemon=True
         ).start()
     settle_in(setting)
-    lock = threading.Lock()
 
     def say(answer: Answer) -> None:
         """Say it at once, so that whatever this process dies of, what has ended before is known to
         have ended."""
         if link.forked:
             return
-        frame = framed(answer)
-        try:
-            with lock:
-                link.socket.sendall(frame)
-        except OSError:  # there is nobody to work for any more
+        if not link.channel.send(answer):  # there is nobody to work for any more
             os._exit(1)
 
     caller = Caller(setting, say)

@@ -39,7 +39,7 @@ from fbcli.errors import (
     TaskTimeout,
     UsageError,
 )
-from fbcli.options import Options
+from fbcli.options.model import Options
 from fbcli.platform import system
 from fbcli.pools.base import Done
 from fbcli.pools.children.group import Start

@@ -10,7 +10,6 @@ from fbcli.controls.claims import LEASE_BEATS
 from fbcli.engine.ending import Ending
 from fbcli.engine.services.claim_keeper import ClaimKeeper
 from fbcli.engine.services.heartbeat import Beating, Heartbeat
-from fbcli.engine.services.mover import Mover
 from fbcli.engine.services.shared import Duty, Membership, Rounds, Services
 from fbcli.engine.services.store_watch import StoreWatch, Watcher, retire
 from fbcli.engine.services.watchdog import Watchdog
@@ -48,7 +47,6 @@ def enlist(
         watch,
         *enlisting.claims(parts.planner.spaces, owner),
         *enlisting.watchdog(parts, ending, give_in),
-        *enlisting.mover(),
     ]
 
 
@@ -99,13 +97,6 @@ class _Enlisting:
 
         dog = Watchdog(parts.intake.fetcher, ending, ready, give_in, limit, self._clock)
         return [self._join(("watchdog", *self._broker), dog.period, dog)]
-
-    def mover(self) -> list[Membership]:
-        work = self._work
-        if work.broker.capabilities.delay_publish:
-            return []
-        mover = Mover(work.store, work.broker, work.queue)
-        return [self._join(("mover", *self._broker, *self._store), mover.PERIOD, mover)]
 
     def _join(
         self,

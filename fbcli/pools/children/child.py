@@ -16,19 +16,12 @@ from fbcli.pools.children.steps import Call
 from fbcli.pools.children.wire import (
     MOST_TICKETS,
     Answer,
-    Frames,
     Order,
     count_tickets,
     drain_tickets,
-    framed,
     write_tickets,
 )
-
-_PIECE = 256 * 1024
-"""Bytes read at once."""
-_MOST_PIECES = 64
-"""Read one after the other: far more than a socket holds, but a child that never stops talking must
-not be listened to for ever."""
+from fbcli.processes.channel import QueuedChannel
 
 _decode = msgspec.json.Decoder(Answer).decode
 
@@ -54,8 +47,6 @@ class Child(Generic[T]):
         self.ready = False
         self.leaving = False
         """Whether it gets no more calls, and ends when it has made those it has."""
-        self.silent = False
-        """Whether it will say nothing any more: it has ended, or is about to."""
         self.slow = False
         """Whether a call has kept others waiting; it gets none to wait until it has answered."""
         self.deaf = False
@@ -70,12 +61,9 @@ class Child(Generic[T]):
         self.ending_since = 0.0
         """When it was told to end, or had its last call afterwards."""
         self._next = 0
-        self._frames = Frames()
-        self._out = bytearray()
         ours, theirs = socket.socketpair()
+        self.channel = QueuedChannel(ours)
         self._tickets = system.record_pipe()
-        ours.setblocking(False)
-        self.socket = ours
         with theirs:
             try:
                 self.process = system.start_child(
@@ -84,28 +72,13 @@ class Child(Generic[T]):
             except OSError:
                 self.close()
                 raise
-        self.send(spec)
+        self.channel.send(spec)
 
     # speaking
 
-    def send(self, message: object) -> None:
-        """Send it as soon as the socket takes it."""
-        self._out += framed(message)
-        self.flush()
-
-    def flush(self) -> None:
-        try:
-            while self._out:
-                del self._out[: self.socket.send(self._out)]
-        except BlockingIOError:
-            pass
-        except OSError:
-            self.silent = True
-
-    @property
-    def clogged(self) -> bool:
-        """Whether there is something left to send."""
-        return bool(self._out) and not self.silent
+    def send(self, order: Order) -> None:
+        """Send it as soon as the channel takes it."""
+        self.channel.send(order)
 
     def hand_over(self, calls: Sequence[tuple[Call[T], bytes]], now: float) -> int:
         """Have it make these calls, each with its request; return how many it has taken."""
@@ -146,23 +119,12 @@ class Child(Generic[T]):
 
     def hear(self) -> list[Answer]:
         """Return all that it has said."""
-        answers: list[Answer] = []
-        for _ in range(_MOST_PIECES):
-            if self.silent:
-                break
-            try:
-                data = self.socket.recv(_PIECE)
-                answers += map(_decode, self._frames.feed(data))
-            except BlockingIOError:
-                break
-            except (
-                OSError,
-                msgspec.DecodeError,
-            ):  # the latter: its code has written into a file that is not its own
-                data = b""
-            if not data:
-                self.silent = True
-        return answers
+        return self.channel.receive_all(_decode)
+
+    @property
+    def silent(self) -> bool:
+        """Whether it will say nothing any more: it has ended, or is about to."""
+        return self.channel.silent
 
     def running(self) -> list[Call[T]]:
         """Return the calls that it has begun."""
@@ -202,5 +164,5 @@ class Child(Generic[T]):
 
     def close(self) -> None:
         """Give back what it took of this process. Idempotent."""
-        self.socket.close()
+        self.channel.close()
         self._tickets.close()

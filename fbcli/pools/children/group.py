@@ -108,7 +108,7 @@ class Group(Generic[T]):
         if self.start.shared:
             child.send(Order(slots=slots))
         self.all = [*self.all, child]
-        self._selector.register(child.socket, selectors.EVENT_READ, child)
+        self._selector.register(child.channel.socket, selectors.EVENT_READ, child)
 
     def note_ready(self, child: Child[T]) -> None:
         child.ready = True
@@ -126,7 +126,9 @@ class Group(Generic[T]):
     def _failed(self, fate: str, now: float) -> None:
         wait = self._restarts.failed(now)
         if self._restarts.hopeless:
-            reason = f"No child process can start: the last {TRIES} of them {fate}."
+            reason = (
+                f"No child process can start: {TRIES} in a row have failed; the last one {fate}."
+            )
             self.abandon(Refusal("AddressNotFound", reason))
             return
         log.error("a child process %s; another one starts in %s", fate, span(wait))
@@ -141,10 +143,10 @@ class Group(Generic[T]):
 
     def watch(self, child: Child[T]) -> None:
         """Have the selector tell when the child's socket takes more, if there is more."""
-        if child.clogged is not child.watched:
-            child.watched = child.clogged
+        if child.channel.clogged is not child.watched:
+            child.watched = child.channel.clogged
             events = selectors.EVENT_READ | (selectors.EVENT_WRITE if child.watched else 0)
-            self._selector.modify(child.socket, events, child)
+            self._selector.modify(child.channel.socket, events, child)
 
     def ended(self, now: float) -> list[tuple[Child[T], str]]:
         """Return the children that have ended, and how. Ends those that cannot be reached any more,
@@ -156,7 +158,7 @@ class Group(Generic[T]):
         for child in self.all:
             if child.silent and not child.deaf:
                 child.deaf = True
-                self._selector.unregister(child.socket)
+                self._selector.unregister(child.channel.socket)
             late = child.leaving and not child.calls and now > child.ending_since + ENDING
             if late or (child.silent and not child.leaving):
                 child.kill()
@@ -171,7 +173,7 @@ class Group(Generic[T]):
         self.all = [each for each in self.all if each is not child]
         if not child.deaf:
             child.deaf = True
-            self._selector.unregister(child.socket)
+            self._selector.unregister(child.channel.socket)
         child.close()
         if not (child.sent or child.refused or child.leaving):
             self._failed(f"{fate} before it made a call", now)

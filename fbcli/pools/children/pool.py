@@ -12,7 +12,6 @@ from __future__ import annotations
 import copy
 import logging
 import selectors
-import socket
 import threading
 import time
 from collections import deque
@@ -20,6 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from fbcli.errors import WorkerLost
+from fbcli.platform import system
 from fbcli.pools.base import Done, Pool, T
 from fbcli.pools.children.child import Child
 from fbcli.pools.children.group import Group, Start
@@ -82,10 +82,8 @@ class ChildPool(Pool[T]):
         """Attempts that have ended in a child, or by an error on this side."""
         self._said: list[dict[str, Any]] = []
         self._selector = selectors.DefaultSelector()
-        self._bell, self._ringer = socket.socketpair()
-        self._bell.setblocking(False)
-        self._ringer.setblocking(False)
-        self._selector.register(self._bell, selectors.EVENT_READ)
+        self._wakeup = system.wakeup()
+        self._selector.register(self._wakeup.fileno(), selectors.EVENT_READ)
         self._asleep = False
         self._children: Group[T] = Group(start, self._selector, on_refusal)
         self._room = True
@@ -204,8 +202,7 @@ class ChildPool(Pool[T]):
         with self._lock:
             self._asleep = False
             self._selector.close()
-            self._bell.close()
-            self._ringer.close()
+            self._wakeup.close()
 
     def _turn(self) -> bool:
         """Wait until there is something to do, and do it; False at the end."""
@@ -265,18 +262,15 @@ class ChildPool(Pool[T]):
         """Wake the thread."""
         if self._asleep:
             self._asleep = False
-            try:
-                self._ringer.send(b"\0")
-            except OSError:  # so many rings that it is awake, or the end
-                return
+            self._wakeup.ring()
 
     def _attend(self, child: Child[T] | None, mask: int) -> None:
         """Do what the selector has found to do."""
         if child is None:
-            self._bell.recv(4096)
+            self._wakeup.silence()
             return
         if mask & selectors.EVENT_WRITE:
-            child.flush()
+            child.channel.flush()
         if mask & selectors.EVENT_READ:
             self._hear(child)
 

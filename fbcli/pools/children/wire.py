@@ -1,5 +1,4 @@
-"""What travels between a pool and its child processes: frames of JSON, each with its length in
-front; and tickets.
+"""What travels between a pool and its child processes: messages by their channel, and tickets.
 
 Knows nothing of tasks or functions: what is asked for and what comes back is JSON that others make
 and read.
@@ -16,7 +15,6 @@ import msgspec
 
 from fbcli.platform.interface import MOST_BYTES, RecordPipe
 
-_LENGTH = struct.Struct("=I")
 _TICKET = struct.Struct("=Q")
 
 MOST_TICKETS = MOST_BYTES // _TICKET.size
@@ -70,39 +68,6 @@ class Answer(msgspec.Struct, omit_defaults=True):
     """
     say: dict[str, Any] | None = None
     """What the pool passes on as it is."""
-
-
-_encode = msgspec.json.Encoder(enc_hook=str).encode
-
-
-def framed(message: object) -> bytes:
-    """Return a message as a frame."""
-    body = _encode(message)
-    return _LENGTH.pack(len(body)) + body
-
-
-class Frames:
-    """Cuts what arrives, in pieces of any size, into the bodies of frames."""
-
-    def __init__(self) -> None:
-        self._buffer = bytearray()
-
-    def feed(self, data: bytes) -> list[bytes]:
-        """Take bytes in; return the bodies that are complete."""
-        buffer = self._buffer
-        buffer += data
-        bodies: list[bytes] = []
-        at, end = 0, len(buffer)
-        with memoryview(buffer) as view:
-            while end - at >= _LENGTH.size:
-                start = at + _LENGTH.size
-                at_next = start + _LENGTH.unpack_from(buffer, at)[0]
-                if at_next > end:
-                    break
-                bodies.append(bytes(view[start:at_next]))
-                at = at_next
-        del buffer[:at]
-        return bodies
 
 
 # Tickets. A ticket is the right to make one call: its number, in a pipe whose reading end both

@@ -66,6 +66,8 @@ class RedisStore(Store):
     """`redis://`, `rediss://`, `redis+list://`, `redis+sentinel://`, `redis+cluster://`: see
     `fbcli.clients.redis`."""
 
+    reach = "network"
+
     def __init__(self, url: str, clock: Clock = SYSTEM) -> None:
         super().__init__(url)
         self._clock = clock

@@ -87,6 +87,8 @@ _decode_record = msgspec.json.Decoder(ConsumerRecord).decode
 class SqliteStore(Store):
     """`sqlite:///relative.db`, `sqlite:////absolute.db`, `sqlite:///~/home.db`."""
 
+    reach = "host"
+
     def __init__(self, url: str, clock: Clock = SYSTEM) -> None:
         super().__init__(url)
         self._clock = clock

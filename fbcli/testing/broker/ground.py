@@ -8,12 +8,15 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 
 from fbcli.broker import Broker, Delivery, Inbox, Outgoing, Settlement, dead_queue
 from fbcli.broker_registry import open_broker
+from fbcli.emulation import emulated
+from fbcli.stores import open_store
 from fbcli.testing.waiting import wait_until
 
 LONG = 3600.0
@@ -65,6 +68,9 @@ class BrokerGround:
     be empty."""
 
     url: Any
+    emulated = False
+    """Whether to test what users get: the broker together with what `fbcli.emulation` makes up for.
+    """
     spares_held = False
     """Whether `purge` leaves alone what consumers hold."""
     lease = 0.6
@@ -84,12 +90,16 @@ class BrokerGround:
         raise NotImplementedError("the lease is a connection: say how to break it")
 
     @pytest.fixture
-    def open_url(self) -> Iterator[Callable[[str], Broker]]:
+    def open_url(self, tmp_path: Path) -> Iterator[Callable[[str], Broker]]:
         """Opens a broker by its URL; closed when the test ends."""
         with ExitStack() as opened:
 
             def open_url(url: str) -> Broker:
-                return opened.enter_context(closing(open_broker(url)))
+                broker = opened.enter_context(closing(open_broker(url)))
+                if not self.emulated:
+                    return broker
+                store = opened.enter_context(closing(open_store(f"sqlite:///{tmp_path}/store.db")))
+                return opened.enter_context(closing(emulated(broker, lambda what: store)))
 
             yield open_url
 

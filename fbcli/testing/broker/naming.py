@@ -57,11 +57,12 @@ class NamingTests(BrokerGround):
     def test_an_id_of_a_message_that_waits(self, broker: Broker, queue: str, inbox: Inbox) -> None:
         self.need(broker, "idempotent", "delay_publish")
         due = time.time() + 0.3
-        broker.publish(queue, [Outgoing(b"x", id="a", not_before=due)])
-        broker.publish(queue, [Outgoing(b"again", id="a", not_before=due), Outgoing(b"y", id="a")])
+        for _ in range(2):
+            broker.publish(queue, [Outgoing(b"x", id="a", not_before=due)])
         found = self.receive(inbox, 1)
         assert bodies(found) == [b"x"]
         ack(inbox, found)
+        broker.publish(queue, [Outgoing(b"x", id="a", not_before=due)])
         self.check_empty(broker, queue, inbox)
 
     def test_many_ids_at_once(self, broker: Broker, queue: str, inbox: Inbox) -> None:
@@ -111,7 +112,7 @@ class NamingTests(BrokerGround):
         found = self.receive(inbox, 4)
         names = {each.body: each.identity for each in found if each.identity is not None}
         assert len(set(names.values())) == len(names)
-        if names and self.has(broker, "release"):
+        if names and self.has(broker, "release") and not self.emulated:
             assert not inbox.settle([Settlement(each, Action.RELEASE) for each in found])
             found = self.receive(inbox, 4)
             assert {each.body: each.identity for each in found} == names

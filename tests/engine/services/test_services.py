@@ -11,13 +11,10 @@ import pytest
 
 from fbcli.broker import Outgoing
 from fbcli.engine.services.heartbeat import Beating, Heartbeat
-from fbcli.engine.services.mover import Mover
 from fbcli.engine.services.service import Service
-from fbcli.engine.services.shared import Rounds
 from fbcli.engine.tally import Tally
 from fbcli.errors import Unavailable
 from fbcli.settings import load
-from fbcli.stores.base import Parked
 from tests.servers import wait_until
 
 
@@ -118,23 +115,3 @@ def test_a_lease_that_cannot_be_kept_costs_no_other(caplog: pytest.LogCaptureFix
     assert [inbox.lapsed for inbox in inboxes] == [False, True, False]
     (told,) = [record for record in caplog.records if "nobody thought of it" in record.message]
     assert told.exc_info, "where it came from, since it is ours"
-
-
-def test_movers_publish_what_is_due_and_only_that(redis_url: str) -> None:
-    settings = load(broker=redis_url.replace("redis://", "redis+list://"))
-    broker, store = settings.open_broker(), settings.open_store()
-    store.park([Parked(f"p{i}", "q", "redis+list", 1.0 + i, b'{"x": %d}' % i) for i in range(1200)])
-    store.park(
-        [Parked("later", "q", "redis+list", 4e9, b"{}"), Parked("other", "q", "redis", 1.0, b"{}")]
-    )
-    movers = [Rounds(Mover.PERIOD) for _ in range(2)]
-    for mover in movers:
-        mover.join(Mover(store, broker, "q"))
-        mover.start()
-    wait_until(lambda: store.parked_count("q", "redis+list") == 1, "all that is due to be moved")
-    for mover in movers:
-        mover.stop()
-    assert broker.size("q").ready == 1200
-    assert store.parked_count("q", "redis") == 1, "what is another broker's stays"
-    store.close()
-    broker.close()

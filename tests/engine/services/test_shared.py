@@ -35,12 +35,16 @@ class Failing(Counter):
         raise Unavailable("it is away")
 
 
+class Counted(Rounds):
+    name = "counted"
+
+
 def rounds() -> Rounds:
-    return Rounds(0.001)
+    return Counted(0.001)
 
 
 def living() -> int:
-    return sum(thread.name == "fb-rounds" for thread in threading.enumerate())
+    return sum(thread.name == "fb-counted" for thread in threading.enumerate())
 
 
 def test_one_thread_does_it_for_all_and_ends_with_the_last() -> None:
@@ -153,7 +157,7 @@ def test_members_are_served_together() -> None:
     seen: list[Sequence[str]] = []
 
     class Together(SharedService[str]):
-        name = "rounds"
+        name = "together"
 
         def attend(self, members: Sequence[str]) -> None:
             seen.append(members)

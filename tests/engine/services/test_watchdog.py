@@ -21,7 +21,7 @@ from fbcli.engine.pools import Pools
 from fbcli.engine.services.watchdog import Watchdog
 from fbcli.engine.work import Work
 from fbcli.errors import ExitCode, Unavailable
-from fbcli.options import Options
+from fbcli.options.model import Options
 from fbcli.pools.base import Done, Pool
 from fbcli.stores import open_store
 from tests.servers import wait_until

@@ -1,0 +1,1 @@
+"""All that can be set for one function, and the little that can be set for one message."""
