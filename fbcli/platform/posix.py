@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import faulthandler
-import fcntl
 import os
 import select
 import signal
 import sys
-import termios
-from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -118,8 +115,9 @@ class Posix(System):
         """There are children."""
 
     def record_pipe(self) -> RecordPipe:
-        reader, writer = os.pipe()
-        return Pipe(reader, writer)
+        from fbcli.platform.pipe import Pipe  # noqa: PLC0415  it imports termios and fcntl
+
+        return Pipe(*os.pipe())
 
     def start_child(
         self,
@@ -150,9 +148,11 @@ class Posix(System):
 
     def let_go_of_parent(self, channel: socket.socket) -> None:
         os.close(channel.detach())
-        self._channel = _closed(self._channel)
+        os.close(self._channel)
 
     def inherited_pipe(self, token: str, read: Callable[[int, int], bytes] = os.read) -> RecordPipe:
+        from fbcli.platform.pipe import Pipe  # noqa: PLC0415  as above
+
         inherited = int(token)
         # Unlike what was passed on to this process, a copy is not passed on to others.
         pipe = Pipe(os.dup(inherited), -1, read)
@@ -207,52 +207,6 @@ class Posix(System):
 
         highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return highest if sys.platform == "darwin" else highest * 1024
-
-
-class Pipe:
-    """A `RecordPipe` (see `interface`): pipe(7), never blocking."""
-
-    __slots__ = ("_read", "_reader", "_writer", "token")
-
-    def __init__(
-        self, reader: int, writer: int, read: Callable[[int, int], bytes] = os.read
-    ) -> None:
-        self._reader, self._writer, self._read = reader, writer, read
-        self.token = str(reader)
-        for file in (reader, writer):
-            if file >= 0:
-                os.set_blocking(file, False)
-
-    def write(self, records: bytes) -> bool:
-        try:
-            return os.write(self._writer, records) == len(records)
-        except BlockingIOError:
-            return False
-
-    def read(self, size: int) -> bytes:
-        return self._read(self._reader, size)
-
-    def unread(self) -> int:
-        there = array("i", [0])
-        fcntl.ioctl(self._reader, termios.FIONREAD, there)
-        return there[0]
-
-    def wait(self) -> None:
-        select.select([self._reader], [], [])
-
-    def finish(self) -> None:
-        self._writer = _closed(self._writer)
-
-    def close(self) -> None:
-        self.finish()
-        self._reader = _closed(self._reader)
-
-
-def _closed(file: int) -> int:
-    """Close a descriptor; return what stands for none."""
-    if file >= 0:
-        os.close(file)
-    return -1
 
 
 def _nothing(number: int, frame: Any) -> None:

@@ -84,11 +84,11 @@ ON_WINDOWS = """
 import importlib, os, pkgutil, select, signal, socket, sys
 import fbcli
 
+NOT_THERE = {"fbcli.__main__", *(f"fbcli.platform.{own}" for own in ("linux", "pipe", "posix"))}
+
 def modules():
-    return sorted(
-        name for _, name, _ in pkgutil.walk_packages(fbcli.__path__, "fbcli.")
-        if name not in ("fbcli.platform.posix", "fbcli.platform.linux", "fbcli.__main__")
-    )
+    found = pkgutil.walk_packages(fbcli.__path__, "fbcli.")
+    return sorted(name for _, name, _ in found if name not in NOT_THERE)
 
 for name in modules():  # what others wrote is imported as the system is
     importlib.import_module(name)
