@@ -8,7 +8,7 @@ from typing import Annotated, Any, get_args
 import typer
 
 from fbcli.chaos.plan import TrialPlan, cautions
-from fbcli.chaos.report import COLUMNS, Reading, figures, line, opening, rows, verdict
+from fbcli.chaos.report import COLUMNS, Progress, figures, line, opening, rows, verdict
 from fbcli.chaos.trial import Watchers, run_trial
 from fbcli.clients.loading import mask
 from fbcli.console.output import Output
@@ -212,8 +212,8 @@ def chaos(
         out.say(sentence)
     with Status(out) as status:
 
-        def show(reading: Reading) -> None:
-            status.show(line(reading))
+        def show(progress: Progress) -> None:
+            status.show(line(progress))
 
         report = run_trial(plan, settings, Watchers(show, out.say))
     if json:

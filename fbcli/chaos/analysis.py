@@ -9,18 +9,18 @@ from operator import itemgetter
 
 import msgspec
 
-from fbcli.chaos.ledger import Evidence, Execution, Kill, Outage
+from fbcli.chaos.ledger import BrokerOutage, Evidence, Execution, Kill
 from fbcli.chaos.plan import END, KILLER, POISON, TrialTask
 
 SETTLING = 1.0
 """Seconds that an outcome may take from the end of the call to the broker (on a busy machine):
 until then it is in flight."""
 
-AFTERMATH = 6.0
+RETURN_SECONDS = 6.0
 """Seconds that a consumer may take to find a broker that is back: it tries again every five at the
 least. Until then nothing reaches it."""
 
-STROKE = 0.5
+KILL_SECONDS = 0.5
 """Seconds that a kill may take: a call that began so soon after it was decided was hit by it, too.
 """
 
@@ -122,7 +122,7 @@ class Account(msgspec.Struct):
         )
 
 
-def reckon(evidence: Evidence) -> Account:
+def analyse(evidence: Evidence) -> Account:
     """Return the account of a trial."""
     calls = {
         number: sorted(those, key=lambda call: call.begun)
@@ -213,14 +213,15 @@ def _duplicates(
 def _killed_in_flight(call: Execution, end: float, kills: Iterable[Kill]) -> bool:
     """Whether its process was killed before the broker can have known of its end."""
     return any(
-        call.pid in kill.pids and call.begun - STROKE <= kill.at <= end + SETTLING for kill in kills
+        call.pid in kill.pids and call.begun - KILL_SECONDS <= kill.at <= end + SETTLING
+        for kill in kills
     )
 
 
-def _away_in_flight(call: Execution, end: float, outages: Iterable[Outage]) -> bool:
+def _away_in_flight(call: Execution, end: float, outages: Iterable[BrokerOutage]) -> bool:
     """Whether the broker was away, so that it may not have heard of its end."""
     return any(
-        outage.began - SETTLING <= end and call.begun <= outage.ended + AFTERMATH
+        outage.began - SETTLING <= end and call.begun <= outage.ended + RETURN_SECONDS
         for outage in outages
     )
 
@@ -288,9 +289,9 @@ def _recovery(calls: Mapping[int, Sequence[Execution]], kills: Sequence[Kill]) -
     count = 0
     for those in calls.values():
         for index, call in enumerate(those):
-            blows = [at for at in by_pid.get(call.pid, ()) if at >= call.begun - STROKE]
-            if call.cut and blows:
-                killed = min(blows)
+            ends = [at for at in by_pid.get(call.pid, ()) if at >= call.begun - KILL_SECONDS]
+            if call.cut and ends:
+                killed = min(ends)
                 count += 1
                 gaps += [
                     later.begun - killed for later in those[index + 1 :] if later.begun > killed

@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from fbcli.chaos.ledger import Kill, Ledger
 from fbcli.chaos.plan import TrialPlan
 from fbcli.chaos.processes import (
-    Family,
-    GivingUp,
+    ChildrenOf,
+    Endings,
     Guard,
     TrialFolder,
+    children_of_all,
     descendants,
-    family,
     kill_child,
 )
 from fbcli.clock import Clock
@@ -48,7 +48,7 @@ class Consumers:
         self._home, self._ledger, self._guard, self._clock = home, ledger, guard, clock
         self._command = command(plan, queue)
         self._processes: list[subprocess.Popen[bytes] | None] = [None] * plan.consumers
-        self._mourner = GivingUp("consumers", home, LOG)
+        self._endings = Endings("consumers", home, LOG)
         self._sparing = True
         self.kills: list[Kill] = []
         self.died_at = float("-inf")
@@ -64,14 +64,14 @@ class Consumers:
                 self._died(process)
                 self.kills.append(Kill(self._clock.now(), frozenset([process.pid]), "itself"))
                 if not system.was_killed(process.returncode):  # a task may have killed it
-                    self._mourner.ended(process.returncode, len(self._ledger.calls))
-            self._processes[index] = born = self._home.start(LOG, *self._command)
-            self._guard.watch(born.pid)
+                    self._endings.ended(process.returncode, len(self._ledger.calls))
+            self._processes[index] = started = self._home.start(LOG, *self._command)
+            self._guard.watch(started.pid)
 
     def kill_one(self, chance: random.Random) -> bool:
         """Kill one that has begun to work, and all below it; False: there is none. The last one at
         work is mostly spared."""
-        known = family()
+        known = children_of_all()
         at_work = [
             each
             for each in self._living()
@@ -118,7 +118,7 @@ class Consumers:
                 yield index, process
 
 
-def _tree(pid: int, known: Family) -> list[int]:
+def _tree(pid: int, known: ChildrenOf) -> list[int]:
     return [pid, *descendants(pid, known)]
 
 

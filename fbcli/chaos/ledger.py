@@ -161,7 +161,7 @@ class Kill:
 
 
 @dataclass(frozen=True)
-class Outage:
+class BrokerOutage:
     """A time without the broker (Unix seconds)."""
 
     began: float
@@ -185,6 +185,6 @@ class Evidence:
     calls: Mapping[int, Sequence[Execution]] = field(default_factory=dict)
     pushes: Mapping[int, Push] = field(default_factory=dict)
     kills: Sequence[Kill] = ()
-    outages: Sequence[Outage] = ()
+    outages: Sequence[BrokerOutage] = ()
     buried: Sequence[Buried] = ()
     max_deliveries: int = 20

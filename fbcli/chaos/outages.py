@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Generator
 from pathlib import Path
 
-from fbcli.chaos.ledger import Outage
+from fbcli.chaos.ledger import BrokerOutage
 from fbcli.chaos.plan import TrialPlan
 from fbcli.chaos.processes import kill_child
 from fbcli.clock import Clock
@@ -33,7 +33,7 @@ class Outages:
         self._steps: Generator[None, None, None] | None = None
         self._running: subprocess.Popen[bytes] | None = None
         self._paused = False
-        self.done: list[Outage] = []
+        self.done: list[BrokerOutage] = []
 
     @property
     def wanted(self) -> bool:
@@ -80,7 +80,7 @@ class Outages:
                 yield
             yield from self._command(self._plan.resume_command)
             self._paused = False
-        self.done.append(Outage(began, self._clock.now()))
+        self.done.append(BrokerOutage(began, self._clock.now()))
 
     def _command(self, text: str) -> Generator[None, None, None]:
         self._running = process = self._start(text)

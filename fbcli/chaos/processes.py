@@ -79,7 +79,7 @@ def environment(settings: Settings, ledger: Path, inherited: Mapping[str, str]) 
     return {**plain, **own}
 
 
-class GivingUp:
+class Endings:
     """Notices when those who end by themselves will not stop doing so."""
 
     def __init__(self, who: str, home: TrialFolder, log: str) -> None:
@@ -108,11 +108,11 @@ MOST_ROUNDS = 20
 """How often a tree is looked at anew before it is killed; what is stopped starts nothing more, so
 two or three are enough."""
 
-Family = Mapping[int, list[int]]
+ChildrenOf = Mapping[int, list[int]]
 """Process id -> those of its children."""
 
 
-def family() -> Family:
+def children_of_all() -> ChildrenOf:
     """Return who is whose child on this host, now. Raises `Unsupported`."""
     children: dict[int, list[int]] = {}
     for pid, parent in system.parents():
@@ -120,9 +120,9 @@ def family() -> Family:
     return children
 
 
-def descendants(pid: int, known: Family | None = None) -> list[int]:
+def descendants(pid: int, known: ChildrenOf | None = None) -> list[int]:
     """Return the process ids of the children, grandchildren and so on."""
-    children = family() if known is None else known
+    children = children_of_all() if known is None else known
     found = list(children.get(pid, ()))
     for child in found:
         found.extend(children.get(child, ()))
@@ -209,7 +209,7 @@ KillOne = Callable[[random.Random], bool]
 """Kills one; False: there is none to be killed now."""
 
 
-class Reaper:
+class RandomKills:
     """Kills every so many seconds in the mean (0: never); the gaps are as random as those of
     accidents (exponential)."""
 
@@ -223,7 +223,7 @@ class Reaper:
     ) -> None:
         self._every, self._chance, self._clock = every, chance, clock
         self._consumers, self._producers = consumers, producers
-        self._deck: list[bool] = []
+        self._turns: list[bool] = []
         """Whose turn is next, from the end: True is a producer's."""
         self._at = clock.monotonic() + self._gap()
 
@@ -232,11 +232,11 @@ class Reaper:
         live as long as the others. With no producer left it is a consumer's turn."""
         if not self._every or self._clock.monotonic() < self._at:
             return
-        if not self._deck:
-            self._deck = [False, False, True]
-            self._chance.shuffle(self._deck)
-        if (self._deck[-1] and self._producers(self._chance)) or self._consumers(self._chance):
-            self._deck.pop()
+        if not self._turns:
+            self._turns = [False, False, True]
+            self._chance.shuffle(self._turns)
+        if (self._turns[-1] and self._producers(self._chance)) or self._consumers(self._chance):
+            self._turns.pop()
         self._at = self._clock.monotonic() + self._gap()
 
     def _gap(self) -> float:

@@ -25,7 +25,7 @@ from fbcli.broker import Outgoing
 from fbcli.chaos import tasks
 from fbcli.chaos.ledger import PUSHES, Kill, Ledger, note, now
 from fbcli.chaos.plan import TrialPlan, TrialTask
-from fbcli.chaos.processes import GivingUp, Guard, TrialFolder, kill_child
+from fbcli.chaos.processes import Endings, Guard, TrialFolder, kill_child
 from fbcli.clock import Backoff, Clock
 from fbcli.errors import Unavailable
 from fbcli.settings import load
@@ -67,7 +67,7 @@ class Producers:
         self._doubtful: deque[TrialTask] = deque()
         """Handed out once, and not confirmed by one that is dead."""
         self._producers: list[Producer | None] = [None] * plan.producers
-        self._mourner = GivingUp("producers", home, LOG)
+        self._endings = Endings("producers", home, LOG)
         self._begun = clock.monotonic()
         self._handed = 0
         self.kills: list[Kill] = []
@@ -87,8 +87,8 @@ class Producers:
                 del producer.tasks[number]
             code = producer.process.poll()
             if code is not None:
-                self._bury(index, producer)
-                self._mourner.ended(code, len(self._ledger.confirmed))
+                self._take_back(index, producer)
+                self._endings.ended(code, len(self._ledger.confirmed))
         if self.done:
             self.stop()
             return
@@ -108,14 +108,14 @@ class Producers:
         index, producer = chance.choice(candidates)
         at = self._clock.now()
         self.kills.append(Kill(at, frozenset(kill_child(producer.process)), "producer"))
-        self._bury(index, producer)
+        self._take_back(index, producer)
         return True
 
     def stop(self) -> None:
         """End them now."""
         for index, producer in self._living():
             kill_child(producer.process)
-            self._bury(index, producer)
+            self._take_back(index, producer)
 
     def _living(self) -> Iterator[tuple[int, Producer]]:
         for index, producer in enumerate(self._producers):
@@ -156,7 +156,7 @@ class Producers:
                 self._handed += 1
                 yield self._waiting.popleft()
 
-    def _bury(self, index: int, producer: Producer) -> None:
+    def _take_back(self, index: int, producer: Producer) -> None:
         """Take back from one that is gone what it has not confirmed with its last word."""
         self._ledger.read()
         self._doubtful.extend(

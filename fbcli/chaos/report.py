@@ -18,7 +18,7 @@ COLUMNS = ("what", "count", "remark")
 Row = tuple[str, str, str]
 
 
-class Reading(msgspec.Struct):
+class Progress(msgspec.Struct):
     """How far a trial has come."""
 
     tasks: int
@@ -28,7 +28,7 @@ class Reading(msgspec.Struct):
     outages: int
     away: bool
     """Whether the broker is away at the moment."""
-    storming: bool
+    killing: bool
     """Whether anybody may still be killed."""
 
 
@@ -65,18 +65,18 @@ def opening(plan: TrialPlan, queue: str) -> str:
     )
 
 
-def line(reading: Reading) -> str:
+def line(progress: Progress) -> str:
     """Return how far it has come."""
     parts = [
-        f"{reading.confirmed:,} of {reading.tasks:,} pushed",
-        f"{reading.ended:,} done",
-        amount(reading.kills, "kill"),
+        f"{progress.confirmed:,} of {progress.tasks:,} pushed",
+        f"{progress.ended:,} done",
+        amount(progress.kills, "kill"),
     ]
-    if reading.outages:
-        parts.append(amount(reading.outages, "outage"))
-    if reading.away:
+    if progress.outages:
+        parts.append(amount(progress.outages, "outage"))
+    if progress.away:
         parts.append("the broker is away")
-    if not reading.storming:
+    if not progress.killing:
         parts.append("nobody is killed any more, waiting for the rest")
     return " · ".join(parts)
 

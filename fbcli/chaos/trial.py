@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fbcli.broker import Delivery
-from fbcli.chaos.analysis import reckon
+from fbcli.chaos.analysis import analyse
 from fbcli.chaos.consumers import Consumers
 from fbcli.chaos.ledger import Buried, Evidence, Ledger
 from fbcli.chaos.outages import Outages
 from fbcli.chaos.plan import END, TrialPlan
-from fbcli.chaos.processes import Guard, Reaper, TrialFolder, ended_by_signals
+from fbcli.chaos.processes import Guard, RandomKills, TrialFolder, ended_by_signals
 from fbcli.chaos.producers import Producers
-from fbcli.chaos.report import Reading, TrialReport
+from fbcli.chaos.report import Progress, TrialReport
 from fbcli.clients.loading import mask
 from fbcli.clock import SYSTEM, Clock
 from fbcli.errors import FbError, Unavailable
@@ -50,7 +50,7 @@ before the end."""
 class Watchers:
     """Who is told what happens."""
 
-    progress: Callable[[Reading], None]
+    progress: Callable[[Progress], None]
     say: Callable[[str], None]
 
 
@@ -83,9 +83,9 @@ class Trial:
         chance = random.Random(plan.seed)
         name = f"fb-chaos-{random.SystemRandom().randrange(16**8):08x}"
         self._queue = Queue(name, settings.open_broker(), settings.open_store, clock)
-        self._remains = Remains(self._queue)
-        self._deeds = plan.make_tasks()
-        self._ordinary = sum(task.fate == END for task in self._deeds)
+        self._left_over = LeftOver(self._queue)
+        self._tasks = plan.make_tasks()
+        self._ordinary = sum(task.fate == END for task in self._tasks)
         self._folder = Path(tempfile.mkdtemp(prefix=f"{name}-"))
         home = TrialFolder(self._folder, settings)
         self._ledger = Ledger(self._folder)
@@ -93,7 +93,7 @@ class Trial:
         self._outages = Outages(plan, self._folder, chance, clock)
         self._consumers = Consumers(plan, name, home, self._ledger, guard, clock)
         self._producers = Producers(
-            plan, self._deeds, name, home, self._ledger, guard, chance, clock
+            plan, self._tasks, name, home, self._ledger, guard, chance, clock
         )
         for undo in (
             self._leave_nothing,
@@ -103,10 +103,10 @@ class Trial:
             self._producers.stop,
         ):
             leaving.callback(undo)  # the last one first
-        self._reaper = Reaper(
+        self._kills = RandomKills(
             plan.kill_every, self._consumers.kill_one, self._producers.kill_one, chance, clock
         )
-        self._storming = True
+        self._killing = True
         self._timed_out = False
         self._look_at = 0.0
         self._complete_at: float | None = None
@@ -122,7 +122,7 @@ class Trial:
         self._outages.end()
         self._consumers.stop()
         self._ledger.read()
-        self._remains.look()
+        self._left_over.look()
         seconds = self._clock.monotonic() - self._began
         return TrialReport(
             broker=mask(self._settings.broker_url),
@@ -130,19 +130,19 @@ class Trial:
             seed=self._plan.seed,
             seconds=round(seconds, 3),
             timed_out=self._timed_out,
-            left_in_queue=self._remains.count(),
+            left_in_queue=self._left_over.count(),
             ledger=str(self._folder) if self._plan.keep else None,
-            account=reckon(self._evidence()),
+            account=analyse(self._evidence()),
         )
 
     def _evidence(self) -> Evidence:
         return Evidence(
-            tasks=self._deeds,
+            tasks=self._tasks,
             calls=self._ledger.calls,
             pushes=self._ledger.pushes,
             kills=[*self._consumers.kills, *self._producers.kills],
             outages=self._outages.done,
-            buried=self._remains.letters,
+            buried=self._left_over.letters,
             max_deliveries=self._plan.max_deliveries,
         )
 
@@ -154,16 +154,16 @@ class Trial:
             self._moved += self._ticked - before  # without a broker nothing can move
         self._consumers.tick()
         self._producers.tick()
-        if self._storming and self._near_the_end():
-            self._storming = False
-        if self._storming:
-            self._reaper.tick()
-        self._outages.tick(begin=self._storming)
-        self._watchers.progress(self._reading())
+        if self._killing and self._near_the_end():
+            self._killing = False
+        if self._killing:
+            self._kills.tick()
+        self._outages.tick(begin=self._killing)
+        self._watchers.progress(self._progress())
 
-    def _reading(self) -> Reading:
-        return Reading(
-            tasks=len(self._deeds),
+    def _progress(self) -> Progress:
+        return Progress(
+            tasks=len(self._tasks),
             confirmed=len(self._ledger.confirmed),
             ended=len(self._ledger.ended),
             kills=sum(
@@ -171,12 +171,12 @@ class Trial:
             ),
             outages=len(self._outages.done),
             away=self._outages.away,
-            storming=self._storming,
+            killing=self._killing,
         )
 
     def _near_the_end(self) -> bool:
         return self._producers.done and self._ordinary - len(self._ledger.ended) <= QUIET * len(
-            self._deeds
+            self._tasks
         )
 
     # the end
@@ -190,7 +190,7 @@ class Trial:
             return True
         if now < self._look_at or self._outages.away or not self._producers.done:
             return False
-        if self._storming and now - self._moved < self._return_time:
+        if self._killing and now - self._moved < self._return_time:
             return False
         self._look_at = now + LOOK
         try:
@@ -201,7 +201,7 @@ class Trial:
     def _settled(self, now: float) -> bool:
         """Whether all is accounted for, and the queue is empty, or has had time to become so; or
         nothing can come any more."""
-        left = self._remains.count()
+        left = self._left_over.count()
         if self._complete():
             self._complete_at = now if self._complete_at is None else self._complete_at
             return not left or now - self._complete_at >= self._return_time
@@ -216,16 +216,16 @@ class Trial:
     def _complete(self) -> bool:
         """Whether everything confirmed has ended or is in the dead letters."""
         open_tasks = self._ledger.confirmed - self._ledger.ended
-        if len(self._ledger.confirmed) < len(self._deeds):
+        if len(self._ledger.confirmed) < len(self._tasks):
             return False
         if (
-            any(self._deeds[number].fate == END for number in open_tasks)
+            any(self._tasks[number].fate == END for number in open_tasks)
             and not self._may_be_buried()
         ):
             return False
-        if open_tasks and self._remains.look():
+        if open_tasks and self._left_over.look():
             self._moved = self._clock.monotonic()
-        return open_tasks <= {letter.number for letter in self._remains.letters}
+        return open_tasks <= {letter.number for letter in self._left_over.letters}
 
     def _may_be_buried(self) -> bool:
         """Whether ordinary tasks that are missing may be in the dead letters: nothing else has
@@ -240,7 +240,7 @@ class Trial:
             return
         shutil.rmtree(self._folder, ignore_errors=True)
         try:
-            left = self._remains.clear(
+            left = self._left_over.clear(
                 self._consumers.died_at + 3 * self._plan.heartbeat, self._clock.monotonic
             )
         except FbError as error:
@@ -262,7 +262,7 @@ PAUSE = 0.2
 """Seconds between two looks while messages of dead consumers come back."""
 
 
-class Remains:
+class LeftOver:
     """Of one queue. Every method raises `Unavailable`."""
 
     def __init__(self, queue: Queue) -> None:

@@ -51,7 +51,9 @@ class Fleet:
 
     def consume(self, function: str, *options: str) -> subprocess.Popen[bytes]:
         """Start a consumer in a session of its own; its log goes to a file."""
-        process = self.home.start(LOG, "fbcli", "consume", address(function), *options)
+        process = self.home.start(
+            LOG, "fbcli.commands.app:main", "consume", address(function), *options
+        )
         self.processes.append(process)
         return process
 

@@ -16,30 +16,30 @@ import pytest
 
 from fbcli.chaos import report as reporting
 from fbcli.chaos.analysis import (
-    AFTERMATH,
+    RETURN_SECONDS,
     SETTLING,
     Account,
     Duplicates,
+    analyse,
     percentile,
-    reckon,
 )
 from fbcli.chaos.ledger import (
     CALLS,
     FOLDER,
     PUSHES,
+    BrokerOutage,
     Buried,
     Evidence,
     Execution,
     Kill,
     Ledger,
-    Outage,
     Push,
     note,
 )
 from fbcli.chaos.outages import Outages
 from fbcli.chaos.plan import END, KILLER, POISON, TrialPlan, TrialTask
-from fbcli.chaos.processes import Reaper, descendants, kill_child
-from fbcli.chaos.report import Reading, TrialReport
+from fbcli.chaos.processes import RandomKills, descendants, kill_child
+from fbcli.chaos.report import Progress, TrialReport
 from fbcli.errors import FbError, UsageError
 from tests.servers import wait_until
 
@@ -59,7 +59,7 @@ class Case:
         self.pushes = {task.number: Push(1, 0.0) for task in self.tasks}
         self.calls: dict[int, list[Execution]] = {}
         self.kills: list[Kill] = []
-        self.outages: list[Outage] = []
+        self.outages: list[BrokerOutage] = []
         self.buried: list[Buried] = []
 
     def call(
@@ -85,8 +85,8 @@ class Case:
             if task.fate != END:
                 self.buried.append(Buried(task.number, 1 if task.fate == POISON else 21))
 
-    def reckon(self) -> Account:
-        return reckon(
+    def analyse(self) -> Account:
+        return analyse(
             Evidence(self.tasks, self.calls, self.pushes, self.kills, self.outages, self.buried)
         )
 
@@ -101,7 +101,7 @@ def case() -> Case:
 
 def test_all_well(case: Case) -> None:
     case.all_well()
-    account = case.reckon()
+    account = case.analyse()
     assert account.sound
     assert (account.tasks, account.confirmed, account.ended, account.lost, account.duplicated) == (
         7,
@@ -118,27 +118,27 @@ def test_all_well(case: Case) -> None:
 
 def test_confirmed_and_never_executed_is_lost(case: Case) -> None:
     case.all_well(but=(3, 1))
-    account = case.reckon()
+    account = case.analyse()
     assert (account.lost, account.lost_tasks, account.sound) == (2, [1, 3], False)
 
 
 def test_begun_and_never_ended_is_lost(case: Case) -> None:
     case.all_well(but=(1,))
     case.call(1, HERE, 1.0)
-    assert case.reckon().lost_tasks == [1]
+    assert case.analyse().lost_tasks == [1]
 
 
 def test_unconfirmed_and_never_seen_is_not_lost(case: Case) -> None:
     case.all_well(but=(2,))
     case.pushes[2] = Push(3, None)
-    account = case.reckon()
+    account = case.analyse()
     assert (account.confirmed, account.lost, account.doubtful, account.sound) == (6, 0, 1, True)
 
 
 def test_unconfirmed_and_executed_is_neither_lost_nor_wrong(case: Case) -> None:
     case.all_well()
     case.pushes[2] = Push(1, None)
-    account = case.reckon()
+    account = case.analyse()
     assert (account.confirmed, account.ended, account.lost, account.wrongly_executed) == (
         6,
         4,
@@ -151,7 +151,7 @@ def test_unconfirmed_and_executed_is_neither_lost_nor_wrong(case: Case) -> None:
 def test_a_dead_letter_that_is_missing_is_lost(case: Case, number: int, which: str) -> None:
     case.all_well()
     case.buried = [letter for letter in case.buried if letter.number != number]
-    account = case.reckon()
+    account = case.analyse()
     assert getattr(account, which).missing == 1
     assert (account.lost_tasks, account.sound) == ([number], False)
 
@@ -165,14 +165,14 @@ def test_a_dead_letter_that_is_missing_is_lost(case: Case, number: int, which: s
 def test_a_dead_letter_that_should_not_be_there(case: Case, letter: Buried) -> None:
     case.all_well()
     case.buried.append(letter)
-    account = case.reckon()
+    account = case.analyse()
     assert (account.misplaced, account.worn_out, account.sound) == (1, 0, False)
 
 
 def test_a_task_whose_workers_died_too_often_is_neither_lost_nor_misplaced(case: Case) -> None:
     case.all_well(but=(2,))
     case.buried.append(Buried(2, 21))
-    account = case.reckon()
+    account = case.analyse()
     assert (account.worn_out, account.misplaced, account.lost, account.sound) == (1, 0, 0, True)
     assert reporting.verdict(report_of(account)).endswith(
         "; 1 task put aside, with too many dead workers."
@@ -185,7 +185,7 @@ def test_calls_that_nobody_asked_for(case: Case) -> None:
     del case.pushes[4]
     case.calls[3][0].seconds = 0.7
     case.calls[5][0].fate = END
-    account = case.reckon()
+    account = case.analyse()
     assert (account.wrongly_executed, account.sound) == (4, False)
 
 
@@ -198,7 +198,7 @@ def test_an_end_in_flight_at_a_kill_is_explained(case: Case) -> None:
         case.call(number, HERE, 1.0, "ended", 2.0)
         case.call(number, THERE, 9.0, "ended")
     case.kills = [Kill(2.0 + SETTLING, frozenset([HERE]), "consumer")]
-    account = case.reckon()
+    account = case.analyse()
     assert account.duplicates == Duplicates(killed=3)
     assert (account.duplicated, account.lost, account.sound) == (3, 0, True)
 
@@ -215,7 +215,7 @@ def test_a_kill_long_after_or_of_another_explains_nothing(case: Case, kill: Kill
     case.call(1, HERE, 1.0, "ended", 2.0)
     case.call(1, THERE, 9.0, "ended")
     case.kills = [kill]
-    account = case.reckon()
+    account = case.analyse()
     assert account.duplicates == Duplicates(unexplained=1)
     assert account.sound, "at least once is what is promised"
 
@@ -223,21 +223,21 @@ def test_a_kill_long_after_or_of_another_explains_nothing(case: Case, kill: Kill
 @pytest.mark.parametrize(
     ("outage", "explained"),
     [
-        (Outage(1.5, 1.7), True),
-        (Outage(2.0 + SETTLING, 30.0), True),
-        (Outage(0.0, 1.1 - AFTERMATH), True),
-        (Outage(2.1 + SETTLING, 30.0), False),
-        (Outage(-20.0, 0.9 - AFTERMATH), False),
+        (BrokerOutage(1.5, 1.7), True),
+        (BrokerOutage(2.0 + SETTLING, 30.0), True),
+        (BrokerOutage(0.0, 1.1 - RETURN_SECONDS), True),
+        (BrokerOutage(2.1 + SETTLING, 30.0), False),
+        (BrokerOutage(-20.0, 0.9 - RETURN_SECONDS), False),
     ],
 )
 def test_an_end_in_flight_at_an_outage_is_explained(
-    case: Case, outage: Outage, explained: bool
+    case: Case, outage: BrokerOutage, explained: bool
 ) -> None:
     case.all_well(but=(1,))
     case.call(1, HERE, 1.0, "ended", 2.0)
     case.call(1, HERE, 40.0, "ended")
     case.outages = [outage]
-    account = case.reckon()
+    account = case.analyse()
     assert account.duplicates == (Duplicates(outage=1) if explained else Duplicates(unexplained=1))
     assert (account.outages, account.outage_seconds) == (
         1,
@@ -251,13 +251,13 @@ def test_pushed_twice_explains_one_more_end_and_not_two(case: Case) -> None:
         case.pushes[number].tries = 2
         for end in range(ends):
             case.call(number, THERE, 20.0 + end, "ended")
-    assert case.reckon().duplicates == Duplicates(pushed_twice=1, unexplained=1)
+    assert case.analyse().duplicates == Duplicates(pushed_twice=1, unexplained=1)
 
 
 def test_twice_for_no_reason(case: Case) -> None:
     case.all_well()
     case.call(1, HERE, 1.0, "ended")
-    account = case.reckon()
+    account = case.analyse()
     assert (account.duplicated, account.duplicates.unexplained) == (1, 1)
 
 
@@ -266,7 +266,7 @@ def test_cut_short_and_run_again_is_no_duplicate(case: Case) -> None:
     case.call(1, HERE, 1.0)
     case.call(1, THERE, 3.0, "ended")
     case.kills = [Kill(1.2, frozenset([HERE]), "consumer")]
-    account = case.reckon()
+    account = case.analyse()
     assert (account.duplicated, account.released, account.deliveries) == (0, 1, 7)
 
 
@@ -276,7 +276,7 @@ def test_further_attempts_in_the_same_hands_are_no_deliveries(case: Case) -> Non
         case.call(5, HERE, begun, "failed")
     case.call(5, THERE, 4.0, "failed")
     case.buried.append(Buried(5, 2))
-    assert case.reckon().deliveries == 5 + 2
+    assert case.analyse().deliveries == 5 + 2
 
 
 # recovery and kills
@@ -291,7 +291,7 @@ def test_recovery_is_from_the_kill_to_the_next_begin(case: Case) -> None:
     case.call(3, HERE, 1.0)
     case.call(4, THERE, 1.0)
     case.kills = [Kill(2.0, frozenset([HERE, 12]), "consumer")]
-    recovery = case.reckon().recovery
+    recovery = case.analyse().recovery
     assert (recovery.calls, recovery.again) == (4, 3)
     assert (recovery.p50, recovery.p99, recovery.max) == (2.0, 4.0, 4.0)
 
@@ -299,7 +299,7 @@ def test_recovery_is_from_the_kill_to_the_next_begin(case: Case) -> None:
 def test_what_had_ended_at_the_kill_needs_no_recovery(case: Case) -> None:
     case.all_well()
     case.kills = [Kill(2.0, frozenset([HERE]), "consumer")]
-    assert case.reckon().recovery.calls == 0
+    assert case.analyse().recovery.calls == 0
 
 
 def test_a_task_that_kills_takes_others_with_it(case: Case) -> None:
@@ -313,7 +313,7 @@ def test_a_task_that_kills_takes_others_with_it(case: Case) -> None:
         Kill(1.8, frozenset([44]), "consumer"),
         Kill(1.9, frozenset([55]), "producer"),
     ]
-    account = case.reckon()
+    account = case.analyse()
     kills = account.kills
     assert (kills.by_tasks, kills.ended_themselves, kills.consumers, kills.producers) == (
         1,
@@ -352,7 +352,7 @@ def report_of(account: Account, **changes: Any) -> TrialReport:
 
 def test_the_answer(case: Case) -> None:
     case.all_well()
-    report = report_of(case.reckon())
+    report = report_of(case.analyse())
     assert reporting.verdict(report) == "Nothing lost: 7 tasks, 0 kills."
     shown = {what: (count, remark) for what, count, remark in reporting.rows(report)}
     assert shown["lost"][0] == "0"
@@ -366,7 +366,7 @@ def test_the_answer_when_something_is_wrong(case: Case) -> None:
     case.all_well(but=(1, 5))
     case.buried.append(Buried(2, 1))
     case.call(99, HERE, 1.0, "ended")
-    report = report_of(case.reckon(), left_in_queue=3)
+    report = report_of(case.analyse(), left_in_queue=3)
     assert reporting.verdict(report).startswith(
         "2 of 7 tasks lost, 1 dead letter too many, 1 call that nobody asked for: "
     )
@@ -380,17 +380,17 @@ def test_the_answer_when_something_is_wrong(case: Case) -> None:
 def test_when_time_was_up_nothing_is_known_to_be_lost(case: Case) -> None:
     case.all_well(but=(1,))
     case.pushes[2] = Push(1, None)
-    report = report_of(case.reckon(), timed_out=True)
+    report = report_of(case.analyse(), timed_out=True)
     assert reporting.figures(report)["lost"] is None
     assert "2 tasks not accounted for" in reporting.verdict(report)
 
 
 def test_the_line_while_it_goes_on() -> None:
-    reading = Reading(
-        tasks=5000, confirmed=1200, ended=900, kills=1, outages=2, away=True, storming=True
+    progress = Progress(
+        tasks=5000, confirmed=1200, ended=900, kills=1, outages=2, away=True, killing=True
     )
     assert (
-        reporting.line(reading)
+        reporting.line(progress)
         == "1,200 of 5,000 pushed · 900 done · 1 kill · 2 outages · the broker is away"
     )
 
@@ -493,10 +493,10 @@ def test_the_reaper_kills_about_as_often_as_told_and_producers_now_and_then() ->
     def kill(who: str, there: bool = True) -> Any:
         return lambda chance: killed.append(who) or there
 
-    reaper = Reaper(0.5, kill("consumer"), kill("producer"), random.Random(1), clock)
+    kills = RandomKills(0.5, kill("consumer"), kill("producer"), random.Random(1), clock)
     for _ in range(100_000):
         clock.time += 0.01
-        reaper.tick()
+        kills.tick()
     assert 1800 < len(killed) < 2100
     assert all(killed[i : i + 3].count("producer") == 1 for i in range(0, len(killed) - 3, 3))
 
@@ -509,11 +509,11 @@ def life_after_nobody(seed: int) -> float:
         killed[0] = there[0]
         return there[0]
 
-    reaper = Reaper(0.5, kill, lambda chance: False, random.Random(seed), clock)
+    kills = RandomKills(0.5, kill, lambda chance: False, random.Random(seed), clock)
     for step in range(10_000):
         there[0] = step >= 1000
         clock.time += 0.01
-        reaper.tick()
+        kills.tick()
         if killed[0]:
             break
     return clock.time - 110.0
@@ -526,7 +526,7 @@ def test_whoever_comes_when_nobody_was_at_work_lives_as_long_as_the_others() -> 
 
 def test_nobody_is_killed_when_that_is_wanted() -> None:
     clock = Time()
-    reaper = Reaper(
+    kills = RandomKills(
         0.0,
         lambda chance: pytest.fail("killed"),
         lambda chance: pytest.fail("killed"),
@@ -534,7 +534,7 @@ def test_nobody_is_killed_when_that_is_wanted() -> None:
         clock,
     )
     clock.time += 1e6
-    reaper.tick()
+    kills.tick()
 
 
 def test_a_tree_is_killed_to_its_last_leaf_and_nobody_else() -> None:
