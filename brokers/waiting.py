@@ -16,7 +16,7 @@ Heard = Literal["waker", "source", "nothing"]
 """What has ended a wait: `wake` or `notify`; the file or socket; the time."""
 
 
-class Source(Protocol):
+class Readable(Protocol):
     """What can be waited for beside a waker: a socket, or what has one."""
 
     def fileno(self) -> int: ...
@@ -86,7 +86,7 @@ class Waker:
             return "waker"
         return "source" if written else "nothing"
 
-    def wait_for_sockets(self, sources: Sequence[Source], seconds: float) -> Heard:
+    def wait_for_sockets(self, sources: Sequence[Readable], seconds: float) -> Heard:
         """Wait for either reason, or until one of these has something to read, or its end; at most
         so long, and at times a little shorter. Raises `OSError` when there are no more
         descriptors."""
@@ -140,14 +140,14 @@ class Waker:
             wakeup.close()
 
 
-def readable(sources: Sequence[Source], seconds: float) -> bool:
+def readable(sources: Sequence[Readable], seconds: float) -> bool:
     """Wait until one of these has something to read, or its end; at most so long."""
     return _pending(sources) or bool(
         system.wait_readable([source.fileno() for source in sources], _bounded(seconds))
     )
 
 
-def _pending(sources: Sequence[Source]) -> bool:
+def _pending(sources: Sequence[Readable]) -> bool:
     """Whether TLS has decrypted something already, of which the system knows nothing any more."""
     return any(getattr(source, "pending", int)() for source in sources)
 

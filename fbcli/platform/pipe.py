@@ -13,7 +13,7 @@ from collections.abc import Callable
 assert sys.platform != "win32"
 
 
-class Pipe:
+class PosixPipe:
     """A `RecordPipe` (see `interface`): pipe(7), never blocking."""
 
     __slots__ = ("_read", "_reader", "_writer", "token")

@@ -115,9 +115,9 @@ class Posix(System):
         """There are children."""
 
     def record_pipe(self) -> RecordPipe:
-        from fbcli.platform.pipe import Pipe  # noqa: PLC0415  it imports termios and fcntl
+        from fbcli.platform.pipe import PosixPipe  # noqa: PLC0415  it imports termios and fcntl
 
-        return Pipe(*os.pipe())
+        return PosixPipe(*os.pipe())
 
     def start_child(
         self,
@@ -151,11 +151,11 @@ class Posix(System):
         os.close(self._channel)
 
     def inherited_pipe(self, token: str, read: Callable[[int, int], bytes] = os.read) -> RecordPipe:
-        from fbcli.platform.pipe import Pipe  # noqa: PLC0415  as above
+        from fbcli.platform.pipe import PosixPipe  # noqa: PLC0415  as above
 
         inherited = int(token)
         # Unlike what was passed on to this process, a copy is not passed on to others.
-        pipe = Pipe(os.dup(inherited), -1, read)
+        pipe = PosixPipe(os.dup(inherited), -1, read)
         os.close(inherited)
         return pipe
 
