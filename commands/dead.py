@@ -83,7 +83,7 @@ def list_(
         [
             each.task_id,
             ago(each.died, now),
-            each.told("error_type"),
+            each.detail("error_type"),
             each.reason,
             each.attempts,
             arguments(each),

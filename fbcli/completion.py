@@ -134,7 +134,7 @@ def _task_ids(asked: Asked) -> Iterable[Candidate]:
         if asked.command[0] == "dead":
             letters = DeadLetters.of(queue).letters(MOST)
             return [
-                Candidate(letter.task_id, f"{letter.told('error_type')} {letter.reason}")
+                Candidate(letter.task_id, f"{letter.detail('error_type')} {letter.reason}")
                 for letter in letters
             ]
         return []

@@ -52,7 +52,7 @@ def letter(
     task_id: str, reason: str = "boom", *, extra: dict[str, Any] | None = None, **arguments: Any
 ) -> Outgoing:
     """A dead letter as a consumer leaves it."""
-    obituary = {
+    details = {
         "reason": reason,
         "error_type": "ValueError",
         "traceback": f'  File "mymod.py", line 1, in add\nValueError: {reason}',
@@ -62,4 +62,4 @@ def letter(
         "host": "here",
         "time": round(time.time(), 3),
     }
-    return message(task_id, extra={"attempts": 4, "dead": obituary, **(extra or {})}, **arguments)
+    return message(task_id, extra={"attempts": 4, "dead": details, **(extra or {})}, **arguments)

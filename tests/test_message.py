@@ -256,7 +256,7 @@ def test_replace_extra_loses_nothing(arguments: dict[str, Any], changes: dict[st
     assert decode(replace_extra(body, changes)) == (arguments, {"task_id": "t", **changes})
 
 
-def test_a_full_message_has_room_for_its_obituary() -> None:
+def test_a_full_message_has_room_for_its_details() -> None:
     body = encode({"x": "a" * (MAX_BYTES - 30)}, {})
     dead = replace_extra(body, {"dead": {"traceback": "t" * 10_000}})
     assert len(dead) > MAX_BYTES

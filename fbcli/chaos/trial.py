@@ -323,7 +323,7 @@ def _take_all(queue: Queue, handle: Callable[[bytes], None]) -> None:
 
 
 def _buried(letter: Letter) -> Buried:
-    task, deliveries = letter.arguments.get("number"), number(letter.obituary.get("deliveries"))
+    task, deliveries = letter.arguments.get("number"), number(letter.details.get("deliveries"))
     return Buried(
         task if type(task) is int else None, None if deliveries is None else int(deliveries)
     )

@@ -48,8 +48,8 @@ def summary(letter: Letter) -> dict[str, Any]:
     return {
         "task_id": letter.task_id,
         "time": letter.died,
-        "error_type": letter.told("error_type"),
-        "reason": letter.told("reason"),
+        "error_type": letter.detail("error_type"),
+        "reason": letter.detail("reason"),
         "attempts": letter.attempts,
         "arguments": letter.arguments,
     }
@@ -60,12 +60,12 @@ def lines(letter: Letter) -> Iterator[str]:
     facts = {
         "task id": letter.task_id,
         "died": "" if letter.died is None else local(letter.died),
-        "on host": letter.told("host"),
+        "on host": letter.detail("host"),
         "published": "" if letter.published is None else local(letter.published),
-        "error": letter.told("error_type"),
-        "reason": letter.told("reason"),
-        "attempts": letter.told("attempts"),
-        "deliveries": letter.told("deliveries"),
+        "error": letter.detail("error_type"),
+        "reason": letter.detail("reason"),
+        "attempts": letter.detail("attempts"),
+        "deliveries": letter.detail("deliveries"),
         "options": options(letter),
     }
     for name, value in facts.items():
@@ -74,10 +74,10 @@ def lines(letter: Letter) -> Iterator[str]:
     yield "arguments"
     for name, argument in letter.arguments.items():
         yield f"  {visible(name)} = {visible(json_text(argument))}"
-    if letter.told("traceback"):
+    if letter.detail("traceback"):
         yield "traceback"
         yield from (
-            f"  {visible(line.expandtabs())}" for line in letter.told("traceback").splitlines()
+            f"  {visible(line.expandtabs())}" for line in letter.detail("traceback").splitlines()
         )
 
 

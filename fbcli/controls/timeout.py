@@ -22,7 +22,7 @@ GRACE = 1.0
 """Seconds that an interrupted call has to end before it is given up: it is then inside a call in C,
 which cannot be interrupted."""
 
-Strike = Callable[[Run, type[BaseException]], bool]
+Interrupt = Callable[[Run, type[BaseException]], bool]
 GiveUp = Callable[[Run], bool]
 
 _changing = threading.Lock()
@@ -49,12 +49,12 @@ class Deadline:
     """When one attempt is interrupted, and whether it was. Made when somebody asks for it; until
     then its task says it all."""
 
-    __slots__ = ("due", "give_up_at", "struck")
+    __slots__ = ("due", "give_up_at", "interrupted_with")
 
     def __init__(self, due: float) -> None:
         self.due = due
         """When the attempt times out (monotonic seconds); NEVER: nothing limits it."""
-        self.struck: type[BaseException] | None = None
+        self.interrupted_with: type[BaseException] | None = None
         """What it has been interrupted with."""
         self.give_up_at = NEVER
         """When it is left behind, if it has been interrupted and runs on."""
@@ -67,7 +67,7 @@ class Deadline:
         """Let the attempt time out so many seconds later; False: it is too late, or nothing limits
         it. From any thread."""
         with _changing:
-            if self.struck is not None or self.due == NEVER:
+            if self.interrupted_with is not None or self.due == NEVER:
                 return False
             self.due += seconds
             return True
@@ -75,7 +75,9 @@ class Deadline:
     @property
     def cancelled(self) -> bool:
         """Whether the task was interrupted since nobody wants it any more."""
-        return self.struck is not None and issubclass(self.struck, TaskCancelled)
+        return self.interrupted_with is not None and issubclass(
+            self.interrupted_with, TaskCancelled
+        )
 
 
 def deadline_of(run: Run) -> Deadline | None:
@@ -102,7 +104,7 @@ class Deadlines:
     def __init__(
         self,
         running: Callable[[], Sequence[Run]],
-        interrupt: Strike,
+        interrupt: Interrupt,
         abandon: GiveUp,
         clock: Clock = SYSTEM,
     ) -> None:
@@ -130,11 +132,11 @@ class Deadlines:
         with _changing:
             if deadline is None:
                 deadline = task.deadline = Deadline(NEVER)
-            if task.state != RUNNING or deadline.struck is not None:
+            if task.state != RUNNING or deadline.interrupted_with is not None:
                 return False
-            deadline.struck = exception
+            deadline.interrupted_with = exception
         if not self._interrupt(run, exception):
-            deadline.struck = None
+            deadline.interrupted_with = None
             return False
         deadline.give_up_at = self._clock.monotonic() + GRACE
         self._look_by(deadline.give_up_at)
@@ -148,7 +150,7 @@ class Deadlines:
             deadline: Deadline | None = task.deadline
             if task.state != RUNNING:
                 continue
-            if deadline is not None and deadline.struck is not None:
+            if deadline is not None and deadline.interrupted_with is not None:
                 if now >= deadline.give_up_at:
                     if self._give_up(run):
                         continue

@@ -62,11 +62,11 @@ def describe(error: BaseException, text: str | None = None) -> Failure:
     there are too many, the user's own go first.
     """
     try:
-        told = error if isinstance(error, RemoteError) else error.__cause__
-        if isinstance(told, RemoteError) and told.traceback:  # it was raised in a child process
-            return Failure(told.error_type, text_of(told), told.traceback)
+        remote = error if isinstance(error, RemoteError) else error.__cause__
+        if isinstance(remote, RemoteError) and remote.traceback:  # it was raised in a child process
+            return Failure(remote.error_type, text_of(remote), remote.traceback)
     except BaseException:  # noqa: BLE001  an attribute of somebody's own class: told as it is
-        told = None
+        remote = None
     name, said = name_of(error), text_of(error) if text is None else _cut(in_utf8(text), MOST_TEXT)
     try:
         trace = _traceback(error, said)
@@ -105,15 +105,15 @@ def _traceback(error: BaseException, text: str) -> str:
     """Return the traceback of an error that says `text`, with all that belongs to it."""
     trace = ""
     for most_frames in (MOST_FRAMES, *FEWER_FRAMES):
-        trace = in_utf8("\n".join(_Teller(most_frames).chain(error, text)))
+        trace = in_utf8("\n".join(_Formatter(most_frames).chain(error, text)))
         if len(trace) <= MOST_TRACEBACK:
             return trace
     kept = MOST_TRACEBACK - 50
     return f"({len(trace) - kept:,} characters left out) …\n{trace[-kept:]}"
 
 
-class _Teller:
-    """Tells of an error, of those behind it and in it, of each once and of so many in all."""
+class _Formatter:
+    """Formats an error, those behind it and in it, each once and so many in all."""
 
     def __init__(self, most_frames: int) -> None:
         self._most_frames = most_frames

@@ -107,7 +107,10 @@ class Settler:
         if task.state == FAILED:
             if not task.plan.options.dead:
                 return Settlement(delivery)
-            changes: dict[str, Any] = {"task_id": task.task_id, "dead": self._obituary(task)}
+            changes: dict[str, Any] = {
+                "task_id": task.task_id,
+                "dead": self._dead_letter_details(task),
+            }
             return Settlement(delivery, Action.BURY, 0.0, replace_extra(delivery.body, changes))
         body = None
         if task.state == RETRY:
@@ -115,7 +118,7 @@ class Settler:
             body = replace_extra(delivery.body, changes)
         return Settlement(delivery, Action.RELEASE, task.delay, body)
 
-    def _obituary(self, task: Task) -> dict[str, Any]:
+    def _dead_letter_details(self, task: Task) -> dict[str, Any]:
         failure = task.failure
         return {
             "reason": failure.error if failure else STATE_NAMES[task.state],

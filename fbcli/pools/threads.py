@@ -25,14 +25,14 @@ BRISK_WAIT = 0.005
 
 
 class _Worker(Generic[T]):
-    """One thread: its slot, and the bell that wakes it (a lock, held while it shall sleep)."""
+    """One thread: its slot, and what wakes it (a lock, held while it shall sleep)."""
 
-    __slots__ = ("bell", "slot")
+    __slots__ = ("slot", "wakeup")
 
     def __init__(self) -> None:
         self.slot: Slot[T] = Slot()
-        self.bell = threading.Lock()
-        self.bell.acquire()
+        self.wakeup = threading.Lock()
+        self.wakeup.acquire()
 
 
 class ThreadPool(Pool[T]):
@@ -81,7 +81,7 @@ class ThreadPool(Pool[T]):
     def _wake(self, wanted: int) -> None:
         """Wake, or else start, up to `wanted` workers. Holding the mutex."""
         while wanted > 0 and self._idle:
-            self._idle.pop().bell.release()
+            self._idle.pop().wakeup.release()
             wanted -= 1
         for _ in range(min(wanted, self.size - len(self._workers))):
             worker: _Worker[T] = _Worker()
@@ -126,13 +126,13 @@ class ThreadPool(Pool[T]):
         with self._mutex:
             self.size = size
             for _ in range(min(len(self._workers) - size, len(self._idle))):
-                self._idle.pop(0).bell.release()
+                self._idle.pop(0).wakeup.release()
 
     def close(self) -> None:
         with self._mutex:
             self._closed = True
             while self._idle:
-                self._idle.pop().bell.release()
+                self._idle.pop().wakeup.release()
 
     def _work(self, worker: _Worker[T]) -> None:
         slot, execute, done, tasks = worker.slot, self._execute, self._done, self._tasks
@@ -158,25 +158,25 @@ class ThreadPool(Pool[T]):
                         return
 
     def _rest(self, worker: _Worker[T]) -> bool:
-        """Wait for the bell; False when the thread shall end."""
+        """Wait to be woken; False when the thread shall end."""
         with self._mutex:
             if self._tasks and len(self._workers) <= self.size:
                 return True
             if self._surplus(worker):
                 return False
             self._idle.append(worker)
-        if not worker.bell.acquire(timeout=self._idle_seconds):
+        if not worker.wakeup.acquire(timeout=self._idle_seconds):
             with self._mutex:
                 if worker in self._idle:
                     self._idle.remove(worker)
                     self._workers.discard(worker)
                     return False
-            worker.bell.acquire()
+            worker.wakeup.acquire()
         with self._mutex:
             return not self._surplus(worker)
 
     def _surplus(self, worker: _Worker[T]) -> bool:
-        """Whether this worker is one too many; then it is struck off. Holding the mutex."""
+        """Whether this worker is one too many; then it is taken off the list. Holding the mutex."""
         if not self._closed and len(self._workers) <= self.size:
             return False
         self._workers.discard(worker)

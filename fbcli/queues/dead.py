@@ -1,4 +1,4 @@
-"""Dead letters of a queue: what failed for good, kept in `<queue>.dead` with its obituary
+"""Dead letters of a queue: what failed for good, kept in `<queue>.dead` with its details
 (`extra.dead`), until somebody replays, edits or clears it."""
 
 from __future__ import annotations
@@ -23,43 +23,43 @@ class Letter(Envelope):
     """One dead letter."""
 
     @property
-    def obituary(self) -> dict[str, Any]:
+    def details(self) -> dict[str, Any]:
         """Why it is here: reason, error_type, traceback, attempts, deliveries, queue, host, time.
         Any may be missing."""
-        obituary = self.extra.get("dead")
-        return obituary if isinstance(obituary, dict) else {}
+        details = self.extra.get("dead")
+        return details if isinstance(details, dict) else {}
 
     @property
     def died(self) -> float | None:
         """Unix time of its death."""
-        return number(self.obituary.get("time"))
+        return number(self.details.get("time"))
 
     @property
     def attempts(self) -> int | None:
         """How often it was tried."""
-        attempts = number(self.obituary.get("attempts"))
+        attempts = number(self.details.get("attempts"))
         return None if attempts is None else int(attempts)
 
     @property
     def reason(self) -> str:
         """The first line of the reason."""
-        return self.told("reason").partition("\n")[0]
+        return self.detail("reason").partition("\n")[0]
 
-    def told(self, key: str) -> str:
-        """Return what the obituary says under `key`, as text."""
-        value = self.obituary.get(key)
+    def detail(self, key: str) -> str:
+        """Return what the details say under `key`, as text."""
+        value = self.details.get(key)
         return "" if value is None else str(value)
 
     def revived(self, now: float) -> bytes:
-        """Return the body as good as new: published `now`, with no obituary, no past attempts, no
+        """Return the body as good as new: published `now`, with no details, no past attempts, no
         delay.
 
         What never was a message goes back as it came, where its bytes are still known.
         """
         raw = self.arguments.get("raw")
-        if len(self.arguments) == 1 and isinstance(raw, str) and self.obituary:
+        if len(self.arguments) == 1 and isinstance(raw, str) and self.details:
             original = Envelope(raw.encode())
-            if original.fault and original.fault == self.told("reason"):
+            if original.fault and original.fault == self.detail("reason"):
                 return original.body
         changes = {"dead": None, "attempts": None, "delay_until": None, "publish_time": now}
         return self.body if self.fault else replace_extra(self.body, changes)
@@ -224,13 +224,13 @@ def changed(letter: Letter, arguments: Mapping[str, Any], removed: Collection[st
 
 
 def editable(letter: Letter) -> bytes:
-    """Return what a person edits, as indented JSON: the message without its obituary."""
+    """Return what a person edits, as indented JSON: the message without its details."""
     return msgspec.json.format(replace_extra(letter.body, {"dead": None}), indent=2)
 
 
 def edited(letter: Letter, text: bytes) -> bytes:
-    """Return the body that a person has made of `editable(letter)`, with its obituary again. Raises
+    """Return the body that a person has made of `editable(letter)`, with its details again. Raises
     `BadMessage`."""
     decode(text)
     check_limits(text)
-    return replace_extra(text, {"dead": letter.obituary or None})
+    return replace_extra(text, {"dead": letter.details or None})

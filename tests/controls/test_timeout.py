@@ -1,4 +1,4 @@
-"""Deadlines: moved, struck and given up, with a clock of the test's own."""
+"""Deadlines: moved, interrupted and given up, with a clock of the test's own."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class Hand:
 
 
 class Watched(Deadlines):
-    """Without a thread: the test looks. Notes what was struck and given up."""
+    """Without a thread: the test looks. Notes what was interrupted and given up."""
 
     def __init__(self) -> None:
         self.clock = Hand()
         self.tasks: list[Task] = []
         """What the pool runs."""
-        self.struck: list[tuple[str, type[BaseException]]] = []
+        self.interrupted: list[tuple[str, type[BaseException]]] = []
         self.given_up: list[str] = []
         self.runs = True
         """Whether the pool still runs what is to be interrupted."""
@@ -58,7 +58,7 @@ class Watched(Deadlines):
 
     def hit(self, task: Task, exception: type[BaseException]) -> bool:
         if self.runs:
-            self.struck.append((task.task_id, exception))
+            self.interrupted.append((task.task_id, exception))
         return self.runs
 
     def leave(self, task: Task) -> bool:
@@ -110,7 +110,7 @@ def test_each_attempt_has_its_own(deadlines: Watched) -> None:
     assert deadline_of(task) is None
     deadlines.tasks.append(task)
     deadlines.look(time.monotonic() + 1000)
-    assert deadlines.struck == [], "it waits for its next attempt"
+    assert deadlines.interrupted == [], "it waits for its next attempt"
     begin(task)
     second = deadline_of(task)
     assert second is not None
@@ -121,15 +121,15 @@ def test_strikes_once_then_gives_up(deadlines: Watched) -> None:
     deadlines.begins("stuck", 5)
     quick = deadlines.begins("quick", 5)
     assert deadlines.at(4.9) == 5
-    assert deadlines.struck == []
+    assert deadlines.interrupted == []
     deadlines.tasks.remove(quick)
     assert deadlines.at(5) == 5 + GRACE
-    assert deadlines.struck == [("stuck", TaskTimeout)]
+    assert deadlines.interrupted == [("stuck", TaskTimeout)]
     assert deadlines.given_up == []
     deadlines.at(5 + GRACE)
     assert deadlines.given_up == ["stuck"]
     deadlines.at(1000)
-    assert len(deadlines.struck) == 1
+    assert len(deadlines.interrupted) == 1
 
 
 def test_none_that_begins_after_a_look_is_due_before_the_next(deadlines: Watched) -> None:
@@ -139,7 +139,7 @@ def test_none_that_begins_after_a_look_is_due_before_the_next(deadlines: Watched
     deadlines.begins("short", 5)
     assert again <= 8
     assert deadlines.at(again) == 3 + 5 + GRACE
-    assert deadlines.struck == [("short", TaskTimeout)]
+    assert deadlines.interrupted == [("short", TaskTimeout)]
 
 
 def test_an_extended_deadline_strikes_later(deadlines: Watched) -> None:
@@ -150,21 +150,21 @@ def test_an_extended_deadline_strikes_later(deadlines: Watched) -> None:
     assert deadline.extend(1)
     assert deadline.extend(1)
     assert deadlines.at(15) == 17
-    assert deadlines.struck == []
+    assert deadlines.interrupted == []
     deadlines.at(17)
-    assert deadlines.struck == [("t", TaskTimeout)]
+    assert deadlines.interrupted == [("t", TaskTimeout)]
     assert not deadline.extend(10), "too late"
     deadlines.at(17 + GRACE)
     assert deadlines.given_up == ["t"]
 
 
 @pytest.mark.parametrize("timeout", [None, 0.5, 60])
-def test_a_cancelled_task_is_struck_at_once_and_given_up_after_the_grace(
+def test_a_cancelled_task_is_interrupted_at_once_and_given_up_after_the_grace(
     deadlines: Watched, timeout: float | None
 ) -> None:
     task = deadlines.begins(timeout=timeout)
     assert deadlines.interrupt_now(task, TaskCancelled)
-    assert deadlines.struck == [("t", TaskCancelled)]
+    assert deadlines.interrupted == [("t", TaskCancelled)]
     deadline = deadline_of(task)
     assert deadline is not None
     assert deadline.cancelled
@@ -174,14 +174,14 @@ def test_a_cancelled_task_is_struck_at_once_and_given_up_after_the_grace(
     assert deadlines.given_up == [], "its timeout does not cut the grace short"
     deadlines.at(GRACE)
     assert deadlines.given_up == ["t"]
-    assert deadlines.struck == [("t", TaskCancelled)]
+    assert deadlines.interrupted == [("t", TaskCancelled)]
 
 
 def test_what_waits_for_its_next_attempt_can_be_cancelled(deadlines: Watched) -> None:
     task = deadlines.begins(timeout=5)
     failed(task)
     assert deadlines.interrupt_now(task, TaskCancelled)
-    assert deadlines.struck == [("t", TaskCancelled)]
+    assert deadlines.interrupted == [("t", TaskCancelled)]
 
 
 def test_a_cancelled_task_that_ends_in_time_is_not_given_up(deadlines: Watched) -> None:
@@ -194,19 +194,19 @@ def test_a_cancelled_task_that_ends_in_time_is_not_given_up(deadlines: Watched) 
     assert deadline_of(plain) is deadline_of(timed) is None
 
 
-def test_what_does_not_run_any_more_is_not_struck(deadlines: Watched) -> None:
+def test_what_does_not_run_any_more_is_not_interrupted(deadlines: Watched) -> None:
     task, timed = deadlines.begins(), deadlines.begins("timed", 5)
     deadlines.runs = False
     assert not deadlines.interrupt_now(task, TaskCancelled)
     assert not deadlines.interrupt_now(timed, TaskCancelled)
     deadlines.runs = True
     deadlines.at(5)
-    assert deadlines.struck == [("timed", TaskTimeout)], "the timeout holds"
+    assert deadlines.interrupted == [("timed", TaskTimeout)], "the timeout holds"
     timed.state = SUCCEEDED
     assert not deadlines.interrupt_now(timed, TaskCancelled)
 
 
-def test_one_that_cannot_be_left_behind_is_not_struck_again_while_it_tidies_up(
+def test_one_that_cannot_be_left_behind_is_not_interrupted_again_while_it_tidies_up(
     deadlines: Watched,
 ) -> None:
     deadlines.lets_go = False
@@ -215,7 +215,7 @@ def test_one_that_cannot_be_left_behind_is_not_struck_again_while_it_tidies_up(
     for second in range(1, 4):
         assert deadlines.at(second * GRACE) == (second + 1) * GRACE
         assert not deadlines.interrupt_now(task, TaskCancelled)
-    assert deadlines.struck == [("t", TaskCancelled)]
+    assert deadlines.interrupted == [("t", TaskCancelled)]
     assert len(deadlines.given_up) == 3
     task.state = CANCELLED
     assert deadlines.at(10) == float("inf")
@@ -228,21 +228,21 @@ def test_a_batch_is_its_task_in_hand(deadlines: Watched) -> None:
     deadlines.expect(5)
     deadlines.tasks.append(batch)  # type: ignore[arg-type]
     deadlines.at(5)
-    assert deadlines.struck == [("a", TaskTimeout)]
+    assert deadlines.interrupted == [("a", TaskTimeout)]
     batch.task, batch.task_id, second.begun = second, "b", START + 5
     assert deadlines.at(6) == 10
     deadlines.at(10)
-    assert deadlines.struck[1:] == [("b", TaskTimeout)]
+    assert deadlines.interrupted[1:] == [("b", TaskTimeout)]
 
 
 def test_the_thread_strikes_by_itself_and_looks_sooner_for_a_shorter_one() -> None:
-    struck = threading.Event()
+    interrupted = threading.Event()
     far, near = a_task("far", 3600), a_task("near", 0.01)
     running: list[Task] = [far]
 
     def interrupt(task: Task, exception: type[BaseException]) -> bool:
         assert (task, exception) == (near, TaskTimeout)
-        struck.set()
+        interrupted.set()
         return True
 
     deadlines = Deadlines(lambda: running, interrupt, lambda task: True)
@@ -252,10 +252,10 @@ def test_the_thread_strikes_by_itself_and_looks_sooner_for_a_shorter_one() -> No
         deadlines.expect(0.01)
         begin(near)
         running.append(near)
-        assert struck.wait(60)
+        assert interrupted.wait(60)
         deadline = deadline_of(near)
         assert deadline is not None
-        assert deadline.struck is TaskTimeout
+        assert deadline.interrupted_with is TaskTimeout
     finally:
         deadlines.close()
     assert deadlines._thread is not None

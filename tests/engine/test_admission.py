@@ -37,7 +37,7 @@ class Says(Admission):
         return [self.verdicts.get(task.task_id) for task in tasks]
 
 
-class Desk:
+class AdmissionBench:
     """A admitter, what it asks, and what did not get through."""
 
     def __init__(self, *controls: Says, waiting_room: int = 100, **options: Any) -> None:
@@ -78,28 +78,30 @@ def says() -> Says:
 
 
 @pytest.fixture
-def desk(says: Says) -> Desk:
-    return Desk(says)
+def bench(says: Says) -> AdmissionBench:
+    return AdmissionBench(says)
 
 
 class TestMessages:
     def test_without_controls_all_pass(self) -> None:
-        desk = Desk()
-        (task,) = desk.admitter.receive([Delivery(b'{"x": 5}', None)])
+        bench = AdmissionBench()
+        (task,) = bench.admitter.receive([Delivery(b'{"x": 5}', None)])
         assert (task.arguments, task.extra, task.attempt, task.state) == ({"x": 5}, {}, 0, RUNNING)
         assert task.task_id, "one is made up"
-        (task,) = desk.admitter.receive([Delivery(message("t", 5, attempts=2), None)])
-        assert (task.task_id, task.attempt, task.plan) == ("t", 2, desk.plan)
+        (task,) = bench.admitter.receive([Delivery(message("t", 5, attempts=2), None)])
+        assert (task.task_id, task.attempt, task.plan) == ("t", 2, bench.plan)
 
     @pytest.mark.parametrize("attempts", ["2", -3, 1.5, True, None])
     def test_attempts_that_are_none_count_as_none(self, attempts: object) -> None:
-        (task,) = Desk().admitter.receive([Delivery(message("t", attempts=attempts), None)])
+        (task,) = AdmissionBench().admitter.receive(
+            [Delivery(message("t", attempts=attempts), None)]
+        )
         assert task.attempt == 0
 
     def test_what_no_call_can_be_made_of_is_refused_and_the_rest_passes(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
-        desk = Desk(max_deliveries=3)
+        bench = AdmissionBench(max_deliveries=3)
         bad = [
             Delivery(b"[1]", None),
             Delivery(b'{"x": 1, "y": 2, "extra": {"task_id": "y"}}', None),
@@ -107,160 +109,162 @@ class TestMessages:
             Delivery(message("own", 1, timeout="soon"), None),
         ]
         with caplog.at_level(logging.ERROR):
-            passed = desk.admitter.receive([bad[0], *deliveries("a"), *bad[1:], *deliveries("b")])
+            passed = bench.admitter.receive([bad[0], *deliveries("a"), *bad[1:], *deliveries("b")])
         assert ids(passed) == ["a", "b"]
-        assert [task.delivery for task in desk.ended] == bad
-        assert {task.state for task in desk.ended} == {FAILED}
-        reasons = [task.failure.error if task.failure else "" for task in desk.ended]
+        assert [task.delivery for task in bench.ended] == bad
+        assert {task.state for task in bench.ended} == {FAILED}
+        reasons = [task.failure.error if task.failure else "" for task in bench.ended]
         for part, reason in zip(
             ["not an object", "'y'", "delivered 3 times", "'soon'"], reasons, strict=True
         ):
             assert part in reason
-        assert ids(desk.ended)[1:] == ["y", "often", "own"]
+        assert ids(bench.ended)[1:] == ["y", "often", "own"]
         assert caplog.text.count("refused: ") == 4
 
     def test_a_message_with_options_of_its_own_has_a_plan_of_its_own(self) -> None:
-        desk = Desk()
-        own, plain = desk.admitter.receive([*deliveries("own", retries=9), *deliveries("plain")])
+        bench = AdmissionBench()
+        own, plain = bench.admitter.receive([*deliveries("own", retries=9), *deliveries("plain")])
         assert own.plan.options.retries == 9
-        assert plain.plan is desk.plan
+        assert plain.plan is bench.plan
 
 
 class TestVerdicts:
-    def test_each_verdict_has_its_outcome(self, desk: Desk, says: Says) -> None:
+    def test_each_verdict_has_its_outcome(self, bench: AdmissionBench, says: Says) -> None:
         says.verdicts = {
             "drop": Drop("expired"),
-            "later": Later(desk.clock.at + 30),
-            "past": Later(desk.clock.at - 5),
+            "later": Later(bench.clock.at + 30),
+            "past": Later(bench.clock.at - 5),
             "wait": WAIT,
         }
-        assert desk.receive("a", "drop", "later", "wait", "past", "b") == ["a", "b"]
-        assert desk.states() == {"drop": DROPPED, "later": REQUEUED, "past": REQUEUED}
-        by_id = {task.task_id: task for task in desk.ended}
+        assert bench.receive("a", "drop", "later", "wait", "past", "b") == ["a", "b"]
+        assert bench.states() == {"drop": DROPPED, "later": REQUEUED, "past": REQUEUED}
+        by_id = {task.task_id: task for task in bench.ended}
         assert by_id["drop"].failure is not None
         assert by_id["drop"].failure.error == "expired"
         assert (by_id["later"].delay, by_id["past"].delay) == (30.0, 0.0)
-        assert desk.admitter.held == 1
-        assert not desk.admitter.stuck
-        assert [task.attempt for task in desk.ended] == [0, 0, 0], "admission is no attempt"
+        assert bench.admitter.held == 1
+        assert not bench.admitter.stuck
+        assert [task.attempt for task in bench.ended] == [0, 0, 0], "admission is no attempt"
 
-    def test_a_batch_is_asked_about_at_once(self, desk: Desk, says: Says) -> None:
-        desk.receive("a", "b", "c")
+    def test_a_batch_is_asked_about_at_once(self, bench: AdmissionBench, says: Says) -> None:
+        bench.receive("a", "b", "c")
         assert says.asked == [["a", "b", "c"]]
 
     def test_the_next_control_is_asked_about_what_the_first_let_pass(self) -> None:
         first, second = Says(), Says()
-        desk = Desk(first, second)
+        bench = AdmissionBench(first, second)
         first.verdicts = {"a": Drop("no")}
         second.verdicts = {"b": WAIT}
-        assert desk.receive("a", "b", "c") == ["c"]
+        assert bench.receive("a", "b", "c") == ["c"]
         assert second.asked == [["b", "c"]]
-        assert ids(desk.admitter.waiting) == ["b"]
+        assert ids(bench.admitter.waiting) == ["b"]
         first.verdicts = {"d": WAIT}
-        desk.receive("d")
+        bench.receive("d")
         assert len(second.asked) == 1, "nobody is left to ask about"
 
     def test_who_waits_is_asked_about_again_when_something_has_ended_or_in_a_moment(
-        self, desk: Desk, says: Says
+        self, bench: AdmissionBench, says: Says
     ) -> None:
         says.verdicts = {"a": WAIT, "b": WAIT}
-        assert desk.receive("a", "b") == []
-        assert desk.admitter.ask_at() == desk.clock.at + ASK_AGAIN
+        assert bench.receive("a", "b") == []
+        assert bench.admitter.ask_at() == bench.clock.at + ASK_AGAIN
         says.verdicts = {"b": WAIT}
-        assert desk.again() == [], "not yet"
+        assert bench.again() == [], "not yet"
         assert len(says.asked) == 1
-        assert desk.again(stirred=True) == ["a"]
+        assert bench.again(stirred=True) == ["a"]
         assert says.asked[1] == ["a", "b"]
-        assert desk.again(later=ASK_AGAIN * 0.9) == []
+        assert bench.again(later=ASK_AGAIN * 0.9) == []
         says.verdicts = {}
-        assert desk.again(later=ASK_AGAIN * 0.2) == ["b"]
-        assert desk.admitter.held == 0
-        assert desk.admitter.ask_at() == NEVER
-        assert desk.again(stirred=True, later=10) == []
-        assert desk.ended == []
+        assert bench.again(later=ASK_AGAIN * 0.2) == ["b"]
+        assert bench.admitter.held == 0
+        assert bench.admitter.ask_at() == NEVER
+        assert bench.again(stirred=True, later=10) == []
+        assert bench.ended == []
 
     def test_when_too_many_wait_the_rest_goes_back_for_a_while(self, says: Says) -> None:
-        desk = Desk(says, waiting_room=2)
+        bench = AdmissionBench(says, waiting_room=2)
         says.verdicts = dict.fromkeys("abcd", WAIT)
-        assert desk.receive("a", "b", "c", "d", "e") == ["e"]
-        assert ids(desk.admitter.waiting) == ["a", "b"]
-        assert desk.states() == {"c": RELEASED, "d": RELEASED}
-        assert all(BACK * 0.5 <= task.delay <= BACK * 1.5 for task in desk.ended)
-        assert desk.again(stirred=True) == []
-        assert ids(desk.admitter.waiting) == ["a", "b"], "those that waited keep their places"
+        assert bench.receive("a", "b", "c", "d", "e") == ["e"]
+        assert ids(bench.admitter.waiting) == ["a", "b"]
+        assert bench.states() == {"c": RELEASED, "d": RELEASED}
+        assert all(BACK * 0.5 <= task.delay <= BACK * 1.5 for task in bench.ended)
+        assert bench.again(stirred=True) == []
+        assert ids(bench.admitter.waiting) == ["a", "b"], "those that waited keep their places"
 
-    def test_what_it_holds_can_be_taken_back(self, desk: Desk, says: Says) -> None:
+    def test_what_it_holds_can_be_taken_back(self, bench: AdmissionBench, says: Says) -> None:
         says.verdicts = {"a": WAIT}
-        desk.receive("a")
+        bench.receive("a")
         says.away = True
         with pytest.raises(Unavailable):
-            desk.receive("b")
-        assert ids(desk.admitter.take_back()) == ["a", "b"]
-        assert desk.admitter.held == 0
-        assert desk.admitter.take_back() == []
+            bench.receive("b")
+        assert ids(bench.admitter.take_back()) == ["a", "b"]
+        assert bench.admitter.held == 0
+        assert bench.admitter.take_back() == []
 
 
 class TestCancelled:
-    def test_what_is_cancelled_does_not_start(self, desk: Desk, says: Says) -> None:
-        desk.cancel.set(["b"])
-        assert desk.receive("a", "b") == ["a"]
-        assert desk.states() == {"b": CANCELLED}
+    def test_what_is_cancelled_does_not_start(self, bench: AdmissionBench, says: Says) -> None:
+        bench.cancel.set(["b"])
+        assert bench.receive("a", "b") == ["a"]
+        assert bench.states() == {"b": CANCELLED}
         assert says.asked == [["a"]]
 
     def test_also_without_controls(self) -> None:
-        desk = Desk()
-        desk.cancel.set(["b"])
-        assert desk.receive("a", "b") == ["a"]
+        bench = AdmissionBench()
+        bench.cancel.set(["b"])
+        assert bench.receive("a", "b") == ["a"]
 
-    def test_nor_does_what_waited(self, desk: Desk, says: Says) -> None:
+    def test_nor_does_what_waited(self, bench: AdmissionBench, says: Says) -> None:
         says.verdicts = {"a": WAIT}
-        desk.receive("a")
-        desk.cancel.set(["a"])
+        bench.receive("a")
+        bench.cancel.set(["a"])
         says.verdicts = {}
-        assert desk.again(stirred=True) == []
-        assert desk.states() == {"a": CANCELLED}
+        assert bench.again(stirred=True) == []
+        assert bench.states() == {"a": CANCELLED}
 
-    def test_sift(self, desk: Desk) -> None:
-        passed = desk.admitter.receive(deliveries("a", "b", "c"))
-        desk.cancel.set(["b"])
-        assert ids(desk.admitter.sift(passed)) == ["a", "c"]
-        assert desk.states() == {"b": CANCELLED}
+    def test_sift(self, bench: AdmissionBench) -> None:
+        passed = bench.admitter.receive(deliveries("a", "b", "c"))
+        bench.cancel.set(["b"])
+        assert ids(bench.admitter.sift(passed)) == ["a", "c"]
+        assert bench.states() == {"b": CANCELLED}
 
 
 class TestOutage:
-    def test_nothing_is_lost_and_all_is_asked_about_again(self, desk: Desk, says: Says) -> None:
+    def test_nothing_is_lost_and_all_is_asked_about_again(
+        self, bench: AdmissionBench, says: Says
+    ) -> None:
         says.away = True
         with pytest.raises(Unavailable):
-            desk.receive("a", "b")
-        assert desk.admitter.stuck
-        assert desk.admitter.held == 2
+            bench.receive("a", "b")
+        assert bench.admitter.stuck
+        assert bench.admitter.held == 2
         with pytest.raises(Unavailable):
-            desk.receive("c")
+            bench.receive("c")
         with pytest.raises(Unavailable):
-            desk.again()
+            bench.again()
         says.away = False
-        assert desk.again() == ["a", "b", "c"]
-        assert not desk.admitter.stuck
-        assert desk.admitter.held == 0
-        assert desk.ended == []
+        assert bench.again() == ["a", "b", "c"]
+        assert not bench.admitter.stuck
+        assert bench.admitter.held == 0
+        assert bench.ended == []
 
     def test_what_another_control_had_decided_stays_so(self) -> None:
         first, second = Says(), Says()
-        desk = Desk(first, second)
+        bench = AdmissionBench(first, second)
         first.verdicts = {"drop": Drop("no"), "wait": WAIT}
         second.away = True
         with pytest.raises(Unavailable):
-            desk.receive("drop", "wait", "a")
-        assert desk.states() == {"drop": DROPPED}
-        assert desk.admitter.held == 2
+            bench.receive("drop", "wait", "a")
+        assert bench.states() == {"drop": DROPPED}
+        assert bench.admitter.held == 2
         second.away = False
-        assert desk.again() == ["a"]
-        assert ids(desk.admitter.waiting) == ["wait"]
+        assert bench.again() == ["a"]
+        assert ids(bench.admitter.waiting) == ["wait"]
 
     def test_those_of_other_plans_are_kept_too(self, says: Says) -> None:
         """Some have been let pass when the store goes away in the middle of a batch: they are asked
         about once more."""
-        desk = Desk(says)
+        bench = AdmissionBench(says)
         calls = 0
         admit = says.admit
 
@@ -273,16 +277,16 @@ class TestOutage:
 
         says.admit = fails_at_second  # type: ignore[method-assign]
         with pytest.raises(Unavailable):
-            desk.admitter.receive([*deliveries("a", "b"), *deliveries("own", retries=9)])
-        assert desk.admitter.held == 3
-        assert sorted(desk.again()) == ["a", "b", "own"]
+            bench.admitter.receive([*deliveries("a", "b"), *deliveries("own", retries=9)])
+        assert bench.admitter.held == 3
+        assert sorted(bench.again()) == ["a", "b", "own"]
 
     def test_whatever_happens_each_task_is_in_one_place(self) -> None:
         """At random: verdicts, outages and cancels; every task has passed, ended, or is held, and
         none twice."""
         chance = random.Random(3)
         controls = Says(), Says()
-        desk = Desk(*controls, waiting_room=5)
+        bench = AdmissionBench(*controls, waiting_room=5)
         given, passed = 0, list[str]()
         for _ in range(500):
             for control in controls:
@@ -291,21 +295,21 @@ class TestOutage:
                 outcomes: list[Verdict] = [None, None, WAIT, Drop("no"), Later(0.0)]
                 control.verdicts = {task_id: chance.choice(outcomes) for task_id in known[-40:]}
             if chance.random() < 0.1:
-                desk.cancel.set([f"t{chance.randrange(given + 5)}"])
+                bench.cancel.set([f"t{chance.randrange(given + 5)}"])
             try:
                 if chance.random() < 0.5:
                     new = [f"t{number}" for number in range(given, given + chance.randrange(5))]
                     own, given = deliveries(*new[:2], retries=9), given + len(new)
-                    passed += ids(desk.admitter.receive([*own, *deliveries(*new[2:])]))
+                    passed += ids(bench.admitter.receive([*own, *deliveries(*new[2:])]))
                 else:
-                    passed += desk.again(stirred=chance.random() < 0.5, later=chance.random() / 5)
+                    passed += bench.again(stirred=chance.random() < 0.5, later=chance.random() / 5)
             except Unavailable:
                 pass
-            held = ids([*desk.admitter.waiting, *desk.admitter._unasked])
-            assert len(held) == desk.admitter.held
-            assert sorted([*passed, *ids(desk.ended), *held]) == sorted(
+            held = ids([*bench.admitter.waiting, *bench.admitter._unasked])
+            assert len(held) == bench.admitter.held
+            assert sorted([*passed, *ids(bench.ended), *held]) == sorted(
                 f"t{number}" for number in range(given)
             )
-            assert RUNNING not in desk.states().values()
+            assert RUNNING not in bench.states().values()
         assert len(passed) > 50
-        assert set(desk.states().values()) == {DROPPED, REQUEUED, RELEASED, CANCELLED}
+        assert set(bench.states().values()) == {DROPPED, REQUEUED, RELEASED, CANCELLED}

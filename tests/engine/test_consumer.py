@@ -144,12 +144,12 @@ def test_retries_then_dead_letter_with_its_reason(make: Make) -> None:
     (letter,) = dead_letters(booster)
     assert letter["x"] == 7
     assert letter["extra"]["task_id"] == task_id
-    obituary = letter["extra"]["dead"]
-    assert obituary["reason"] == "no 7"
-    assert obituary["error_type"] == "ValueError"
-    assert obituary["attempts"] == 3
-    assert "raise ValueError" in obituary["traceback"]
-    assert "fbcli/engine" not in obituary["traceback"], "only the user's own frames"
+    details = letter["extra"]["dead"]
+    assert details["reason"] == "no 7"
+    assert details["error_type"] == "ValueError"
+    assert details["attempts"] == 3
+    assert "raise ValueError" in details["traceback"]
+    assert "fbcli/engine" not in details["traceback"], "only the user's own frames"
 
 
 def test_a_retry_that_waits_goes_back_to_the_broker_and_remembers_its_attempts(make: Make) -> None:

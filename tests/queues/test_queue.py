@@ -252,7 +252,7 @@ def test_hostile_extras_do_no_harm() -> None:
     hostile = Letter(body)
     assert (hostile.published, hostile.died, hostile.attempts) == (None, None, None)
     assert hostile.reason == "{'a': 1}"
-    assert Letter(b'{"extra":{"dead":7}}').obituary == {}
+    assert Letter(b'{"extra":{"dead":7}}').details == {}
     for huge in (b"1e308", b"-1e308", b"1" * 400):
         assert Envelope(b'{"extra":{"publish_time":' + huge + b"}}").published is None
 
@@ -266,13 +266,13 @@ def test_what_never_was_a_message_goes_back_as_it_came() -> None:
     assert Letter(b"junk").revived(1.0) == b"junk"
 
 
-def test_a_person_edits_the_message_and_not_its_obituary() -> None:
+def test_a_person_edits_the_message_and_not_its_details() -> None:
     dead = Letter(letter("a", x=1).body)
     text = editable(dead)
     assert b"dead" not in text
     assert b"\n" in text
     again = Letter(edited(dead, text.replace(b'"x": 1', b'"x": 2')))
-    assert (again.arguments, again.obituary) == ({"x": 2}, dead.obituary)
+    assert (again.arguments, again.details) == ({"x": 2}, dead.details)
     for wrong in (b"", b"[]", b"{", b'{"extra": 1}', b'{"x": ' + b"[" * 70 + b"]" * 70 + b"}"):
         with pytest.raises(BadMessage):
             edited(dead, wrong)

@@ -120,9 +120,9 @@ class Caller:
         self._root = Path(setting.root)
         self._known: dict[str, tuple[Callable[..., Any], Signature]] = {}
         self._limit = None if setting.max_memory is None else MemoryLimit(setting.max_memory)
-        self.told: dict[int, RemoteTask] = {}
+        self.tasks: dict[int, RemoteTask] = {}
         """What functions that run now may ask about their tasks."""
-        self.struck: dict[int, BaseException] = {}
+        self.interrupts: dict[int, BaseException] = {}
         """What calls are interrupted with."""
 
     def prepare(self, setting: ChildSetup) -> bool:
@@ -160,23 +160,27 @@ class Caller:
         try:
             function, signature = self._known.get(call.address) or self._learn(call.address)
             arguments, extra = _arguments_of(call, signature)
-            told = self._told(call, arguments, extra)
-            token = running.set(told)
-            self.told[number] = told
-            if number in self.struck:
-                raise self.struck[number]
+            task = self._task_of(call, arguments, extra)
+            token = running.set(task)
+            self.tasks[number] = task
+            if number in self.interrupts:
+                raise self.interrupts[number]
             value = function(**arguments)
         except BaseException as error:  # noqa: BLE001  whatever a call raises is its outcome
             raised = error
         # Once it is not in there any more, nothing is thrown into it.
-        self.told.pop(number, None)
+        self.tasks.pop(number, None)
         seconds = perf_counter() - begun
         if token is not None:
             running.reset(token)
         if raised is not None:
             report = msgspec.Raw(_encode(report_of(raised)))
             return End(
-                number, seconds, report, failed=True, struck=self.struck.get(number) is raised
+                number,
+                seconds,
+                report,
+                failed=True,
+                interrupted=self.interrupts.get(number) is raised,
             )
         return (
             End(number, seconds, msgspec.Raw(lenient_json(value)))
@@ -184,7 +188,7 @@ class Caller:
             else End(number, seconds)
         )
 
-    def _told(
+    def _task_of(
         self, call: RemoteCall, arguments: dict[str, Any], extra: dict[str, Any]
     ) -> RemoteTask:
         return _ChildTask(

@@ -80,38 +80,38 @@ def work(mode: str, tickets: str) -> None:
     setting = link.first()
     system.die_with_parent(setting.parent)
     settle_in(setting)
-    outbox = Outbox(link.channel, greenlets.system.write)
-    greenlets.spawn(outbox.serve)
-    caller = Caller(setting, outbox.put)
+    sending = SendQueue(link.channel, greenlets.system.write)
+    greenlets.spawn(sending.serve)
+    caller = Caller(setting, sending.put)
     if caller.prepare(setting):
-        Desk(link, caller, outbox, greenlets).serve()
-    outbox.flush()
+        GreenletRunner(link, caller, sending, greenlets).serve()
+    sending.flush()
 
 
-class Outbox:
+class SendQueue:
     """What is to be sent. `put` never waits, and may be called anywhere."""
 
     def __init__(self, parent: Channel, write: Callable[[int, bytes], int]) -> None:
         self._parent = parent
         self._write = write
         self._frames: deque[bytes] = deque()
-        self._bell, ringer = socket.socketpair()
-        ringer.setblocking(False)
-        self._ringer = os.dup(ringer.fileno())
-        self._rung = False
+        self._wakeup, waker = socket.socketpair()
+        waker.setblocking(False)
+        self._waker = os.dup(waker.fileno())
+        self._woken = False
         self._sending = False
 
     def put(self, answer: Answer) -> None:
         self._frames.append(framed(answer))
-        if not self._rung:
-            self._rung = True
-            self._write(self._ringer, b"\0")
+        if not self._woken:
+            self._woken = True
+            self._write(self._waker, b"\0")
 
     def serve(self) -> None:
         """Send what there is, for ever."""
         while True:
-            self._bell.recv(1)
-            self._sending, self._rung = True, False
+            self._wakeup.recv(1)
+            self._sending, self._woken = True, False
             frames = [self._frames.popleft() for _ in range(len(self._frames))]
             if not self._parent.send_framed(b"".join(frames)):  # there is nobody to work for
                 os._exit(1)
@@ -119,19 +119,19 @@ class Outbox:
 
     def flush(self) -> None:
         """Wait until all is sent."""
-        while self._frames or self._rung or self._sending:
+        while self._frames or self._woken or self._sending:
             time.sleep(0.001)
 
 
-class Desk:
+class GreenletRunner:
     """Takes tickets and has their calls made, as many at once as there are slots."""
 
     def __init__(
-        self, link: ParentLink, caller: Caller, outbox: Outbox, greenlets: Greenlets
+        self, link: ParentLink, caller: Caller, sending: SendQueue, greenlets: Greenlets
     ) -> None:
         self._link = link
         self._caller = caller
-        self._outbox = outbox
+        self._sending_queue = sending
         self._greenlets = greenlets
         self._slots = 1
         self._here = importlib.import_module("greenlet").getcurrent
@@ -173,8 +173,8 @@ class Desk:
             end = self._caller.make(number, call)
             del self._running[number]
             self._begun.discard(number)
-            self._caller.struck.pop(number, None)
-            self._outbox.put(Answer(end=end))
+            self._caller.interrupts.pop(number, None)
+            self._sending_queue.put(Answer(end=end))
             if not self._leaving and self._caller.full():
                 self._leaving = True
             if time.monotonic() > turn:
@@ -212,8 +212,8 @@ class Desk:
         """Interrupt a call, if it has not ended. In the hub, so that it cannot end in between."""
         if number not in self._begun:
             return
-        self._caller.struck[number] = error
-        told = self._caller.told.get(number)
-        if told is not None:
-            told.cancelled = isinstance(error, TaskCancelled)
+        self._caller.interrupts[number] = error
+        task = self._caller.tasks.get(number)
+        if task is not None:
+            task.cancelled = isinstance(error, TaskCancelled)
             self._running[number].throw(error)

@@ -239,7 +239,7 @@ class TaskTranslator:
         ):  # the child knows of no seconds
             report.text = f"ran longer than its timeout of {span(timeout, 3)}"
             report.traceback += f": {report.text}"
-        told = RemoteError(
+        remote = RemoteError(
             report.text,
             error_type=report.error_type,
             lineage=report.lineage,
@@ -247,8 +247,8 @@ class TaskTranslator:
         )
         meant = _meant(report)
         if meant is None:
-            return told
-        meant.__cause__ = told
+            return remote
+        meant.__cause__ = remote
         return meant
 
     def cut_off(self, task: Run, error: BaseException) -> None:

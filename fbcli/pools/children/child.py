@@ -108,12 +108,11 @@ class Child(Generic[T]):
         return [self.calls.pop(number) for number in numbers]
 
     def interrupt(self, call: Call[T]) -> None:
-        """Have what a call is struck with raised in it; the others that it makes go on."""
+        """Have raised in a call what it is interrupted with; the others that it makes go on."""
         number = next(number for number, each in self.calls.items() if each is call)
-        if call.struck is not None:
-            self.send(
-                Order(interrupt=(number, f"{call.struck.__module__}:{call.struck.__qualname__}"))
-            )
+        kind = call.interrupted_with
+        if kind is not None:
+            self.send(Order(interrupt=(number, f"{kind.__module__}:{kind.__qualname__}")))
 
     # listening
 

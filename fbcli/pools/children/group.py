@@ -50,8 +50,8 @@ class Start:
 
 
 class Group(Generic[T]):
-    """Used by one thread at a time: whoever holds the pool's lock; started and buried are children
-    by the pool's thread alone."""
+    """Used by one thread at a time: whoever holds the pool's lock; children are started and
+    reaped by the pool's thread alone."""
 
     def __init__(
         self, start: Start, selector: selectors.BaseSelector, on_refusal: Callable[[Refusal], None]
@@ -168,7 +168,7 @@ class Group(Generic[T]):
                     found.append((child, fate))
         return found
 
-    def bury(self, child: Child[T], fate: str, now: float) -> None:
+    def reap(self, child: Child[T], fate: str, now: float) -> None:
         """Forget a child that has ended."""
         self.all = [each for each in self.all if each is not child]
         if not child.deaf:

@@ -141,9 +141,9 @@ class ChildPool(Pool[T]):
                 self._hear(child)
                 child, call = self._find(task)
             self._ring()
-            if call is None or call.struck is not None:
+            if call is None or call.interrupted_with is not None:
                 return False
-            call.struck = exception
+            call.interrupted_with = exception
             if child is None:
                 self._attempts.withdraw(call)
                 self._heard.append((call, None, exception()))
@@ -419,7 +419,7 @@ class ChildPool(Pool[T]):
             self._said.append(answer.say)
 
     def _look_after(self, now: float) -> None:
-        """Have back what waits behind a long call, and bury the dead."""
+        """Have back what waits behind a long call, and reap the dead."""
         for child in self._children.all:
             if child.waiting() and not child.slow and now >= child.heard_at + HELD_UP:
                 child.slow = True
@@ -432,13 +432,13 @@ class ChildPool(Pool[T]):
                     call.drop()
                     continue
                 error = (
-                    call.struck()
-                    if call.struck
+                    call.interrupted_with()
+                    if call.interrupted_with
                     else WorkerLost(f"the child process {fate} in the middle of the call")
                 )
                 self._heard.append((call, None, error))
             child.calls.clear()
-            self._children.bury(child, fate, now)
+            self._children.reap(child, fate, now)
 
     # finding and forgetting
 

@@ -54,13 +54,13 @@ class Translator(Protocol[T_contra]):
 class Call(Generic[T]):
     """One task on its way through the pool."""
 
-    __slots__ = ("began", "seconds", "steps", "struck", "task", "waiting")
+    __slots__ = ("began", "interrupted_with", "seconds", "steps", "task", "waiting")
 
     def __init__(self, task: T) -> None:
         self.task = task
         self.steps: Steps | None = None
         """Made when its first attempt is certain."""
-        self.struck: type[BaseException] | None = None
+        self.interrupted_with: type[BaseException] | None = None
         """What its attempt was interrupted with."""
         self.began = 0.0
         """When its attempt was handed to a child (monotonic seconds)."""
@@ -125,7 +125,7 @@ class Attempts(Generic[T]):
                 error = self._error(call, end) if end.failed else None
             elif not waited:
                 call.seconds += time.monotonic() - call.began
-            call.struck = None
+            call.interrupted_with = None
             if error is not None:
                 step = call.steps.throw(error)
             elif end is not None:
@@ -142,11 +142,11 @@ class Attempts(Generic[T]):
     def _error(self, call: Call[T], end: End) -> BaseException:
         """Return what a call has raised; the one that it was interrupted with tells where that
         was."""
-        told = self._translator.error(call.task, end.outcome)
-        if not end.struck or call.struck is None:
-            return told
-        error = call.struck()
-        error.__cause__ = told.__cause__ or told
+        remote = self._translator.error(call.task, end.outcome)
+        if not end.interrupted or call.interrupted_with is None:
+            return remote
+        error = call.interrupted_with()
+        error.__cause__ = remote.__cause__ or remote
         return error
 
     def follow(self, call: Call[T], wait: float, now: float) -> None:

@@ -44,7 +44,7 @@ class End(msgspec.Struct, array_like=True):
     """What it returned, where somebody wants to know; or what it raised, as whoever made the
     request describes errors."""
     failed: bool = False
-    struck: bool = False
+    interrupted: bool = False
     """Whether the error is the one it was interrupted with."""
 
 
