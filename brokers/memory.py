@@ -68,18 +68,16 @@ class _MemoryQueue:
     """Those of messages that have arrived, each with the time until when it is remembered, the
     oldest first."""
 
-    def is_known(self, message: Outgoing, now: float) -> bool:
+    def is_known(self, name: str, now: float) -> bool:
         """Return whether a message with this id has arrived before, and remember it."""
-        if message.id is None:
-            return False
         while self.ids:
             oldest = next(iter(self.ids))
             if self.ids[oldest] > now:
                 break
             del self.ids[oldest]
-        if message.id in self.ids:
+        if name in self.ids:
             return True
-        self.ids[message.id] = now + ID_SECONDS
+        self.ids[name] = now + ID_SECONDS
         return False
 
     def add(self, message: _Message, now: float) -> None:
@@ -151,19 +149,18 @@ class MemoryBroker(Broker):
         with self.lock:
             line = self.lines[queue]
             for message in messages:
-                if not line.is_known(message, now):
-                    line.add(self._message(message), now)
+                if message.id is not None and line.is_known(message.id, now):
+                    continue
+                arrived = _Message(
+                    next(self._numbers),
+                    message.body,
+                    message.priority,
+                    message.not_before,
+                    message.key,
+                    message.headers,
+                )
+                line.add(arrived, now)
             line.tell()
-
-    def _message(self, message: Outgoing) -> _Message:
-        return _Message(
-            self.next_number(),
-            message.body,
-            message.priority,
-            message.not_before,
-            message.key,
-            message.headers,
-        )
 
     def next_number(self) -> int:
         """Return the place of a message that arrives now."""

@@ -20,7 +20,7 @@ from fbcli.errors import PartlyPublished, Unavailable, UsageError
 
 from .connections import Reach, RedisConnections, Word
 from .queue_scripts import PUBLISH, PURGE, SIZE, WITHDRAW
-from .scripts import BELL, MOVE_AT_ONCE, Script, headed
+from .scripts import BELL, MOVE_AT_ONCE, headed
 
 NAMES = "fb:queues"
 """The zset of known queue names, by when somebody last said that he uses them. So listing them
@@ -88,19 +88,21 @@ class RedisBroker(Broker):
         plain = [
             m.body for m in messages if not m.priority and m.not_before is None and m.id is None
         ]
-        accepted: list[int] = []
+        sent = 0
         try:
             with self._translating:
                 self.announce(queue)
                 if len(plain) == len(messages):
                     for bodies in _batches(plain):
                         self._links.call(queue, ("LPUSH", queue, *bodies))
-                        accepted += range(len(accepted), len(accepted) + len(bodies))
+                        sent += len(bodies)
                 else:
-                    self._publish_one_by_one(queue, messages, accepted)
+                    for batch in _batches(messages, _length):
+                        self._publish_one_by_one(queue, batch)
+                        sent += len(batch)
         except Unavailable as error:
-            if accepted:
-                raise PartlyPublished(str(error), accepted) from error
+            if sent:
+                raise PartlyPublished(str(error), range(sent)) from error
             raise
 
     def withdraw(self, queue: str, messages: Sequence[Outgoing]) -> None:
@@ -254,33 +256,27 @@ class RedisBroker(Broker):
         keep their order."""
         return f"{time.time_ns() // 1000:015x}{next(self._ids) & 0xFFFFFF:06x}{self._id_suffix}"
 
-    def _publish_one_by_one(
-        self, queue: str, messages: Sequence[Outgoing], accepted: list[int]
-    ) -> None:
-        """Publish what is not plain, and what came with it, so that all keep their order. Tells
-        `accepted` what got in."""
+    def _publish_one_by_one(self, queue: str, messages: Sequence[Outgoing]) -> None:
+        """Publish what is not plain, and what came with it, so that all keep their order. When the
+        reply is lost, it is done once more, if every message has an id."""
         now = time.time()
-        for batch in _batches(messages, lambda message: len(message.body)):
-            arguments: list[Any] = [int(ID_SECONDS)]
-            for message in batch:
-                due = message.not_before
-                later = "" if due is None or due <= now else repr(due)
-                priority = min(9, max(0, message.priority))
-                arguments += (later, priority, self.new_id(), message.id or "", message.body)
-            keys = (*self.keys(queue), f"fb:{{{queue}}}:ids")
-            self._repeatable(all(m.id is not None for m in batch), PUBLISH, keys, *arguments)
-            accepted += range(len(accepted), len(accepted) + len(batch))
-
-    def _repeatable(
-        self, repeatable: bool, script: Script, keys: Sequence[str], *arguments: Any
-    ) -> None:
-        """Run a script that may be run twice, if so: then once more when its reply was lost."""
+        arguments: list[Any] = [int(ID_SECONDS)]
+        for message in messages:
+            due = message.not_before
+            later = "" if due is None or due <= now else repr(due)
+            priority = min(9, max(0, message.priority))
+            arguments += (later, priority, self.new_id(), message.id or "", message.body)
+        keys = (*self.keys(queue), f"fb:{{{queue}}}:ids")
         try:
-            self._links.run(script, keys, *arguments)
+            self._links.run(PUBLISH, keys, *arguments)
         except (self._reach.errors.ConnectionError, self._reach.errors.TimeoutError):
-            if not repeatable:
+            if any(message.id is None for message in messages):
                 raise
-            self._links.run(script, keys, *arguments)
+            self._links.run(PUBLISH, keys, *arguments)
+
+
+def _length(message: Outgoing) -> int:
+    return len(message.body)
 
 
 def _check_name(queue: str) -> None:
