@@ -102,7 +102,7 @@ class Size(msgspec.Struct):
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """What a broker can do by itself: each broker says each. What it cannot is emulated above it,
-    once (`fbcli.emulation`), or refused (exit 5). In JSON, null stands for "without limit"."""
+    once (`fbcli.emulation`), or refused (exit 5)."""
 
     confirm: bool
     """`publish` returns once the broker has the messages."""

@@ -44,7 +44,7 @@ class Pushing:
     def one(self, arguments: dict[str, Any]) -> None:
         """Publish one message and print its task id. Raises `Refused` for a unique one whose like
         is there."""
-        message = self.make(arguments)
+        message = self.booster.queue.repeatable(self.make(arguments))
         if not self.publish((message,)):
             raise repeated(self.booster.queue)
         if self.dry_run:

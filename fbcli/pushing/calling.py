@@ -26,7 +26,7 @@ def call(
     """
     # what cannot be waited for is not pushed: raises when there is no store
     booster.open_results().pauses()
-    message = booster.message(arguments, **{**single, "result": True})
+    message = booster.queue.repeatable(booster.message(arguments, **{**single, "result": True}))
     booster.queue.publish((message,))
     pending = AsyncResult(task_id_of(message), booster.open_results)
     try:

@@ -86,6 +86,15 @@ class Queue:
         """Publish a batch; returns once the broker has confirmed all."""
         self.broker.publish(self.name, messages)
 
+    def repeatable(self, message: Outgoing) -> Outgoing:
+        """Return a message that is about to be published by itself, by hand: with an id, where
+        replies can get lost and the broker remembers ids. It publishes it again then, and adds it
+        once. (For what a program publishes by the thousand, remembering would cost too much.)"""
+        can = self.broker.capabilities
+        if can.idempotent and can.reach == "network" and message.id is None:
+            message.id = new_task_id()
+        return message
+
     def size(self) -> Size | None:
         """Count what it holds; None: the broker cannot tell."""
         return self.broker.size(self.name) if self.broker.capabilities.size else None

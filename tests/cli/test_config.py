@@ -253,6 +253,43 @@ def test_brokers_lists_every_scheme_with_what_it_can(fb: Shell) -> None:
     assert max(map(len, table.partition("\n\n")[0].splitlines())) <= 80
 
 
+def test_brokers_says_what_each_is_without(fb: Shell) -> None:
+    table = {line.split()[0]: line.split() for line in fb.ok("brokers").lines[:5]}
+    heading = table["broker"]
+    assert table["redis+list"][heading.index("count")] == "-"
+    assert table["redis+list"][heading.index("delay")] == "-"
+    assert table["sqlite"][heading.index("count")] == "lost"
+
+
+def test_brokers_says_how_far_a_poorer_one_goes(fb: Shell) -> None:
+    fb.write(
+        "poor.py",
+        """
+from msgspec.structs import replace
+from fbcli.brokers.memory import MemoryBroker
+class Poor(MemoryBroker):
+    capabilities = replace(
+        MemoryBroker.capabilities, delay_publish=900.0, delivery_count="all", fencing=False,
+        lease="connection", max_hold=43200.0, max_bytes=256_000, group=True,
+    )
+""",
+    )
+    fb.write("poor-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: poor\nVersion: 1\n")
+    fb.write("poor-1.dist-info/entry_points.txt", "[fbcli.brokers]\npoor = poor:Poor\n")
+    ran = fb.ok("brokers", env={"PYTHONPATH": str(fb.folder)})
+    (row,) = [line for line in ran.lines if line.startswith("poor ")]
+    assert "15 min" in row
+    assert " all " in row
+    for sentence in (
+        "A consumer that was taken for dead may settle what others have by then.",
+        "A consumer lives as long as its connection.",
+        "A message is held for 12 h at most.",
+        "A message has 256kB at most.",
+        "?group=NAME: each group gets every message.",
+    ):
+        assert sentence in ran.out
+
+
 def test_a_broker_that_cannot_be_used_is_listed_with_the_reason(fb: Shell) -> None:
     """Without redis-py, and with a package of somebody else that is broken."""
     fb.write("sitecustomize.py", "import sys\nsys.modules['redis'] = None\n")

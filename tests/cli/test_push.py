@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from fbcli.settings import load
 from tests.cli.shell import Shell
 from tests.servers import wait_until
+from tests.servers.proxy import Proxy
+from tests.servers.redis import RedisServer
 
 
 def messages(fb: Shell, queue: str = "mymod.add") -> list[dict[str, Any]]:
@@ -405,3 +408,18 @@ def test_redis(fb: Shell, redis_url: str) -> None:
     fb.ok("push", "mymod:add", "-", input='{"x": 2}\n' * 600)
     assert len(messages(fb)) == 601
     assert not (fb.folder / ".fb").exists()
+
+
+def test_a_push_whose_reply_gets_lost_is_repeated(
+    fb: Shell, redis_server: RedisServer, redis_url: str
+) -> None:
+    """And pushed once."""
+    with Proxy(redis_server.port) as proxy:
+        url = redis_url.replace(f":{redis_server.port}/", f":{proxy.port}/")
+        proxy.lose_reply(b'"x":77')
+        ran = fb("push", "mymod:add", "x=77", env={"FB_BROKER": url})
+        assert proxy.lost
+    assert ran.code == 0, ran.err
+    with redis.Redis.from_url(redis_url) as client:
+        (body,) = client.lrange("mymod.add", 0, -1)
+    assert json.loads(body)["extra"]["task_id"] == ran.out.strip()
