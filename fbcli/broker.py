@@ -220,7 +220,8 @@ class Inbox(ABC):
 
     def beat(self) -> Beat | None:
         """Return what another process needs to extend the lease in the place of this one; None
-        where none can: the lease is a connection, or the broker lives in this process."""
+        where none can: the lease is a connection, or the broker lives in this process. Where a
+        server keeps a lease for each message, it holds for what is in hand at this moment."""
         return None
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""What a store does in the round trip in which an inbox settles: before it, with it, or not at all."""
+"""What a store does in the round trip in which an inbox settles: before it, with it, or not."""
 
 from __future__ import annotations
 
