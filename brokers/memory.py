@@ -9,9 +9,9 @@ import math
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from fbcli.broker import (
     ID_SECONDS,
@@ -109,6 +109,7 @@ class MemoryBroker(Broker):
     """`memory://`, or `memory://name` for another one. The same URL in one process is the same
     broker (`Settings.open_broker`)."""
 
+    also = "call"
     capabilities = Capabilities(
         confirm=True,
         ack=True,
@@ -277,9 +278,10 @@ class MemoryInbox(Inbox):
     def settle(
         self, settlements: Sequence[Settlement], also: object = None
     ) -> Sequence[Settlement]:
-        if also is not None:
-            raise ValueError("no store lives in memory://")
+        """`also`: what is to be called."""
         with self._broker.lock:
+            if also is not None:
+                cast("Callable[[], None]", also)()
             return [settlement for settlement in settlements if not self._settle(settlement)]
 
     def late(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:

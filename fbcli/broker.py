@@ -242,6 +242,8 @@ class Broker(ABC):
     library: tuple[str, str] | None = None
     """Module of the client library that it imports when its URL is used, and the extra of fbcli
     that installs it."""
+    also: str = ""
+    """The kind of a store's writes that its inboxes take along (`Inbox.settle`): none."""
 
     def __init__(self, url: str) -> None:
         self.url = url

@@ -29,7 +29,7 @@ from fbcli.emulation import emulated
 from fbcli.errors import BadSetting, Unsupported, UsageError, did_you_mean
 from fbcli.options.gathered import OPTIONS, checked_options, unknown
 from fbcli.platform.forks import PerProcess
-from fbcli.stores import open_store
+from fbcli.stores import open_store, store_beside
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -253,7 +253,9 @@ def load(
     broker_origin = pick("broker", broker) or Origin(
         f"sqlite:///{root / FOLDER / 'queue.db'}", "built-in"
     )
-    store_origin = pick("store", store) or Origin(_store_beside(broker_origin.value, root), BESIDE)
+    store_origin = pick("store", store) or Origin(
+        store_beside(broker_origin.value, root / FOLDER), BESIDE
+    )
     return Settings(
         root=root,
         file=file,
@@ -282,17 +284,6 @@ def absolute(url: str, base: Path) -> str:
     if scheme == "sqlite" and separator and rest and not rest.startswith(("/", "~")):
         return f"sqlite:///{base / rest}"
     return url
-
-
-def _store_beside(broker_url: str, root: Path) -> str:
-    """The broker's own server where it can, else an SQLite file."""
-    scheme = broker_url.partition("://")[0]
-    if scheme.startswith("redis"):
-        return broker_url
-    if scheme == "sqlite":
-        stem, dot, suffix = broker_url.rpartition(".")
-        return f"{stem}.store.{suffix}" if dot and "/" not in suffix else f"{broker_url}.store"
-    return f"sqlite:///{root / FOLDER / 'store.db'}"
 
 
 def _project(cwd: Path) -> tuple[Path, Path | None, dict[str, Any]]:

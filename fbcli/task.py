@@ -79,6 +79,8 @@ class Task(msgspec.Struct, gc=False):
     """What a cancelled coroutine was cancelled with."""
     claims: dict[str, str] | None = None
     """What controls have taken in the store for it: space -> key."""
+    token: str = ""
+    """By what the store knows these: no other task of the consumer has the same."""
 
     @property
     def task(self) -> Task:

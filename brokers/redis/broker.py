@@ -42,6 +42,7 @@ class RedisBroker(Broker):
     """`redis://`, `rediss://`, `redis+sentinel://`, `redis+cluster://`
     (`fbcli.clients.redis.connect` has the forms)."""
 
+    also = "lua"
     capabilities = Capabilities(
         confirm=True,
         ack=True,

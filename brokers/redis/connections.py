@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
 from fbcli.clients.loading import load_library
+from fbcli.clients.lua import LuaScript
 from fbcli.clients.redis import connect, error_word
 from fbcli.platform.forks import PerProcess
 
 from ..waiting import readable
 from .lease import RedisAddress
-from .scripts import Script
 
 Word = str | bytes | int | float
 
@@ -156,7 +156,7 @@ class RedisConnection:
                 raise reply
         return replies
 
-    def run(self, script: Script, keys: Sequence[str], *arguments: Word) -> Any:
+    def run(self, script: LuaScript, keys: Sequence[str], *arguments: Word) -> Any:
         """Run a script, loading it when the server does not know it (yet, or any more after a
         restart)."""
         try:
@@ -244,7 +244,7 @@ class RedisConnections:
         finally:
             self._return(link, server)
 
-    def run(self, script: Script, keys: Sequence[str], *arguments: Word) -> Any:
+    def run(self, script: LuaScript, keys: Sequence[str], *arguments: Word) -> Any:
         """As `RedisConnection.run`; the first key says where."""
         link, server = self._borrow(keys[0])
         try:

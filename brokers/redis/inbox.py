@@ -15,14 +15,15 @@ from time import monotonic
 from typing import Any, Protocol, cast
 
 from fbcli.broker import Action, Delivery, Inbox, Outgoing, Settlement, dead_queue
-from fbcli.clients.redis import ScriptCall, translating
+from fbcli.clients.lua import Step, packed, together
+from fbcli.clients.redis import translating
 from fbcli.lease import Beat
 
 from ..waiting import Waker, readable
 from .blocked import BlockedPop
 from .connections import Reach, RedisConnection
 from .lease import RedisBeat
-from .scripts import BEAT, BELL, BURY, CLAIM, LEAVE, RELEASE, acknowledging, headed
+from .scripts import ACKNOWLEDGE, BEAT, BELL, BURY, CLAIM, LEAVE, RELEASE, headed
 
 _ACK = Action.ACK
 
@@ -118,7 +119,7 @@ class RedisInbox(Inbox):
     def settle(
         self, settlements: Sequence[Settlement], also: object = None
     ) -> Sequence[Settlement]:
-        """`also`: a list of `ScriptCall`, whose keys are where this queue's are."""
+        """`also`: a list of `fbcli.clients.lua.Step`, whose keys are where this queue's are."""
         late: list[Settlement] = []
         if self._closed:
             return settlements
@@ -128,7 +129,7 @@ class RedisInbox(Inbox):
         acks = [s for s in settlements if s.action is _ACK]
         with self._translating:
             if also is not None:
-                late += self._acknowledge_with(acks, cast("Sequence[ScriptCall]", also))
+                late += self._acknowledge_with(acks, cast("Sequence[Step]", also))
             elif acks:
                 late += self._acknowledge(acks)
             if len(acks) < len(settlements):
@@ -297,21 +298,16 @@ class RedisInbox(Inbox):
         return [] if removed == len(tokens) or self._registered() else list(settlements)
 
     def _acknowledge_with(
-        self, settlements: Sequence[Settlement], also: Sequence[ScriptCall]
+        self, settlements: Sequence[Settlement], also: Sequence[Step]
     ) -> list[Settlement]:
         """As `_acknowledge`, in one step with what a store in the same server has to do first."""
         tokens = [s.delivery.handle for s in settlements]
-        arguments: list[Any] = []
-        for _, keys, words in also:
-            arguments += (len(keys), *keys, len(words), *words)
-        unfiled = self._unfiled
-        if unfiled is None or unfiled.handle not in tokens:
-            arguments += (0, "")
-        else:
-            arguments += (1, unfiled.body)
-        script = acknowledging(tuple(text for text, _, _ in also))
-        removed = self._link.run(script, self._keys, *arguments, *tokens)
-        if arguments[-2]:
+        unfiled = self._unfiled if self._unfiled and self._unfiled.handle in tokens else None
+        lies = (0, b"") if unfiled is None else (1, unfiled.body)
+        step = Step(ACKNOWLEDGE.source, self._keys, [*lies, packed(*tokens)])
+        script, keys, words = together([*also, step])
+        removed = self._link.run(script, keys, *words)
+        if unfiled is not None:
             self._unfiled = None
         return [] if removed == len(tokens) or self._registered() else list(settlements)
 

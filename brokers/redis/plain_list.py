@@ -22,7 +22,8 @@ from fbcli.broker import (
     Settlement,
     dead_queue,
 )
-from fbcli.clients.redis import ScriptCall, translating
+from fbcli.clients.lua import Step, together
+from fbcli.clients.redis import translating
 
 from ..waiting import Waker, readable
 from .blocked import BlockedPop
@@ -121,16 +122,12 @@ class RedisListInbox(Inbox):
     def settle(
         self, settlements: Sequence[Settlement], also: object = None
     ) -> Sequence[Settlement]:
-        """`also`: a list of `ScriptCall`."""
+        """`also`: a list of `fbcli.clients.lua.Step`."""
         others = [s for s in settlements if s.action is not Action.ACK]
         with self._translating:
             if also is not None:
-                self._link.call(
-                    *(
-                        ("EVAL", script, len(keys), *keys, *words)
-                        for script, keys, words in cast("Sequence[ScriptCall]", also)
-                    )
-                )
+                script, keys, words = together(cast("Sequence[Step]", also))
+                self._link.run(script, keys, *words)
             self._push_back([_body(s) for s in others if s.action is Action.RELEASE and not s.back])
             back = [Outgoing(_body(s)) for s in others if s.action is Action.RELEASE and s.back]
             buried = [Outgoing(_body(s)) for s in others if s.action is Action.BURY]

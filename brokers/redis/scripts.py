@@ -23,10 +23,8 @@ the rightmost element and never delivered.
 
 from __future__ import annotations
 
-import hashlib
-from functools import cache
-
 from fbcli.broker import Delivery
+from fbcli.clients.lua import LuaScript
 
 BELL = b"\0fb:bell"
 
@@ -42,12 +40,11 @@ GHOST_SECONDS = 10
 left behind in the server was handed one more. Longer than `BLOCK_SECONDS` of the inbox."""
 
 
-class Script:
-    """A Lua script, called by its hash."""
+class Script(LuaScript):
+    """A script that knows the keys of a queue by their names."""
 
     def __init__(self, body: str) -> None:
-        self.text = (_PRELUDE + body).encode()
-        self.sha = hashlib.sha1(self.text, usedforsecurity=False).hexdigest()
+        super().__init__(_PRELUDE + body)
 
 
 def headed(member: bytes, token: str = "") -> Delivery:
@@ -274,46 +271,16 @@ ring_if_urgent()
 return missing
 """)
 
-_ALSO = """
-local at = 1
-local function take()
-  local words, last = {}, at + tonumber(ARGV[at])
-  for i = at + 1, last do table.insert(words, ARGV[i]) end
-  at = last + 1
-  return words
-end
-"""
-
-
-@cache
-def acknowledging(also: tuple[str, ...]) -> Script:
-    """Return the script that first does the scripts of a store, then acknowledges. When one of them
-    fails, so does it, and nothing is acknowledged.
-
-    Its arguments, for each of `also`: how many keys, the keys, how many arguments, the arguments;
-    then 1 if one of the tokens is of what lies in `handed`, its body, and the tokens. Returns how
-    many were there.
-    """
-    numbers = {text: number for number, text in enumerate(dict.fromkeys(also))}
-    functions = (
-        f"local function store{number}(KEYS, ARGV)\n{text}\nend\n"
-        for text, number in numbers.items()
-    )
-    calls = (f"store{numbers[text]}(take(), take())\n" for text in also)
-    return Script(
-        _ALSO
-        + "".join(functions)
-        + "".join(calls)
-        + """
-local removed = 0
-if ARGV[at] == '1' then removed = redis.call('LREM', handed, 1, ARGV[at + 1]) end
-for i = at + 2, #ARGV, 5000 do
-  removed = removed + redis.call('HDEL', held, unpack(ARGV, i, math.min(i + 4999, #ARGV)))
+ACKNOWLEDGE = Script("""
+-- 1 if one of the tokens is of what lies in `handed`, its body, packed tokens. Returns how many
+-- were there.
+local removed, tokens = 0, cmsgpack.unpack(ARGV[3])
+if ARGV[1] == '1' then removed = redis.call('LREM', handed, 1, ARGV[2]) end
+for i = 1, #tokens, 5000 do
+  removed = removed + redis.call('HDEL', held, unpack(tokens, i, math.min(i + 4999, #tokens)))
 end
 return removed
-"""
-    )
-
+""")
 
 BEAT = Script(f"""
 -- owner, lease, prefix of held keys, prefix of handed keys. Returns how many messages of dead

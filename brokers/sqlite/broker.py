@@ -52,6 +52,7 @@ PURGED_SECONDS = 2.0
 class SqliteBroker(Broker):
     """`sqlite:///relative.db` or `sqlite:////absolute/file.db`."""
 
+    also = "sqlite"
     capabilities = Capabilities(
         confirm=True,
         ack=True,

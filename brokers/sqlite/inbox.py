@@ -7,9 +7,9 @@ import os
 import sqlite3
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -165,12 +165,12 @@ class SqliteInbox(Inbox):
     def settle(
         self, settlements: Sequence[Settlement], also: object = None
     ) -> Sequence[Settlement]:
-        """`also`: statements with their values, for a store in the same file."""
+        """`also`: what a store in the same file writes, called with the connection in the
+        transaction that settles."""
         settlements = [
             settlement for settlement in settlements if not settlement.delivery.handle.settled
         ]
-        statements: Any = also or ()
-        if not (settlements or statements) or self.closed:
+        if not (settlements or also) or self.closed:
             return settlements  # closing gave them back
         acks: defaultdict[int, list[int]] = defaultdict(list)
         others: list[Settlement] = []
@@ -181,8 +181,8 @@ class SqliteInbox(Inbox):
             else:
                 others.append(settlement)
         with self._file.claims.writing() as connection:
-            for statement, values in statements:
-                connection.execute(statement, values)
+            if also is not None:
+                cast("Callable[[sqlite3.Connection], None]", also)(connection)
             owners = acks.keys() | {settlement.delivery.handle.owner for settlement in others}
             lost = {owner for owner in owners if not is_registered(connection, owner)}
             for owner in acks.keys() - lost:

@@ -7,10 +7,9 @@ Knows redis-py and nothing of queues; imports it only when a URL of Redis is use
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from contextlib import ContextDecorator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from fbcli.clients.loading import load_library, mask
@@ -19,10 +18,6 @@ from fbcli.platform.sockets import keepalive_options
 
 if TYPE_CHECKING:
     from redis import Redis
-
-ScriptCall: TypeAlias = "tuple[str, Sequence[str], Sequence[Any]]"
-"""A script, its keys and its arguments. A list of them is what a store hands to an inbox of the
-same server (`Inbox.settle`)."""
 
 CONNECT_TIMEOUT = 3.0
 """Seconds to reach a server; shorter than one heartbeat, so that a dead host is told from a slow
@@ -67,6 +62,18 @@ def connect(url: str) -> Redis:
     except (ValueError, TypeError) as error:
         raise UsageError(f"{mask(url)} is not a Redis URL that makes sense: {error}") from None
     raise UsageError(f"{mask(url)} is not a Redis URL; write it like redis://127.0.0.1:6379/0")
+
+
+def place_of(url: str) -> object:
+    """Return what is the same for two URLs that lead to the same keys of the same server, by the
+    same user; None: the keys of a cluster are not in one place."""
+    parts = urlsplit(url)
+    if parts.scheme == "redis+cluster":
+        return None
+    sentinel, path = parts.scheme == "redis+sentinel", parts.path.strip("/")
+    if not sentinel:
+        path = path or "0"
+    return sentinel, parts.scheme == "rediss", parts.netloc, path, parts.query
 
 
 def _connect_one(library: Any, url: str) -> Redis:

@@ -26,7 +26,7 @@ from fbcli.task import Task
 from fbcli.values.declaration import Declaration
 
 if TYPE_CHECKING:
-    from fbcli.stores.base import Store
+    from fbcli.stores.base import Store, Writes
 
 NEVER = float("inf")
 
@@ -111,6 +111,9 @@ class Wait(NamedTuple):
 Verdict = Drop | Later | Wait | None
 """None: run it."""
 
+ALL_MAY: Sequence[Verdict] = ()
+"""No verdict at all: run them all."""
+
 
 class Admission(ABC):
     """Decides on tasks before they take a slot. Called by the intake's thread only."""
@@ -118,16 +121,18 @@ class Admission(ABC):
     space: str | None = None
     """Where it holds claims for the consumer, which are to be kept while their tasks run; None:
     nowhere."""
+    fading: Sequence[str] = ()
+    """Where it leaves marks that end by themselves."""
 
     @abstractmethod
     def admit(self, tasks: Sequence[Task], now: float) -> Sequence[Verdict]:
-        """Return a verdict for each, in order. `now` is Unix seconds. Raises `Unavailable`; is
-        asked again then."""
+        """Return a verdict for each, in order, or `ALL_MAY`. `now` is Unix seconds. Raises
+        `Unavailable`; is asked again then."""
 
-    def close(self, tasks: Sequence[Task]) -> None:  # noqa: B027  most take nothing
-        """These tasks, which were admitted, have their outcome, and are settled when this returns.
-        Idempotent: called again when the broker or store could not be reached. Raises
-        `Unavailable`."""
+    def close(self, tasks: Sequence[Task], writes: Writes) -> None:  # noqa: B027  most take nothing
+        """These tasks have their outcome, and are settled together with `writes`, or right after:
+        add what gives back what was taken for them. Called again, with the same tasks, when broker
+        or store could not be reached; so each write may be repeated."""
 
 
 class Place(NamedTuple):

@@ -1,21 +1,25 @@
 """What controls take for a task in the store, so that no two of the fleet do the same at once;
 given back when the task has its outcome.
 
-A task notes under which space it holds which key, so that no claim is taken twice or given back
-twice.
+A claim is the task's own: it is known by a token that no other claim of the consumer has. So
+whatever is asked of the store may be asked again when its answer was lost. A task notes under which
+space it holds which key, so that nothing is asked for that it has.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 
 from fbcli.controls.base import Place
-from fbcli.stores.base import Claim, Store
+from fbcli.stores.base import GRANTED, Store, Writes
 from fbcli.task import Task
 
 LEASE_BEATS = 3.0
 """Claims of a dead consumer are free again after so many heartbeats: then its messages are back,
 too."""
+
+_tokens = count(1)
 
 
 class Claims:
@@ -30,55 +34,62 @@ class Claims:
         self._limit = limit
 
     @classmethod
-    def at(cls, place: Place, space: str, *, owner: str | None = None, limit: int = 1) -> Claims:
-        """Return the claims of a consumer (or of another owner), whose lease is as long as its
-        heartbeat wants."""
-        return cls(place.store, space, owner or place.owner, place.heartbeat * LEASE_BEATS, limit)
+    def at(cls, place: Place, space: str, *, limit: int = 1) -> Claims:
+        """Return the claims of a consumer, whose lease is as long as its heartbeat wants."""
+        return cls(place.store, space, place.owner, place.heartbeat * LEASE_BEATS, limit)
 
-    def take(self, tasks: Sequence[Task], keys: Sequence[str]) -> list[Claim]:
-        """Claim a key for each task; granted to those that hold it already."""
+    def take(self, tasks: Sequence[Task], keys: Sequence[str]) -> Sequence[int]:
+        """Claim a key for each task; return the store's answers, `GRANTED` for those that hold it
+        already."""
         space = self.space
-        asking = [
-            index
-            for index, task in enumerate(tasks)
-            if task.claims is None or space not in task.claims
-        ]
-        answers = [Claim("granted")] * len(tasks)
-        if asking:
-            asked = [keys[index] for index in asking]
-            claims = self._store.claim(
-                space, asked, owner=self._owner, lease=self._lease, limit=self._limit
-            )
-            for index, answer in zip(asking, claims, strict=True):
-                answers[index] = answer
-                if answer.state == "granted":
-                    task = tasks[index]
-                    task.claims = {**(task.claims or {}), space: keys[index]}
-        return answers
+        asking, asked = tasks, keys
+        if any(task.claims and space in task.claims for task in tasks):
+            pairs = [
+                (task, key)
+                for task, key in zip(tasks, keys, strict=True)
+                if not (task.claims and space in task.claims)
+            ]
+            asking, asked = [task for task, _ in pairs], [key for _, key in pairs]
+        for task in asking:
+            if not task.token:
+                task.token = str(next(_tokens))
+        answers = self._store.claim(
+            space,
+            asked,
+            [task.token for task in asking],
+            owner=self._owner,
+            lease=self._lease,
+            limit=self._limit,
+        )
+        for task, key, answer in zip(asking, asked, answers, strict=True):
+            if answer == GRANTED:
+                self.note(task, key)
+        if asking is tasks:
+            return answers
+        left = iter(answers)
+        asked_for = set(map(id, asking))
+        return [next(left) if id(task) in asked_for else GRANTED for task in tasks]
 
-    def free(self, tasks: Sequence[Task]) -> None:
+    def note(self, task: Task, key: str) -> None:
+        """Note that a task holds a key."""
+        if task.claims is None:
+            task.claims = {self.space: key}
+        else:
+            task.claims = {**task.claims, self.space: key}
+
+    def free(self, tasks: Sequence[Task], writes: Writes) -> None:
         """Give back what these tasks hold."""
-        held = self.held(tasks)
-        if held:
-            self._store.free(self.space, [key for _, key in held], owner=self._owner)
-            self.forget(held)
+        writes.free(self.space, *self._held(tasks), owner=self._owner)
 
-    def mark(self, tasks: Sequence[Task], ttl: float | None) -> None:
+    def mark(self, tasks: Sequence[Task], ttl: float | None, writes: Writes) -> None:
         """Mark what these tasks hold as done."""
-        held = self.held(tasks)
-        if held:
-            self._store.mark(self.space, [key for _, key in held], owner=self._owner, ttl=ttl)
-            self.forget(held)
+        writes.mark(self.space, *self._held(tasks), owner=self._owner, ttl=ttl)
 
-    def held(self, tasks: Sequence[Task]) -> list[tuple[Task, str]]:
-        """Return those that hold a key here, with it."""
-        return [
-            (task, key)
-            for task in tasks
-            if task.claims and (key := task.claims.get(self.space)) is not None
-        ]
-
-    def forget(self, held: Sequence[tuple[Task, str]]) -> None:
-        for task, _ in held:
-            assert task.claims is not None
-            task.claims = {space: key for space, key in task.claims.items() if space != self.space}
+    def _held(self, tasks: Sequence[Task]) -> tuple[list[str], list[str]]:
+        """Return the keys that are held here, and by which tokens."""
+        space = self.space
+        holders = [task for task in tasks if task.claims and space in task.claims]
+        return (
+            [task.claims[space] for task in holders if task.claims],
+            [task.token for task in holders],
+        )

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from fbcli.controls.base import Admission, Control, Drop, Place, Verdict, Wait
+from fbcli.controls.base import ALL_MAY, Admission, Control, Drop, Place, Verdict, Wait
 from fbcli.controls.claims import Claims
+from fbcli.stores.base import DONE, GRANTED, Writes
 from fbcli.stores.keys import PUSHER, dedupe_space, key_of, unique_space
 from fbcli.task import ENDED, SUCCEEDED, Task
 from fbcli.values import kinds
@@ -47,8 +48,9 @@ class DedupeControl(Control):
     def admission(self, place: Place, carried: Collection[str]) -> Admission | None:
         if not self.dedupe:
             return None
-        claims = Claims.at(place, dedupe_space(place.queue))
-        return Dedupe(claims, self.dedupe_key, self.dedupe_ttl)
+        space = dedupe_space(place.queue)
+        fading = () if self.dedupe_ttl is None else (space, unique_space(place.queue))
+        return Dedupe(Claims.at(place, space), self.dedupe_key, self.dedupe_ttl, fading)
 
 
 class DedupeMessage(Declaration):
@@ -62,17 +64,26 @@ class Dedupe(Admission):
     """`names`: the arguments that count (None: all); `ttl`: seconds a success is remembered (None:
     for ever)."""
 
-    def __init__(self, claims: Claims, names: Sequence[str] | None, ttl: float | None) -> None:
+    def __init__(
+        self,
+        claims: Claims,
+        names: Sequence[str] | None,
+        ttl: float | None,
+        fading: Sequence[str] = (),
+    ) -> None:
         self.space = claims.space
+        self.fading = fading
         self._claims = claims
         self._names = names
         self._ttl = ttl
 
     def admit(self, tasks: Sequence[Task], now: float) -> Sequence[Verdict]:
         answers = self._claims.take(tasks, [self.key(task) for task in tasks])
+        if answers.count(GRANTED) == len(tasks):
+            return ALL_MAY
         return [
-            None if state == "granted" else _SAME if state == "done" else _RUNNING
-            for state, _ in answers
+            None if answer == GRANTED else _SAME if answer == DONE else _RUNNING
+            for answer in answers
         ]
 
     def key(self, task: Task) -> str:
@@ -80,9 +91,11 @@ class Dedupe(Admission):
         own = task.extra.get("dedupe_key")
         return own if isinstance(own, str) else key_of(task.arguments, self._names)
 
-    def close(self, tasks: Sequence[Task]) -> None:
-        self._claims.mark([task for task in tasks if task.state == SUCCEEDED], self._ttl)
-        self._claims.free([task for task in tasks if task.state != SUCCEEDED])
+    def close(self, tasks: Sequence[Task], writes: Writes) -> None:
+        done = [task for task in tasks if task.state == SUCCEEDED]
+        self._claims.mark(done, self._ttl, writes)
+        if len(done) < len(tasks):
+            self._claims.free([task for task in tasks if task.state != SUCCEEDED], writes)
 
 
 class UniqueControl(DedupeControl):
@@ -93,39 +106,38 @@ class UniqueControl(DedupeControl):
     def admission(self, place: Place, carried: Collection[str]) -> Admission | None:
         if "unique" not in carried:
             return None
-        claims = Claims.at(place, unique_space(place.queue), owner=PUSHER)
-        return Unique(claims, remembered=self.dedupe, ttl=self.dedupe_ttl)
+        space = unique_space(place.queue)
+        return Unique(space, PUSHER, remembered=self.dedupe, ttl=self.dedupe_ttl)
 
 
 class Unique(Admission):
     """Gives back the claim of a message that was pushed as unique (`extra.unique`: its key) when it
-    has ended.
+    has ended. It was claimed at push, by the task's id.
 
     `remembered`: for calls that are deduped, too, whether a success goes on refusing their like at
     push (and how long: `ttl`).
     """
 
-    def __init__(self, claims: Claims, *, remembered: bool, ttl: float | None) -> None:
-        self._claims = claims
+    def __init__(self, space: str, owner: str, *, remembered: bool, ttl: float | None) -> None:
+        self._space = space
+        self._owner = owner
         self._remembered = remembered
         self._ttl = ttl
 
     def admit(self, tasks: Sequence[Task], now: float) -> Sequence[Verdict]:
-        for task in tasks:
-            self._note(task)
-        return [None] * len(tasks)
+        return ALL_MAY
 
-    def _note(self, task: Task) -> None:
-        """Note what was claimed at push. Note: what was refused or cancelled has not been asked
-        about before it is closed."""
-        key = task.extra.get("unique")
-        if task.claims is None and isinstance(key, str):
-            task.claims = {self._claims.space: key}
+    def close(self, tasks: Sequence[Task], writes: Writes) -> None:
+        ended = [
+            (task, key)
+            for task in tasks
+            if task.state in ENDED and isinstance(key := task.extra.get("unique"), str)
+        ]
+        done = [each for each in ended if self._remembered and each[0].state == SUCCEEDED]
+        freed = [each for each in ended if not (self._remembered and each[0].state == SUCCEEDED)]
+        writes.mark(self._space, *_named(done), owner=self._owner, ttl=self._ttl)
+        writes.free(self._space, *_named(freed), owner=self._owner)
 
-    def close(self, tasks: Sequence[Task]) -> None:
-        ended = [task for task in tasks if task.state in ENDED]
-        for task in ended:
-            self._note(task)
-        if self._remembered:
-            self._claims.mark([task for task in ended if task.state == SUCCEEDED], self._ttl)
-        self._claims.free(ended)
+
+def _named(ended: Sequence[tuple[Task, str]]) -> tuple[list[str], list[str]]:
+    return [key for _, key in ended], [task.task_id for task, _ in ended]

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from fbcli.controls.base import Admission, Control, Place, Verdict, Wait
+from fbcli.controls.base import ALL_MAY, Admission, Control, Place, Verdict, Wait
 from fbcli.controls.claims import Claims
+from fbcli.stores.base import GRANTED, Writes
 from fbcli.stores.keys import key_of, per_key_space
 from fbcli.task import Task
 from fbcli.values import kinds
@@ -45,7 +46,9 @@ class MaxPerKey(Admission):
         answers = self._claims.take(
             tasks, [key_of(task.arguments, (self._argument,)) for task in tasks]
         )
-        return [None if answer.state == "granted" else self._full for answer in answers]
+        if answers.count(GRANTED) == len(tasks):
+            return ALL_MAY
+        return [None if answer == GRANTED else self._full for answer in answers]
 
-    def close(self, tasks: Sequence[Task]) -> None:
-        self._claims.free(tasks)
+    def close(self, tasks: Sequence[Task], writes: Writes) -> None:
+        self._claims.free(tasks, writes)

@@ -41,7 +41,7 @@ class EmulatedBroker(Broker):
     def __init__(self, inner: Broker, open_store: OpenStore, clock: Clock = SYSTEM) -> None:
         super().__init__(inner.url)
         self.inner = inner
-        self.summary, self.library = inner.summary, inner.library
+        self.summary, self.library, self.also = inner.summary, inner.library, inner.also
         self._can = can = inner.capabilities
         to_front = can.release in ("front", "both")
         self.capabilities: Capabilities = msgspec.structs.replace(

@@ -13,7 +13,7 @@ from typing import Any
 
 from fbcli.broker import Delivery
 from fbcli.clock import Clock
-from fbcli.controls.base import NEVER, Admission, Drop, Later, Verdict, Wait
+from fbcli.controls.base import ALL_MAY, NEVER, Admission, Drop, Later, Verdict, Wait
 from fbcli.controls.cancel import Cancel
 from fbcli.controls.catalogue import CARRIED
 from fbcli.engine.failures import name_of, text_of
@@ -218,6 +218,8 @@ class Admitter:
     def _ask(self, control: Admission, tasks: list[Task]) -> list[Task]:
         now = self._clock.now()
         verdicts = control.admit(tasks, now)
+        if verdicts is ALL_MAY:
+            return tasks
         passed = []
         for task, verdict in zip(tasks, verdicts, strict=True):
             if verdict is None:

@@ -69,7 +69,8 @@ class Assembly:
         self._prefetch = Prefetch(options.prefetch, clock)
         self._cancel = Cancel()
         fetcher = Fetcher(inbox)
-        settler = Settler(work.queue, inbox, work.store, clock)
+        together = work.store.shares(work.broker)
+        settler = Settler(work.queue, inbox, work.store, clock, together=together)
         outcomes = Outcomes(settler, tally, fetcher.wake)
         self.pool = pools.make(work, slots, outcomes.done, on_failure)
         self.interrupts = Interrupts(

@@ -47,6 +47,8 @@ class Planner:
         self._plans[(), options.results, frozenset()] = self.plan
         self.spaces = [each.space for each in self.plan.admissions if each.space is not None]
         """Where the consumer holds claims while its tasks run."""
+        self.fading = [space for each in self.plan.admissions for space in each.fading]
+        """Where it leaves marks that end by themselves."""
 
     def plan_for(self, extra: dict[str, Any]) -> Plan:
         """Return the plan of a message that sets options for itself, and convert these; raises

@@ -12,7 +12,7 @@ from typing import Any
 from fbcli.broker import Action, Inbox, Settlement
 from fbcli.clock import Clock
 from fbcli.message import replace_extra
-from fbcli.stores.base import Result, Store
+from fbcli.stores.base import Result, Store, Writes
 from fbcli.task import (
     CANCELLED,
     DROPPED,
@@ -35,8 +35,12 @@ WORKER = f"{HOST}:{os.getpid()}"
 class Settler:
     """Settles for one consumer. Used by the intake's thread only."""
 
-    def __init__(self, queue: str, inbox: Inbox, store: Store, clock: Clock) -> None:
+    def __init__(
+        self, queue: str, inbox: Inbox, store: Store, clock: Clock, *, together: bool = False
+    ) -> None:
+        """`together`: the inbox takes the store's writes along (`Store.shares`)."""
         self._queue = queue
+        self._together = together
         self._inbox = inbox
         self._store = store
         self._clock = clock
@@ -48,14 +52,21 @@ class Settler:
         Raises `Unavailable` when broker or store cannot be reached; the same batch may, and must,
         then be given again.
         """
+        writes = Writes()
         self._record(
             [
                 task
                 for task in tasks
                 if task.state in ENDED and (task.plan.keeps or task.state == CANCELLED)
-            ]
+            ],
+            writes,
         )
-        self._give_back_claims(tasks)
+        self._give_back_claims(tasks, writes)
+        also = None
+        if self._together:
+            also = self._store.prepared(writes)
+        else:
+            self._store.write(writes)
         settlements: list[Settlement] = []
         add = settlements.append
         for task in tasks:
@@ -63,42 +74,43 @@ class Settler:
                 add(Settlement(task.delivery))
             else:
                 add(self._unfinished(task))
-        return self._inbox.settle(settlements)
+        return self._inbox.settle(settlements, also)
 
     @staticmethod
-    def _give_back_claims(tasks: Sequence[Task]) -> None:
+    def _give_back_claims(tasks: Sequence[Task], writes: Writes) -> None:
         """Have the controls that took something in the store for these tasks give it back, or mark
         them as done."""
         by_plan: dict[int, list[Task]] = {}
         for task in tasks:
-            if task.plan.closers and task.claims != {}:
+            if task.plan.closers:
                 by_plan.setdefault(id(task.plan), []).append(task)
         for group in by_plan.values():
             for control in group[0].plan.closers:
-                control.close(group)
+                control.close(group, writes)
 
-    def _record(self, tasks: Sequence[Task]) -> None:
+    def _record(self, tasks: Sequence[Task], writes: Writes) -> None:
         by_ttl: dict[float, list[Result]] = {}
+        now = self._clock.now()
         for task in tasks:
-            by_ttl.setdefault(task.plan.options.result_ttl, []).append(self._result(task))
+            by_ttl.setdefault(task.plan.options.result_ttl, []).append(self._result(task, now))
         for ttl, results in by_ttl.items():
-            self._store.save_results(results, ttl)
+            writes.save_results(results, ttl)
 
-    def _result(self, task: Task) -> Result:
+    def _result(self, task: Task, finished: float) -> Result:
+        """Note: by place, which takes two thirds of the time."""
         failure = task.failure
-        finished = self._clock.now()
         return Result(
-            task_id=task.task_id,
-            queue=self._queue,
-            state=STATE_NAMES[task.state],  # type: ignore[arg-type]
-            value=embedded(task.value),
-            error_type=failure.error_type if failure else "",
-            error=failure.error if failure else "",
-            traceback=failure.traceback if failure else "",
-            attempts=task.attempt,
-            started=finished - task.seconds,
-            finished=finished,
-            worker=WORKER,
+            task.task_id,
+            self._queue,
+            STATE_NAMES[task.state],  # type: ignore[arg-type]
+            embedded(task.value),
+            failure.error_type if failure else "",
+            failure.error if failure else "",
+            failure.traceback if failure else "",
+            task.attempt,
+            finished - task.seconds,
+            finished,
+            WORKER,
         )
 
     def _unfinished(self, task: Task) -> Settlement:

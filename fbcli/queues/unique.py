@@ -1,8 +1,8 @@
 """Messages of which no two alike are in a queue at once: claimed in the store before they are
 published, freed when they have ended.
 
-A message carries its key as `extra.unique`; whoever consumes it gives the claim back
-(`fbcli.controls.dedupe.Unique`).
+A message carries its key as `extra.unique`; whoever consumes it gives the claim, whose token is the
+task's id, back (`fbcli.controls.dedupe.Unique`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from fbcli.broker import Outgoing
 from fbcli.errors import PartlyPublished
 from fbcli.message import decode
 from fbcli.queues.queue import Queue
+from fbcli.stores.base import GRANTED, Writes
 from fbcli.stores.keys import PUSHER, unique_space
 
 HELD = 7 * 86400.0
@@ -35,22 +36,20 @@ def publish_unique(queue: Queue, messages: Sequence[Outgoing]) -> Sorted:
     The claims of those that did not get in are given back. Raises `Unavailable`.
     """
     store, space = queue.open_store(), unique_space(queue.name)
-    keys = [str(decode(message.body)[1]["unique"]) for message in messages]
-    answers = store.claim(space, keys, owner=PUSHER, lease=HELD)
-    granted = [answer.state == "granted" for answer in answers]
-    fresh = [message for message, own in zip(messages, granted, strict=True) if own]
+    extras = [decode(message.body)[1] for message in messages]
+    keys = [str(extra["unique"]) for extra in extras]
+    tokens = [str(extra["task_id"]) for extra in extras]
+    answers = store.claim(space, keys, tokens, owner=PUSHER, lease=HELD, repeat=False)
+    granted = [place for place, answer in enumerate(answers) if answer == GRANTED]
+    fresh = [messages[place] for place in granted]
     if fresh:
         try:
             queue.publish(fresh)
         except BaseException as error:
             got_in = set(error.accepted) if isinstance(error, PartlyPublished) else set()
-            claimed = [key for key, own in zip(keys, granted, strict=True) if own]
-            store.free(
-                space,
-                [key for place, key in enumerate(claimed) if place not in got_in],
-                owner=PUSHER,
-            )
+            left = [place for number, place in enumerate(granted) if number not in got_in]
+            claims = [keys[place] for place in left], [tokens[place] for place in left]
+            store.write(Writes().free(space, *claims, owner=PUSHER))
             raise
-    return Sorted(
-        fresh, [message for message, own in zip(messages, granted, strict=True) if not own]
-    )
+    repeated = [messages[place] for place, answer in enumerate(answers) if answer != GRANTED]
+    return Sorted(fresh, repeated)

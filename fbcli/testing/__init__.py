@@ -14,8 +14,9 @@ from __future__ import annotations
 import pytest
 
 # before they are imported: so a failed assertion says what was compared
-pytest.register_assert_rewrite("fbcli.testing.broker")
+pytest.register_assert_rewrite("fbcli.testing.broker", "fbcli.testing.store")
 
 from fbcli.testing.broker_contract import BrokerContract  # noqa: E402
+from fbcli.testing.store_contract import StoreContract  # noqa: E402
 
-__all__ = ["BrokerContract"]
+__all__ = ["BrokerContract", "StoreContract"]

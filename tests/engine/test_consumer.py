@@ -29,6 +29,7 @@ from fbcli.errors import (
 )
 from fbcli.message import decode
 from fbcli.settings import Settings, load
+from fbcli.stores.base import Writes
 from tests.servers import wait_until
 
 Make = Callable[..., Booster[Any, Any]]
@@ -431,15 +432,21 @@ def test_nothing_is_acknowledged_before_its_result_is_recorded(
     if not booster.queue.broker.capabilities.ack:
         pytest.skip("a broker that cannot hold a message cannot keep it")
     store = booster.settings.open_store()
-    save, refusals = store.save_results, []
+    refusals: list[int | None] = []
 
-    def refuse(results: Any, ttl: float) -> None:
-        if len(refusals) < 3:
-            refusals.append(booster.queue.size().in_flight)
-            raise Unavailable("the store is away")
-        save(results, ttl)
+    def refusing(verb: str) -> None:
+        do = getattr(store, verb)
 
-    monkeypatch.setattr(store, "save_results", refuse)
+        def refuse(writes: Writes) -> Any:
+            if len(refusals) < 3:
+                refusals.append(booster.queue.size().in_flight)
+                raise Unavailable("the store is away")
+            return do(writes)
+
+        monkeypatch.setattr(store, verb, refuse)
+
+    refusing("write")
+    refusing("prepared")
     pushed = booster.push(3)
     drain(booster)
     assert refusals == [1, 1, 1], "still held each time"

@@ -41,7 +41,7 @@ def enlist(
     answers.
     """
     enlisting = _Enlisting(services, work, clock)
-    watch = enlisting.watch(Watcher(record, parts.heeds), owner)
+    watch = enlisting.watch(Watcher(record, parts.heeds, parts.planner.fading), owner)
     return [
         enlisting.heartbeat(Beating(parts.inbox, tally)),
         watch,

@@ -21,8 +21,15 @@ class Watcher:
     """A consumer that goes by what the store says. `record` returns what it says of itself; `heeds`
     are told all news."""
 
-    def __init__(self, record: Callable[[], ConsumerRecord], heeds: Sequence[Heed]) -> None:
+    def __init__(
+        self,
+        record: Callable[[], ConsumerRecord],
+        heeds: Sequence[Heed],
+        fading: Sequence[str] = (),
+    ) -> None:
+        """`fading`: spaces where it leaves marks that end by themselves."""
         self.record = record
+        self.fading = fading
         self._heeds = [(heed, Trouble(StoreWatch.name)) for heed in heeds]
 
     def heed(self, news: News) -> None:
@@ -33,7 +40,7 @@ class Watcher:
 
 class StoreWatch(SharedService[Watcher]):
     """Tells the store that the consumers of this process live, and them what the store says:
-    pauses, limits, cancelled tasks."""
+    pauses, limits, cancelled tasks. And removes from the store what has ended."""
 
     name = "watch"
     PERIOD = 1.0
@@ -41,6 +48,9 @@ class StoreWatch(SharedService[Watcher]):
     """Seconds after which a consumer that does not report counts as gone."""
     FRESH = 0.2
     """Seconds for which news are good enough for a consumer that begins: many may do so at once."""
+    SWEEPING, BETWEEN = 0.25, 0.1
+    """Seconds for which what has ended is removed at a time, and until it goes on when there is
+    more."""
 
     def __init__(self, store: Store, clock: Clock = SYSTEM) -> None:
         super().__init__(self.PERIOD)
@@ -50,11 +60,26 @@ class StoreWatch(SharedService[Watcher]):
         """None: the store did not answer when it was asked last."""
         self._asked_at = float("-inf")
 
-    def attend(self, members: Sequence[Watcher]) -> None:
+    def attend(self, members: Sequence[Watcher]) -> float | None:
         news = self._ask()
         for member in members:
             member.heed(news)
         self._store.beat([member.record() for member in members], ttl=self.TTL)
+        return self.BETWEEN if self._sweep(members) else None
+
+    def _sweep(self, members: Sequence[Watcher]) -> bool:
+        """Remove what has ended, step by step, and between the steps leave the store as long to
+        those who work. True: there is more."""
+        spaces = list(dict.fromkeys(space for member in members for space in member.fading))
+        begun = now = self._clock.monotonic()
+        while now < begun + self.SWEEPING and members:
+            if not self._store.sweep(spaces):
+                return False
+            took = self._clock.monotonic() - now
+            if self._ended.wait(took):
+                return False
+            now = self._clock.monotonic()
+        return bool(members)
 
     def first_look(self, member: Watcher) -> None:
         """Have a consumer learn of a pause before it fetches anything; without the store it learns

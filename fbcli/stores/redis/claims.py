@@ -1,41 +1,52 @@
-"""What the Redis store does inside the server for claims and marks. All keys of a space are in one
-slot of a cluster.
+"""Claims and marks in Redis. All keys of a space are in one slot of a cluster.
 
-    fb:marks:{:<space>}                  zset    key -> until when it is done ("inf" for ever)
-    fb:claims:{:<space>}:owners          zset    owner -> until when its claims live
-    fb:claims:{:<space>}:totals          hash    key -> "=owner": one claim, and it is the owner's
-                                                 (nearly all are so); or how many claims are on it,
-                                                 and an owner that had one of them: "2 owner"
-    fb:claims:{:<space>}:held:<owner>    hash    key -> how many of them are the owner's
+    fb:claims:{:<space>}:owners   zset   owner -> until when its claims live
+    fb:claims:{:<space>}:held     hash   key -> its claim; "*" and a packed list where there are
+                                         several. A claim is its token and its owner: `3:abcowner`
+    fb:marks:{:<space>}:ever      set    keys that are done for good
+    fb:marks:{:<space>}:ends      hash   key -> when its mark ends
+    fb:marks:{:<space>}:batches   zset   packed keys that were marked together -> when they end: so
+                                         what has ended is found without an index of single keys
 
-Whoever removes an owner subtracts, in the same step, what it held. (The colon: a tag must not be
-empty.)
+(The colon: a tag must not be empty.)
 """
 
 from __future__ import annotations
 
-from fbcli.stores.redis.scripts import EXPIRE_WITH_LAST, NOW
+from collections.abc import Sequence
 
-SWEEP = 100
-"""How many expired marks one call removes, beside as many as it makes."""
+from fbcli.clients.lua import Call, LuaScript, Step, packed
+from fbcli.stores.facets import ClaimFacet
+from fbcli.stores.redis.server import AT_ONCE, IN_PARTS, NOW, RedisServer
+from fbcli.stores.writes import Free, Mark
 
-AT_ONCE = 1000
-"""How many keys one call takes at most: each command in a script has them all, and Lua's stack
-holds 8,000."""
+CLAIMED_AT_ONCE = 1000
+"""How many keys one script claims, and how many are marked as one batch."""
 
-# Note: a server that is out of memory refuses the first step of a script that may need some, and
-# none after another that wrote. So each begins with such a step: it is done as a whole or not at
-# all. KEYS of all: as `keys_of` returns them; ARGV of all but UNMARK begin with the owner.
-_SPACE = f"""{NOW}
-local marks, owners, totals, held, owner = KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[1]
-local held_by = string.sub(held, 1, -1 - #owner)
+# Note: a server that is out of memory refuses the first write of a script that needs some, and none
+# after another. So a script that needs some begins with such a step: it is done as a whole or not
+# at all. KEYS of all: as `keys_of` returns them.
+_SPACE = f"""{NOW}{IN_PARTS}
+local owners, held, ever, ends, batches = unpack(KEYS)
+
+local function claims_of(value)
+  if not value then return {{}} end
+  if string.sub(value, 1, 1) == '*' then return cmsgpack.unpack(string.sub(value, 2)) end
+  return {{value}}
+end
+
+local function value_of(claims)
+  if #claims < 2 then return claims[1] or false end
+  return '*' .. cmsgpack.pack(claims)
+end
 
 -- What a hash says of each name; false: nothing.
 local function read(hash, names)
   local found = {{}}
-  if #names > 0 then
-    local values = redis.call('HMGET', hash, unpack(names))
-    for i, name in ipairs(names) do found[name] = values[i] end
+  for start = 1, #names, {AT_ONCE} do
+    local last = math.min(start + {AT_ONCE} - 1, #names)
+    local values = redis.call('HMGET', hash, unpack(names, start, last))
+    for i = start, last do found[names[i]] = values[i - start + 1] end
   end
   return found
 end
@@ -49,196 +60,263 @@ local function write(hash, changes)
       set[#set + 1] = value
     else gone[#gone + 1] = name end
   end
-  if #set > 0 then redis.call('HSET', hash, unpack(set)) end
-  if #gone > 0 then redis.call('HDEL', hash, unpack(gone)) end
-end
-
-local alone = '=' .. owner
-local function parse(total)
-  if not total then return 0, '' end
-  local count, name = string.match(total, '^(%d+) (.*)$')
-  if count then return tonumber(count), name end
-  return 1, string.sub(total, 2)
-end
-
--- Take so many claims off the totals of names.
-local function subtract(names, counts)
-  local before, after = read(totals, names), {{}}
-  for _, key in ipairs(names) do
-    local total, name = parse(before[key])
-    after[key] = total > counts[key] and total - counts[key] .. ' ' .. name
-  end
-  write(totals, after)
+  in_parts(set, {AT_ONCE}, function(...) redis.call('HSET', hash, ...) end)
+  in_parts(gone, {AT_ONCE}, function(...) redis.call('HDEL', hash, ...) end)
 end
 """
 
-_FREE = """
-local function free_shared(names)
-  local before, after, counts = read(held, names), {}, {}
-  for _, key in ipairs(names) do
-    local count = tonumber(before[key] or 0)
-    if count > 0 then
-      before[key], after[key] = count - 1, count > 1 and count - 1
-      counts[key] = (counts[key] or 0) + 1
-    end
-  end
-  local freed = {}
-  for key in pairs(counts) do freed[#freed + 1] = key end
-  subtract(freed, counts)
-  write(held, after)
-end
-
-local function free(names)
-  local total, removed, shared = read(totals, names), {}, {}
-  for _, key in ipairs(names) do
-    if total[key] == alone then total[key], removed[key] = false, false
-    elseif total[key] then shared[#shared + 1] = key end
-  end
-  write(totals, removed)
-  write(held, removed)
-  free_shared(shared)
-end
-"""
-
-# Of owners that have been removed; `all`: nobody else is left, and so no claim.
-_DROP = f"""
+# Give back all claims of owners; `all`: nobody else is left, and so no claim.
+_DROP = """
 local function drop(names, all)
-  for _, name in ipairs(names) do
-    local entries = all and {{}} or redis.call('HGETALL', held_by .. name)
-    for start = 1, #entries, {2 * AT_ONCE} do
-      local keys, counts = {{}}, {{}}
-      for i = start, math.min(start + {2 * AT_ONCE} - 1, #entries), 2 do
-        keys[#keys + 1] = entries[i]
-        counts[entries[i]] = tonumber(entries[i + 1])
+  if all then return redis.call('UNLINK', held) end
+  local gone, cursor = {}, '0'
+  for _, name in ipairs(names) do gone[name] = true end
+  repeat
+    local page = redis.call('HSCAN', held, cursor, 'COUNT', 1000)
+    local changes = {}
+    cursor = page[1]
+    for i = 1, #page[2], 2 do
+      local kept, before = {}, claims_of(page[2][i + 1])
+      for _, claim in ipairs(before) do
+        local size, start = string.match(claim, '^(%d+):()')
+        if not gone[string.sub(claim, start + size)] then kept[#kept + 1] = claim end
       end
-      subtract(keys, counts)
+      if #kept < #before then changes[page[2][i]] = value_of(kept) end
     end
-    redis.call('UNLINK', held_by .. name)
+    write(held, changes)
+  until cursor == '0'
+end
+
+local function drop_dead()
+  local dead = redis.call('ZRANGEBYSCORE', owners, '-inf', now)
+  if #dead > 0 then
+    drop(dead, redis.call('ZCARD', owners) == #dead)
+    in_parts(dead, 1000, function(...) redis.call('ZREM', owners, ...) end)
   end
-  if all then redis.call('UNLINK', totals) end
+  return #dead
 end
 """
 
-# All keys of a space expire together, at least a second after its last owner: no count is gone
-# before it was subtracted.
+# Owners and claims expire together, at least a second after the last owner.
 _OUTLIVE = """
 local function outlive()
   local last = redis.call('ZRANGE', owners, -1, -1, 'WITHSCORES')[2]
   local needed = math.max(0, math.ceil((last - now) * 1000)) + 1000
   local left = redis.call('PTTL', owners)
   if left < needed then
-    left = needed + math.min(needed, 60000)  -- for all, and therefore seldom
-    for _, name in ipairs(redis.call('ZRANGE', owners, 0, -1)) do
-      redis.call('PEXPIRE', held_by .. name, left)
-    end
+    left = needed + math.min(needed, 60000)
     redis.call('PEXPIRE', owners, left)
   end
-  redis.call('PEXPIRE', totals, left)
   redis.call('PEXPIRE', held, left)
 end
 """
 
-# ARGV: owner, lease in seconds, limit, key, … -> for each 1 (granted), 0 (done), or an owner that
-# has it
-CLAIM = f"""{_SPACE}{_DROP}{_OUTLIVE}
--- The name in a total may be of one that has given it back; then another is looked for, once.
-local function holder_of(key)
-  local total, name = parse(redis.call('HGET', totals, key))
-  if redis.call('HEXISTS', held_by .. name, key) == 1 then return name end
-  for _, other in ipairs(redis.call('ZRANGE', owners, 0, -1)) do
-    if redis.call('HEXISTS', held_by .. other, key) == 1 then
-      redis.call('HSET', totals, key, total .. ' ' .. other)
-      return other
-    end
-  end
-  return ''
-end
-
-local dead = redis.call('ZRANGEBYSCORE', owners, '-inf', now)
-local all = redis.call('ZCARD', owners) == #dead
+# ARGV: owner, lease in seconds, limit, packed keys and tokens, what a token is answered that has it
+# already -> text of 0 (busy), 1 (granted) and 2 (done)
+CLAIM = LuaScript(f"""{_SPACE}{_DROP}{_OUTLIVE}
+local owner, limit, answers, new = ARGV[1], tonumber(ARGV[3]), {{}}, {{}}
+local keys, tokens = unpack(cmsgpack.unpack(ARGV[4]))
+drop_dead()
 redis.call('ZADD', owners, now + ARGV[2], owner)
-for _, name in ipairs(dead) do
-  if name ~= owner then redis.call('ZREM', owners, name) end
+local done, over, value = {{}}, {{}}, read(held, keys)
+if redis.call('EXISTS', ever) == 1 then done = redis.call('SMISMEMBER', ever, unpack(keys)) end
+if redis.call('EXISTS', ends) == 1 then over = redis.call('HMGET', ends, unpack(keys)) end
+for i, key in ipairs(keys) do
+  local mine, before = #tokens[i] .. ':' .. tokens[i] .. owner, value[key]
+  if done[i] == 1 or over[i] and tonumber(over[i]) > now then answers[i] = '2'
+  elseif before == mine then answers[i] = ARGV[5]
+  elseif not before and limit > 0 then
+    value[key], new[key], answers[i] = mine, mine, '1'
+  elseif limit > 1 then
+    local claims = claims_of(before)
+    answers[i] = #claims < limit and '1' or '0'
+    for _, claim in ipairs(claims) do
+      if claim == mine then
+        answers[i], mine = ARGV[5], nil
+        break
+      end
+    end
+    if answers[i] == '1' and mine then
+      claims[#claims + 1] = mine
+      value[key] = value_of(claims)
+      new[key] = value[key]
+    end
+  else answers[i] = '0' end
 end
-drop(dead, all)
-local limit, names, answers = tonumber(ARGV[3]), {{unpack(ARGV, 4)}}, {{}}
-local ends = redis.call('ZMSCORE', marks, unpack(names))
-local total, new_total, new_mine = read(totals, names), {{}}, {{}}
-for i, key in ipairs(names) do
-  if ends[i] and tonumber(ends[i]) > now then answers[i] = 0
-  elseif not total[key] and limit > 0 then
-    total[key], new_total[key], new_mine[key] = alone, alone, 1
-    answers[i] = 1
-  else
-    local count = parse(total[key])
-    if count < limit then
-      total[key] = count + 1 .. ' ' .. owner
-      new_total[key] = total[key]
-      new_mine[key] = (new_mine[key] or redis.call('HGET', held, key) or 0) + 1
-      answers[i] = 1
-    else answers[i] = '' end
-  end
-end
-write(totals, new_total)
-write(held, new_mine)
-for i, key in ipairs(names) do
-  if answers[i] == '' then answers[i] = holder_of(key) end
-end
+write(held, new)
 outlive()
-return answers"""
+return table.concat(answers)""")
 
 # ARGV: owner, lease in seconds
-KEEP = f"""{_SPACE}{_OUTLIVE}
-local ends = redis.call('ZSCORE', owners, owner)
-if ends and tonumber(ends) > now then
-  redis.call('ZADD', owners, now + ARGV[2], owner)
+KEEP = LuaScript(f"""{_SPACE}{_OUTLIVE}
+local alive = redis.call('ZSCORE', owners, ARGV[1])
+if alive and tonumber(alive) > now then
+  redis.call('ZADD', owners, now + ARGV[2], ARGV[1])
   outlive()
-end"""
-
-# ARGV: owner, key, …
-FREE = f"""{_SPACE}{_FREE}
-free({{unpack(ARGV, 2)}})"""
+end""")
 
 # ARGV: owner
-DROP = f"""{_SPACE}{_DROP}
-redis.call('ZREM', owners, owner)
-drop({{owner}}, redis.call('EXISTS', owners) == 0)"""
+DROP = LuaScript(f"""{_SPACE}{_DROP}
+if redis.call('ZREM', owners, ARGV[1]) == 1 then
+  drop({{ARGV[1]}}, redis.call('EXISTS', owners) == 0)
+end""")
 
-# ARGV: owner, ttl in seconds ('' for ever), key, …
+_FREE = """
+local function free(owner, keys, tokens)
+  local value, changes = read(held, keys), {}
+  for i, key in ipairs(keys) do
+    local mine, before = #tokens[i] .. ':' .. tokens[i] .. owner, value[key]
+    if before == mine then value[key], changes[key] = false, false
+    elseif before and string.sub(before, 1, 1) == '*' then
+      local kept = {}
+      for _, claim in ipairs(claims_of(before)) do
+        if claim ~= mine then kept[#kept + 1] = claim end
+      end
+      value[key] = value_of(kept)
+      changes[key] = value[key]
+    end
+  end
+  write(held, changes)
+end
+"""
+
+# ARGV: owner, packed keys and tokens
+FREE = f"""{_SPACE}{_FREE}
+free(ARGV[1], unpack(cmsgpack.unpack(ARGV[2])))"""
+
+# ARGV: owner, packed keys and tokens, ttl in seconds ('' for ever)
 MARK = f"""{_SPACE}{_FREE}
-local ends, names, done = ARGV[2] == '' and math.huge or now + ARGV[2], {{unpack(ARGV, 3)}}, {{}}
-for _, key in ipairs(names) do
-  done[#done + 1] = ends
-  done[#done + 1] = key
+local keys, tokens = unpack(cmsgpack.unpack(ARGV[2]))
+if ARGV[3] == '' then
+  in_parts(keys, {AT_ONCE}, function(...)
+    redis.call('SADD', ever, ...)
+    redis.call('HDEL', ends, ...)
+  end)
+else
+  local over = string.format('%.6f', now + ARGV[3])
+  local changes = {{}}
+  for _, key in ipairs(keys) do changes[key] = over end
+  write(ends, changes)
+  in_parts(keys, {CLAIMED_AT_ONCE}, function(...)
+    redis.call('SREM', ever, ...)
+    redis.call('ZADD', batches, over, cmsgpack.pack({{...}}))
+  end)
+  local last = redis.call('ZRANGE', batches, -1, -1, 'WITHSCORES')[2]
+  redis.call('PEXPIREAT', ends, math.ceil(last * 1000))
+  redis.call('PEXPIREAT', batches, math.ceil(last * 1000))
 end
-redis.call('ZADD', marks, unpack(done))
-free(names)
-local old = redis.call('ZRANGEBYSCORE', marks, '-inf', now, 'LIMIT', 0, #names + {SWEEP})
-if #old > 0 then redis.call('ZREM', marks, unpack(old)) end
-{EXPIRE_WITH_LAST}"""
+free(ARGV[1], keys, tokens)"""
 
-# KEYS: the marks; ARGV: key, … (none: all) -> how many there were
-UNMARK = f"""{NOW}
-local marks, there = KEYS[1], 0
-if #ARGV == 0 then
-  there = redis.call('ZCOUNT', marks, now, '+inf')
-  redis.call('UNLINK', marks)
+# Forget some marks that end by `when`; return how many marks, and batches, there were.
+_FORGET = f"""
+local function forget(when)
+  local count, found = 0, 0
+  while count + found < {CLAIMED_AT_ONCE} do
+    local batch = redis.call('ZRANGEBYSCORE', batches, '-inf', when, 'LIMIT', 0, 1)[1]
+    if not batch then break end
+    local keys, gone = cmsgpack.unpack(batch), {{}}
+    for i, over in ipairs(redis.call('HMGET', ends, unpack(keys))) do
+      if over and tonumber(over) <= when then gone[#gone + 1] = keys[i] end
+    end
+    if #gone > 0 then count = count + redis.call('HDEL', ends, unpack(gone)) end
+    redis.call('ZREM', batches, batch)
+    found = found + 1
+  end
+  return count, found
 end
-for _, key in ipairs(ARGV) do
-  local ends = redis.call('ZSCORE', marks, key)
-  if ends and tonumber(ends) > now then there = there + 1 end
-  redis.call('ZREM', marks, key)
+"""
+
+# ARGV: packed keys -> how many were marked
+UNMARK = LuaScript(f"""{_SPACE}
+local count, keys = 0, cmsgpack.unpack(ARGV[1])[1]
+local over = read(ends, keys)
+in_parts(keys, {AT_ONCE}, function(...)
+  count = count + redis.call('SREM', ever, ...)
+  redis.call('HDEL', ends, ...)
+end)
+for _, value in pairs(over) do
+  if value and tonumber(value) > now then count = count + 1 end
 end
-{EXPIRE_WITH_LAST}
-return there"""
+return count""")
+
+# -> how many marks, about, were removed that had not ended; whether there are more
+UNMARK_SOME = LuaScript(f"""{_SPACE}{_FORGET}
+local _, ended = forget(now)
+if ended > 0 then return {{0, 1}} end
+local gone = redis.call('SPOP', ever, 1000)
+local count, found = forget(math.huge)
+return {{count + #gone, (#gone > 0 or found > 0) and 1 or 0}}""")
+
+# -> how many marks, about, were removed
+SWEEP = LuaScript(f"""{_SPACE}{_DROP}{_FORGET}
+drop_dead()
+local count, found = forget(now)
+return count + found""")
 
 
-def marks_of(space: str) -> str:
-    """Return the key of a space's marks."""
-    return f"fb:marks:{{:{space}}}"
+def free_step(write: Free) -> Step:
+    return Step(
+        FREE, keys_of(write.space), [write.owner, packed(list(write.keys), list(write.tokens))]
+    )
 
 
-def keys_of(space: str, owner: str) -> list[str]:
-    """Return the keys of a space and of what an owner holds there."""
-    claims = f"fb:claims:{{:{space}}}"
-    return [marks_of(space), f"{claims}:owners", f"{claims}:totals", f"{claims}:held:{owner}"]
+def mark_step(write: Mark) -> Step:
+    names = packed(list(write.keys), list(write.tokens))
+    ttl = "" if write.ttl is None else write.ttl
+    return Step(MARK, keys_of(write.space), [write.owner, names, ttl])
+
+
+class RedisClaims(ClaimFacet):
+    def __init__(self, server: RedisServer) -> None:
+        self._server = server
+
+    def claim(
+        self,
+        space: str,
+        keys: Sequence[str],
+        tokens: Sequence[str],
+        *,
+        owner: str,
+        lease: float,
+        limit: int,
+        repeat: bool,
+    ) -> Sequence[int]:
+        calls = []
+        for start in range(0, len(keys), CLAIMED_AT_ONCE):
+            part = slice(start, start + CLAIMED_AT_ONCE)
+            names = packed(list(keys[part]), list(tokens[part]))
+            calls.append(Call(CLAIM, keys_of(space), [owner, lease, limit, names, int(repeat)]))
+        return b"".join(self._server.run_all(calls)).translate(_ANSWERS)
+
+    def keep(self, spaces: Sequence[str], owner: str, lease: float) -> None:
+        self._server.run_all([Call(KEEP, keys_of(space), [owner, lease]) for space in spaces])
+
+    def drop(self, spaces: Sequence[str], owner: str) -> None:
+        self._server.run_all([Call(DROP, keys_of(space), [owner]) for space in spaces])
+
+    def unmark(self, space: str, keys: Sequence[str] | None) -> int:
+        if keys is not None:
+            names = packed(list(dict.fromkeys(keys)))
+            return int(self._server.run(UNMARK, keys_of(space), [names]))
+        total, more = 0, 1
+        while more:
+            count, more = self._server.run(UNMARK_SOME, keys_of(space))
+            total += count
+        return total
+
+    def sweep(self, spaces: Sequence[str]) -> int:
+        return sum(self._server.run_all([Call(SWEEP, keys_of(space), ()) for space in spaces]))
+
+
+_ANSWERS = bytes.maketrans(b"012", b"\0\1\2")
+
+
+def keys_of(space: str) -> list[str]:
+    claims, marks = f"fb:claims:{{:{space}}}", f"fb:marks:{{:{space}}}"
+    return [
+        f"{claims}:owners",
+        f"{claims}:held",
+        f"{marks}:ever",
+        f"{marks}:ends",
+        f"{marks}:batches",
+    ]

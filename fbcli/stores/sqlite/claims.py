@@ -1,49 +1,81 @@
-"""Claims and marks in the tables of an SQLite store. Each function belongs into a write transaction
-of the caller, begun at `now`."""
+"""Claims and marks in an SQLite file. The functions belong into a write transaction of the caller,
+begun at `now`."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from fbcli.stores.base import Claim
-
-_GRANTED, _DONE = Claim("granted"), Claim("done")
+from fbcli.stores.facets import BUSY, DONE, GRANTED, ClaimFacet
+from fbcli.stores.sqlite.file import BRIEF, SqliteFile, listed, storable
+from fbcli.stores.writes import Free, Mark
 
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS store_owners (
-    space TEXT NOT NULL, owner TEXT NOT NULL, ends REAL NOT NULL, PRIMARY KEY (space, owner)
+CREATE TABLE IF NOT EXISTS fb_store_spaces (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE IF NOT EXISTS fb_store_owners (
+    id INTEGER PRIMARY KEY, space INTEGER NOT NULL, name TEXT NOT NULL, ends REAL NOT NULL,
+    UNIQUE (space, name)
+);
+CREATE TABLE IF NOT EXISTS fb_store_claims (
+    space INTEGER NOT NULL, key TEXT NOT NULL, owner INTEGER NOT NULL, token TEXT NOT NULL,
+    PRIMARY KEY (space, key, owner, token)
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS store_claims (
-    space TEXT NOT NULL, key TEXT NOT NULL, owner TEXT NOT NULL, count INTEGER NOT NULL,
-    PRIMARY KEY (space, key, owner)
+CREATE TABLE IF NOT EXISTS fb_store_marks (
+    space INTEGER NOT NULL, key TEXT NOT NULL, ends REAL, PRIMARY KEY (space, key)
 ) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS store_claims_by_owner ON store_claims (space, owner);
-CREATE TABLE IF NOT EXISTS store_marks (
-    space TEXT NOT NULL, key TEXT NOT NULL, ends REAL, PRIMARY KEY (space, key)
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS store_marks_by_expiry ON store_marks (ends) WHERE ends IS NOT NULL;
+CREATE TABLE IF NOT EXISTS fb_store_markings (
+    id INTEGER PRIMARY KEY, space INTEGER NOT NULL, ends REAL NOT NULL, keys TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS fb_store_markings_by_end ON fb_store_markings (ends);
 """
-"""Whoever removes an owner removes, in the same transaction, its claims."""
+"""Whoever removes an owner removes, in the same transaction, its claims. Keys that were marked
+together stand together once more with their end: so what has ended is found without an index of
+single marks."""
 
-AT_ONCE = 500
-"""How many keys are asked about in one statement."""
+MARKED_AT_ONCE = 1000
+"""How many keys stand together at most."""
 
-_MARKED = (
-    "SELECT key FROM store_marks WHERE space = ? AND key IN ({keys}) AND (ends IS NULL OR ends > ?)"
-)
-_CLAIMED = "SELECT key, owner, count FROM store_claims WHERE space = ? AND key IN ({keys})"
-_OWN = "SELECT key, count FROM store_claims WHERE space = ? AND key IN ({keys}) AND owner = ?"
-_LOWER = "UPDATE store_claims SET count = ? WHERE space = ? AND key = ? AND owner = ?"
-_REMOVE = "DELETE FROM store_claims WHERE space = ? AND key IN ({keys}) AND owner = ?"
-_GRANT = """
-INSERT INTO store_claims VALUES (?, ?, ?, 1)
-ON CONFLICT (space, key, owner) DO UPDATE SET count = count + 1
+MARKED = """
+SELECT key FROM fb_store_marks
+WHERE space = ? AND key IN (SELECT value FROM json_each(?)) AND (ends IS NULL OR ends > ?)
 """
-_SWEEP_MARKS = """
-DELETE FROM store_marks
-WHERE (space, key) IN (SELECT space, key FROM store_marks WHERE ends <= ? LIMIT ?)
+CLAIMED = """
+SELECT key, owner, token FROM fb_store_claims
+WHERE space = ? AND key IN (SELECT value FROM json_each(?))
+"""
+OWN = """
+INSERT INTO fb_store_owners (space, name, ends) VALUES (?, ?, ?)
+ON CONFLICT (space, name) DO UPDATE SET ends = excluded.ends
+"""
+OWNER = "SELECT id FROM fb_store_owners WHERE space = ? AND name = ?"
+DEAD = "SELECT id FROM fb_store_owners WHERE space = ? AND ends <= ?"
+OVER = "SELECT space, id FROM fb_store_owners WHERE ends <= ?"
+KEEP = """
+UPDATE fb_store_owners SET ends = ?
+WHERE space = (SELECT id FROM fb_store_spaces WHERE name = ?) AND name = ? AND ends > ?
+"""
+LASTING = """
+SELECT 1 FROM fb_store_owners
+WHERE space = (SELECT id FROM fb_store_spaces WHERE name = ?) AND name = ? AND ends > ?
+"""
+FREE = "DELETE FROM fb_store_claims WHERE space = ? AND key = ? AND owner = ? AND token = ?"
+MARK = "INSERT OR REPLACE INTO fb_store_marks SELECT ?, value, ? FROM json_each(?)"
+UNMARK = """
+DELETE FROM fb_store_marks
+WHERE space = ? AND key IN (SELECT value FROM json_each(?)) AND (ends IS NULL OR ends > ?)
+"""
+UNMARK_ALL = "DELETE FROM fb_store_marks WHERE space = ? AND (ends IS NULL OR ends > ?)"
+ENDED = "SELECT id, space, keys FROM fb_store_markings WHERE ends <= ? ORDER BY ends LIMIT 1"
+FORGET = """
+DELETE FROM fb_store_marks
+WHERE space = ? AND key IN (SELECT value FROM json_each(?)) AND ends <= ?
+"""
+FORGET_SPACES = """
+DELETE FROM fb_store_spaces WHERE
+    NOT EXISTS (SELECT 1 FROM fb_store_owners WHERE space = fb_store_spaces.id)
+    AND NOT EXISTS (SELECT 1 FROM fb_store_claims WHERE space = fb_store_spaces.id)
+    AND NOT EXISTS (SELECT 1 FROM fb_store_marks WHERE space = fb_store_spaces.id)
+    AND NOT EXISTS (SELECT 1 FROM fb_store_markings WHERE space = fb_store_spaces.id)
 """
 
 
@@ -52,116 +84,140 @@ def claim(
     now: float,
     space: str,
     keys: Sequence[str],
+    tokens: Sequence[str],
     owner: str,
     lease: float,
     limit: int,
-) -> list[Claim]:
-    """See `Store.claim`."""
-    sweep(connection, now, space)
-    connection.execute(
-        "INSERT OR REPLACE INTO store_owners VALUES (?, ?, ?)", (space, owner, now + lease)
-    )
-    done: set[str] = set()
-    holders: dict[str, str] = {}
-    totals: Counter[str] = Counter()
-    for part, marks in _asked(keys):
-        done.update(
-            key for (key,) in connection.execute(_MARKED.format(keys=marks), (space, *part, now))
-        )
-        for key, holder, count in connection.execute(_CLAIMED.format(keys=marks), (space, *part)):
-            totals[key] += count
-            holders[key] = holder
-    answers, granted = [], []
-    for key in keys:
+    repeat: bool,
+) -> Sequence[int]:
+    """See `ClaimFacet.claim`."""
+    number = _number(connection, space)
+    drop_dead(connection, now, number)
+    connection.execute(OWN, (number, owner, now + lease))
+    (holder,) = connection.execute(OWNER, (number, owner)).fetchone()
+    names = storable(keys)
+    asked = listed(names)
+    done = {key for (key,) in connection.execute(MARKED, (number, asked, now))}
+    held: dict[str, set[tuple[int, str]]] = {}
+    for key, other, token in connection.execute(CLAIMED, (number, asked)):
+        held.setdefault(key, set()).add((other, token))
+    answers = bytearray()
+    granted = []
+    for key, token in zip(names, tokens, strict=True):
+        claims = held.setdefault(key, set())
         if key in done:
-            answers.append(_DONE)
-        elif totals[key] < limit:
-            totals[key] += 1
-            holders[key] = owner
-            granted.append((space, key, owner))
-            answers.append(_GRANTED)
+            answers.append(DONE)
+        elif (holder, token) in claims:
+            answers.append(GRANTED if repeat else BUSY)
+        elif len(claims) < limit:
+            claims.add((holder, token))
+            granted.append((number, key, holder, token))
+            answers.append(GRANTED)
         else:
-            answers.append(Claim("busy", holders.get(key, "")))
-    connection.executemany(_GRANT, granted)
+            answers.append(BUSY)
+    connection.executemany("INSERT INTO fb_store_claims VALUES (?, ?, ?, ?)", granted)
     return answers
 
 
-def keep(
-    connection: sqlite3.Connection, now: float, spaces: Sequence[str], owner: str, lease: float
-) -> None:
-    """See `Store.keep_claims`."""
-    prolong = "UPDATE store_owners SET ends = ? WHERE space = ? AND owner = ? AND ends > ?"
-    connection.executemany(prolong, ((now + lease, space, owner, now) for space in spaces))
+def free(connection: sqlite3.Connection, write: Free | Mark) -> None:
+    """Give claims back: see `Free`."""
+    number = _number(connection, write.space)
+    owner = connection.execute(OWNER, (number, write.owner)).fetchone()
+    if owner is not None:
+        rows = zip(storable(write.keys), write.tokens, strict=True)
+        connection.executemany(FREE, ((number, key, owner[0], token) for key, token in rows))
 
 
-def free(connection: sqlite3.Connection, space: str, keys: Sequence[str], owner: str) -> None:
-    """See `Store.free`."""
-    wanted = Counter(keys)
-    for part, marks in _asked(list(wanted)):
-        held = connection.execute(_OWN.format(keys=marks), (space, *part, owner))
-        left = {key: count - wanted[key] for key, count in held}
-        connection.executemany(
-            _LOWER, [(count, space, key, owner) for key, count in left.items() if count > 0]
-        )
-        gone = [key for key, count in left.items() if count <= 0]
-        connection.execute(_REMOVE.format(keys=_marks(gone)), (space, *gone, owner))
+def mark(connection: sqlite3.Connection, now: float, write: Mark) -> None:
+    """See `Mark`."""
+    number = _number(connection, write.space)
+    ends = None if write.ttl is None else now + write.ttl
+    names = storable(write.keys)
+    for start in range(0, len(names), MARKED_AT_ONCE):
+        together = listed(names[start : start + MARKED_AT_ONCE])
+        connection.execute(MARK, (number, ends, together))
+        if ends is not None:
+            connection.execute(
+                "INSERT INTO fb_store_markings (space, ends, keys) VALUES (?, ?, ?)",
+                (number, ends, together),
+            )
+    free(connection, write)
 
 
-def drop(connection: sqlite3.Connection, owners: Sequence[tuple[str, str]]) -> None:
-    """Remove owners, each with its space, and their claims."""
-    connection.executemany("DELETE FROM store_owners WHERE space = ? AND owner = ?", owners)
-    connection.executemany("DELETE FROM store_claims WHERE space = ? AND owner = ?", owners)
+def drop(connection: sqlite3.Connection, owners: Sequence[tuple[int, int]]) -> None:
+    """Remove owners, each given after its space, and their claims."""
+    connection.executemany("DELETE FROM fb_store_claims WHERE space = ? AND owner = ?", owners)
+    connection.executemany("DELETE FROM fb_store_owners WHERE space = ? AND id = ?", owners)
 
 
-def mark(
-    connection: sqlite3.Connection,
-    now: float,
-    space: str,
-    keys: Sequence[str],
-    owner: str,
-    ttl: float | None,
-    sweep: int,
-) -> None:
-    """See `Store.mark`. Removes up to `sweep` expired marks, beside as many as it makes."""
-    ends = None if ttl is None else now + ttl
-    connection.executemany(
-        "INSERT OR REPLACE INTO store_marks VALUES (?, ?, ?)", ((space, key, ends) for key in keys)
-    )
-    free(connection, space, keys, owner)
-    sweep_marks(connection, now, len(keys) + sweep)
+def drop_dead(connection: sqlite3.Connection, now: float, number: int) -> None:
+    """Remove the owners of a space whose time is over."""
+    dead = connection.execute(DEAD, (number, now)).fetchall()
+    if dead:
+        drop(connection, [(number, owner) for (owner,) in dead])
 
 
-def unmark(
-    connection: sqlite3.Connection, now: float, space: str, keys: Sequence[str] | None
-) -> int:
-    """See `Store.unmark`."""
-    if keys is None:
-        of_space = "DELETE FROM store_marks WHERE space = ? AND (ends IS NULL OR ends > ?)"
-        return connection.execute(of_space, (space, now)).rowcount
-    one = "DELETE FROM store_marks WHERE space = ? AND key = ? AND (ends IS NULL OR ends > ?)"
-    return max(0, connection.executemany(one, ((space, key, now) for key in keys)).rowcount)
+def sweep(connection: sqlite3.Connection, now: float, most: int) -> int:
+    """Remove the owners whose time is over, and up to about `most` marks; return how many these
+    were, about."""
+    drop(connection, connection.execute(OVER, (now,)).fetchall())
+    removed = 0
+    while removed < most and (found := connection.execute(ENDED, (now,)).fetchone()):
+        number, space, keys = found
+        removed += 1 + connection.execute(FORGET, (space, keys, now)).rowcount
+        connection.execute("DELETE FROM fb_store_markings WHERE id = ?", (number,))
+    connection.execute(FORGET_SPACES)
+    return removed
 
 
-def sweep(connection: sqlite3.Connection, now: float, space: str | None = None) -> None:
-    """Remove the owners whose time is over, in one space or (None) in all."""
-    over = "SELECT space, owner FROM store_owners WHERE ends <= ?"
-    if space is None:
-        drop(connection, connection.execute(over, (now,)).fetchall())
-    else:
-        drop(connection, connection.execute(f"{over} AND space = ?", (now, space)).fetchall())
+class SqliteClaims(ClaimFacet):
+    def __init__(self, file: SqliteFile) -> None:
+        self._file = file
+
+    def claim(
+        self,
+        space: str,
+        keys: Sequence[str],
+        tokens: Sequence[str],
+        *,
+        owner: str,
+        lease: float,
+        limit: int,
+        repeat: bool,
+    ) -> Sequence[int]:
+        with self._file.writing_for(lease) as (connection, now):
+            return claim(connection, now, space, keys, tokens, owner, lease, limit, repeat)
+
+    def keep(self, spaces: Sequence[str], owner: str, lease: float) -> None:
+        with self._file.writing_for(lease) as (connection, now):
+            rows = ((now + lease, space, owner, now) for space in spaces)
+            connection.executemany(KEEP, rows)
+
+    def drop(self, spaces: Sequence[str], owner: str) -> None:
+        with self._file.writing() as (connection, _):
+            for space in spaces:
+                number = _number(connection, space)
+                found = connection.execute(OWNER, (number, owner)).fetchall()
+                drop(connection, [(number, each) for (each,) in found])
+
+    def unmark(self, space: str, keys: Sequence[str] | None) -> int:
+        with self._file.writing() as (connection, now):
+            number = _number(connection, space)
+            if keys is None:
+                return connection.execute(UNMARK_ALL, (number, now)).rowcount
+            return connection.execute(UNMARK, (number, listed(storable(keys)), now)).rowcount
+
+    def lasts(self, write: Free) -> bool:
+        """Whether claims of so long a lease are given back that they are on the disk."""
+        until = self._file.clock.now() + BRIEF
+        return bool(self._file.read(LASTING, write.space, write.owner, until))
 
 
-def sweep_marks(connection: sqlite3.Connection, now: float, most: int) -> None:
-    """Remove up to `most` expired marks."""
-    connection.execute(_SWEEP_MARKS, (now, most))
-
-
-def _asked(keys: Sequence[str]) -> Iterator[tuple[Sequence[str], str]]:
-    """Yield keys in parts that one statement can take, each with its placeholders."""
-    for start in range(0, len(keys), AT_ONCE):
-        part = keys[start : start + AT_ONCE]
-        yield part, _marks(part)
-
-
-def _marks(keys: Sequence[str]) -> str:
-    return ",".join("?" * len(keys))
+def _number(connection: sqlite3.Connection, space: str) -> int:
+    """Return the number of a space, which gets one when it has none."""
+    found = "SELECT id FROM fb_store_spaces WHERE name = ?"
+    row = connection.execute(found, (space,)).fetchone()
+    if row is None:
+        connection.execute("INSERT INTO fb_store_spaces (name) VALUES (?)", (space,))
+        row = connection.execute(found, (space,)).fetchone()
+    return int(row[0])

@@ -15,13 +15,13 @@ from fbcli.engine.services.claim_keeper import ClaimKeeper
 from fbcli.engine.services.service import Service
 from fbcli.engine.services.store_watch import StoreWatch, Watcher, retire
 from fbcli.errors import FbError, Unavailable
-from fbcli.stores.base import Claim, ConsumerRecord, Limits, News
-from fbcli.stores.sqlite.store import SqliteStore
+from fbcli.stores.base import BUSY, GRANTED, ConsumerRecord, Limits, News, Store
+from fbcli.stores.sqlite.backend import SqliteBackend
 from tests.engine.factories import Clock
 from tests.servers import wait_until
 
 
-class Shaky(SqliteStore):
+class Shaky(Store):
     """A store that can be away."""
 
     away = False
@@ -56,7 +56,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def store(tmp_path: Path, clock: Clock) -> Iterator[Shaky]:
-    with closing(Shaky(f"sqlite:///{tmp_path}/store.db", clock)) as store:
+    with closing(Shaky(SqliteBackend(f"sqlite:///{tmp_path}/store.db", clock))) as store:
         yield store
 
 
@@ -169,9 +169,9 @@ class TestWatch:
 class TestClaimKeeper:
     LEASE = 10.0
 
-    def claim(self, store: Shaky, space: str, owner: str) -> Claim:
-        (claim,) = store.claim(space, ["k"], owner=owner, lease=self.LEASE)
-        return claim
+    def claim(self, store: Shaky, space: str, owner: str) -> int:
+        (answer,) = store.claim(space, ["k"], ["1"], owner=owner, lease=self.LEASE)
+        return answer
 
     @pytest.fixture
     def keeper(self, store: Shaky) -> ClaimKeeper:
@@ -181,23 +181,23 @@ class TestClaimKeeper:
         self, store: Shaky, clock: Clock, keeper: ClaimKeeper
     ) -> None:
         for space in ("s", "t", "u"):
-            assert self.claim(store, space, "me") == Claim("granted")
+            assert self.claim(store, space, "me") == GRANTED
         for _ in range(5):
             clock.at += self.LEASE * 0.9
             keeper.beat()
-        assert self.claim(store, "s", "other") == Claim("busy", "me")
-        assert self.claim(store, "t", "other") == Claim("busy", "me")
-        assert self.claim(store, "u", "other") == Claim("granted"), "it keeps its own spaces only"
+        assert self.claim(store, "s", "other") == BUSY
+        assert self.claim(store, "t", "other") == BUSY
+        assert self.claim(store, "u", "other") == GRANTED, "it keeps its own spaces only"
         clock.at += self.LEASE * 1.1
-        assert self.claim(store, "s", "other") == Claim("granted"), "its keeper has died"
+        assert self.claim(store, "s", "other") == GRANTED, "its keeper has died"
 
     def test_at_the_end_all_is_given_back(self, store: Shaky, keeper: ClaimKeeper) -> None:
         self.claim(store, "s", "me")
         self.claim(store, "t", "other")
         keeper.retire()
         keeper.retire()
-        assert self.claim(store, "s", "third") == Claim("granted")
-        assert self.claim(store, "t", "third") == Claim("busy", "other")
+        assert self.claim(store, "s", "third") == GRANTED
+        assert self.claim(store, "t", "third") == BUSY
 
     def test_a_store_that_is_away_is_told_of_and_waited_for(
         self, store: Shaky, clock: Clock, keeper: ClaimKeeper, caplog: pytest.LogCaptureFixture
@@ -213,7 +213,7 @@ class TestClaimKeeper:
         clock.at += self.LEASE * 0.9
         keeper.beat()
         clock.at += self.LEASE * 0.9
-        assert self.claim(store, "s", "other") == Claim("busy", "me")
+        assert self.claim(store, "s", "other") == BUSY
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,12 @@ import pytest
 from fbcli.clients.redis import ANSWER_TIMEOUT, connect
 from fbcli.errors import Unavailable
 from fbcli.stores import open_store
-from fbcli.stores.base import Limits, Store
-from fbcli.stores.redis.claims import SWEEP as MARKS_SWEEP
-from fbcli.stores.redis.scripts import INDEX_SIZE
-from fbcli.stores.redis.store import BLOCK_SECONDS, PERMANENT
-from tests.contract.store_contract import StoreContract
-from tests.contract.store_samples import EVERY_VERB, a_message, a_record, a_result, ids
+from fbcli.stores.base import BUSY, DONE, GRANTED, Limits, Store, Writes
+from fbcli.stores.redis.backend import PERMANENT
+from fbcli.stores.redis.results import BLOCK_SECONDS, INDEX_SIZE
+from fbcli.testing import StoreContract
+from fbcli.testing.store.claims import ask, free, mark
+from fbcli.testing.store.samples import EVERY_VERB, a_message, a_record, a_result, ids
 from tests.servers import free_port, wait_until
 from tests.servers.redis import RedisCluster, RedisSentinel, RedisServer
 
@@ -59,16 +59,17 @@ class RedisStoreContract(StoreContract):
         assert store.unlimit("q")
         store.request_cancel(["a"], 0.3)
         store.request_cancel(["b"], 0.2)
-        store.claim("s", ["a", "b"], owner="one", lease=0.2)
-        store.claim("s", ["c"], owner="two", lease=0.1)
+        ask(store, "a", "b", owner="one", lease=0.2, limit=2)
+        ask(store, "a", "c", owner="two", lease=0.1, limit=2)
         store.keep_claims(["s"], "two", 0.3)
-        store.mark("s", ["b"], owner="one", ttl=None)
-        store.mark("s", ["b", "c"], owner="one", ttl=0.2)
-        store.mark("t", ["b"], owner="one", ttl=None)
-        store.mark("t", ["c"], owner="one", ttl=0.2)
+        mark(store, "b", owner="one", ttl=None)
+        mark(store, "b", "c", owner="one", ttl=0.2)
+        mark(store, "b", ttl=None, space="t")
+        mark(store, "c", ttl=0.2, space="t")
         assert store.unmark("t", ["b"]) == 1
-        store.mark("u", ["b"], owner="one", ttl=None)
-        assert store.unmark("u") == 1
+        mark(store, "b", ttl=None, space="u")
+        mark(store, "c", ttl=60, space="u")
+        assert store.unmark("u") == 2
         wait_until(lambda: not list(server.scan_iter()), "all keys to expire")
 
     def test_resuming_the_last_open_pause_lets_the_others_expire(
@@ -76,62 +77,66 @@ class RedisStoreContract(StoreContract):
     ) -> None:
         store.pause("open")
         store.pause("timed", 30)
-        assert server.pttl("fb:pauses") == -1
+        assert server.pttl("fb:{notices}:pauses:ends") == -1
         store.resume("open")
-        assert 20_000 < server.pttl("fb:pauses") < 31_000
+        assert 20_000 < server.pttl("fb:{notices}:pauses:ends") < 31_000
 
     def test_what_is_given_back_takes_no_room(self, store: Store, server: Any) -> None:
-        store.claim("s", [f"{n}" for n in range(100)], owner="one", lease=60)
-        store.claim("s", [f"{n}" for n in range(100)], owner="two", lease=60, limit=2)
-        store.mark("s", [f"{n}" for n in range(50)], owner="one", ttl=60)
-        store.free("s", [f"{n}" for n in range(50, 100)], owner="one")
-        assert server.hlen("fb:claims:{:s}:totals") == 100
-        assert not server.exists("fb:claims:{:s}:held:one")
+        keys = [f"{n}" for n in range(100)]
+        ask(store, *keys, owner="one")
+        ask(store, *keys, owner="two", limit=2)
+        mark(store, *keys[:50], owner="one")
+        free(store, *keys[50:], owner="one")
+        assert server.hlen("fb:claims:{:s}:held") == 100
         store.drop_claims(["s"], "two")
         assert list(server.scan_iter("fb:claims:*")) == [b"fb:claims:{:s}:owners"]
         store.drop_claims(["s"], "one")
         assert list(server.scan_iter("fb:claims:*")) == []
 
-    def test_the_keys_of_a_space_expire_together(self, store: Store, server: Any) -> None:
-        """Else what a dead owner held would be unknown when it is to be subtracted."""
-        store.claim("s", ["a"], owner="brief", lease=0.1)
-        store.claim("s", ["b"], owner="lasting", lease=1000)
-        store.claim("s", ["c"], owner="brief too", lease=0.1)
-        left = [
-            server.pttl(key)
-            for key in server.scan_iter("fb:claims:*")
-            if b"brief" not in key or b"too" in key
-        ]
-        assert len(left) == 4
-        assert min(left) > 1_000_000
-        assert max(left) - min(left) < 100
+    def test_claims_are_there_as_long_as_the_last_owner(self, store: Store, server: Any) -> None:
+        def left() -> list[int]:
+            return [server.pttl(key) for key in server.scan_iter("fb:claims:*")]
 
-    def test_idle_owners_go_on_with_the_others(self, store: Store, server: Any) -> None:
-        store.claim("s", ["a"], owner="idle", lease=5)
-        store.claim("s", ["b"], owner="busy", lease=1000)
-        assert server.pttl("fb:claims:{:s}:held:idle") > 1_000_000
+        ask(store, "a", owner="brief", lease=5)
+        ask(store, "b", owner="lasting", lease=1000)
+        ask(store, "c", owner="brief too", lease=5)
+        assert len(left()) == 2
+        assert min(left()) > 1_000_000
+        free(store, "a", "c", owner="brief")
+        free(store, "b", owner="lasting")
+        free(store, "c", owner="brief too")
+        ask(store, "d", owner="brief", lease=5)
+        assert len(left()) == 2
+        assert min(left()) > 1_000_000
 
     def test_marks_are_kept_as_long_as_the_last(self, store: Store, server: Any) -> None:
-        store.mark("s", ["a"], owner="o", ttl=60)
-        store.mark("s", ["b"], owner="o", ttl=0.1)
-        assert 50_000 < server.pttl("fb:marks:{:s}") <= 61_000
-        store.mark("s", ["c"], owner="o", ttl=None)
-        assert server.pttl("fb:marks:{:s}") == -1
-        wait_until(lambda: store.unmark("s", ["b"]) == 0, "the mark to expire")
-        assert store.unmark("s", ["c"]) == 1
-        assert 50_000 < server.pttl("fb:marks:{:s}") <= 61_000
+        mark(store, "a", ttl=60)
+        mark(store, "b", ttl=0.1)
+        mark(store, "c", ttl=None)
+        kept = [server.pttl(f"fb:marks:{{:s}}:{name}") for name in ("ends", "batches", "ever")]
+        assert all(50_000 < left <= 61_000 for left in kept[:2])
+        assert kept[2] == -1
 
-    def test_expired_marks_are_removed_along_the_way(self, store: Store, server: Any) -> None:
-        store.mark("s", ["lasting"], owner="o", ttl=60)
-        store.mark("s", [f"{n}" for n in range(2 * MARKS_SWEEP)], owner="o", ttl=0.1)
-        wait_until(
-            lambda: store.claim("s", ["0"], owner="o", lease=60)[0].state != "done",
-            "the marks to expire",
-        )
-        store.mark("s", ["new"], owner="o", ttl=60)
-        assert server.zcard("fb:marks:{:s}") == MARKS_SWEEP + 1
-        store.mark("s", ["newer"], owner="o", ttl=60)
-        assert server.zcard("fb:marks:{:s}") == 3
+    def test_what_has_ended_is_removed(self, store: Store, server: Any) -> None:
+        keys = [f"{n}" for n in range(2500)]
+        mark(store, "lasting", "0")
+        mark(store, *keys[1:], ttl=0.1)
+        for key in keys[1:50]:
+            mark(store, key, ttl=0.1)
+        mark(store, "1")
+        ask(store, "a", owner="lives")
+        ask(store, "b", owner="dies", lease=0.1)
+        store.beat([a_record("kept")], 60)
+        store.beat([a_record("gone")], 0.1)
+        wait_until(lambda: len(store.consumers()) == 1, "all to end")
+        wait_until(lambda: DONE not in ask(store, *keys[2:]), "the marks to end")
+        store.drop_claims(["s"], "o")
+        while store.sweep(["s", "t"]):
+            pass
+        assert server.hlen("fb:marks:{:s}:ends") == 3
+        assert server.zcard("fb:marks:{:s}:batches") == 2
+        assert server.hlen("fb:claims:{:s}:held") == 1
+        assert server.hlen("fb:{notices}:consumers:texts") == 1
 
     def test_a_clock_that_is_put_back_holds_nobody_up(self, store: Store, server: Any) -> None:
         hence = time.time() + 3600
@@ -166,7 +171,7 @@ class RedisStoreContract(StoreContract):
 
 class TestRedisStore(RedisStoreContract):
     @pytest.fixture
-    def store_url(self, redis_url: str) -> str:
+    def url(self, redis_url: str) -> str:
         return redis_url
 
     @pytest.fixture
@@ -181,11 +186,19 @@ class TestRedisStore(RedisStoreContract):
         assert same.pauses() == {"q": None}
         same.close()
 
-    def test_a_batch_is_one_transaction_of_a_few_scripts(self, store: Store, server: Any) -> None:
+    def test_writes_that_belong_together_are_one_step(self, store: Store, server: Any) -> None:
+        def write() -> None:
+            results = [a_result(f"{n}", f"q{n // 70}") for n in range(200)]
+            writes = Writes().save_results(results, 60)
+            writes.mark("s", ["a"], ["1"], owner="o", ttl=60).free("t", ["a"], ["1"], owner="o")
+            store.write(writes)
+
+        write()
         server.config_resetstat()
-        store.save_results([a_result(f"{n}", f"q{n // 70}") for n in range(200)], 60)
+        write()
         calls = {name: stat["calls"] for name, stat in server.info("commandstats").items()}
-        assert (calls["cmdstat_exec"], calls["cmdstat_eval"]) == (1, 3)
+        assert calls["cmdstat_evalsha"] == 1
+        assert "cmdstat_eval" not in calls
 
     def test_news_are_one_round_trip(self, store: Store, server: Any) -> None:
         store.news()
@@ -204,7 +217,7 @@ def redis_cluster() -> Iterator[RedisCluster]:
 
 class TestRedisClusterStore(RedisStoreContract):
     @pytest.fixture
-    def store_url(self, redis_cluster: RedisCluster) -> str:
+    def url(self, redis_cluster: RedisCluster) -> str:
         for node in redis_cluster.nodes:
             node.ask("FLUSHALL")
         return redis_cluster.url
@@ -271,16 +284,13 @@ class TestARedisServerInTrouble:
         store.save_results([a_result(f"{n}") for n in range(200)], 60)
         store.park([a_message(due=9e9)])
         store.limit("q", Limits(qps=5))
-        store.mark("s", ["a"], owner="o", ttl=None)
-        store.claim("s", ["b"], owner="o", lease=60)
+        mark(store, "a", ttl=None)
+        ask(store, "b")
         server.kill()
         server.start()
         assert store.pauses() == {"q": None}
         assert store.limits() == {"q": Limits(qps=5)}
-        assert [answer.state for answer in store.claim("s", ["a", "b"], owner="p", lease=60)] == [
-            "done",
-            "busy",
-        ]
+        assert ask(store, "a", "b", "c", owner="p") == [DONE, BUSY, GRANTED]
         assert len(store.results(limit=1000)) == 200
         assert store.parked("q", "amqp", 10) == [a_message(due=9e9)]
 
@@ -295,7 +305,7 @@ class TestARedisServerInTrouble:
     def test_a_long_wait_is_cut_in_pieces(
         self, server: RedisServer, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("fbcli.stores.redis.store.BLOCK_SECONDS", 0.05)
+        monkeypatch.setattr("fbcli.stores.redis.results.BLOCK_SECONDS", 0.05)
         assert store.wait_result("t", 0.2) is None
         with ThreadPoolExecutor(1) as threads:
             waiter = threads.submit(store.wait_result, "t", 20)

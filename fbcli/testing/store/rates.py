@@ -1,5 +1,4 @@
-"""What every store must do to steer consumers: limits, cancels, all news at once, and one rate for
-many. Part of `StoreContract`."""
+"""What every store must do about one rate that many share."""
 
 from __future__ import annotations
 
@@ -10,9 +9,10 @@ from typing import NamedTuple
 
 import pytest
 
-from fbcli.stores.base import Limits, News, Store, Tokens
-from tests.contract.store_samples import STRANGE, elsewhere, output_of
-from tests.servers import wait_until
+from fbcli.stores.base import Store, Tokens
+from fbcli.testing.store.ground import StoreGround
+from fbcli.testing.store.samples import STRANGE, elsewhere, output_of
+from fbcli.testing.waiting import wait_until
 
 
 class Slot(NamedTuple):
@@ -43,83 +43,7 @@ def assert_even(slots: list[Slot], qps: float) -> None:
             assert when >= first.earliest + number / qps - 1e-4  # the clocks' own steps
 
 
-class LimitsContract:
-    """`store`, `another`, `store_url` and `threads` are fixtures of `StoreContract`."""
-
-    # limits
-    def test_nothing_is_limited_at_first(self, store: Store) -> None:
-        assert store.limits() == {}
-        assert store.unlimit("q") is False
-
-    def test_limits_hold_until_lifted(self, store: Store, another: Callable[[], Store]) -> None:
-        store.limit("q", Limits(qps=0.5, qps_scope="cluster", concurrency=7))
-        store.limit(STRANGE, Limits(concurrency="auto"))
-        store.limit("none", Limits())
-        assert another().limits() == {
-            "q": Limits(qps=0.5, qps_scope="cluster", concurrency=7),
-            STRANGE: Limits(concurrency="auto"),
-            "none": Limits(),
-        }
-        assert another().unlimit("q") is True
-        assert store.unlimit("q") is False
-        assert set(store.limits()) == {STRANGE, "none"}
-
-    def test_later_limits_replace_the_earlier(self, store: Store) -> None:
-        store.limit("q", Limits(qps=5, concurrency=3))
-        store.limit("q", Limits(qps=0))
-        assert store.limits() == {"q": Limits(qps=0)}
-
-    # cancels
-    def test_cancels_are_known_until_they_are_served(
-        self, store: Store, another: Callable[[], Store]
-    ) -> None:
-        assert set(store.cancels()) == set()
-        store.request_cancel(["a", "b", STRANGE], 60)
-        store.request_cancel(["c", "a"], 60)
-        assert sorted(another().cancels()) == sorted(["a", "b", "c", STRANGE])
-        another().end_cancels(["a", STRANGE, "unheard-of"])
-        assert sorted(store.cancels()) == ["b", "c"]
-        store.end_cancels([])
-        store.request_cancel([], 60)
-        assert sorted(store.cancels()) == ["b", "c"]
-
-    def test_a_cancel_is_forgotten_after_its_ttl(self, store: Store) -> None:
-        store.request_cancel(["prolonged"], 0.9)
-        store.request_cancel(["brief"], 1)
-        store.request_cancel(["kept", "prolonged"], 60)
-        store.request_cancel(["never"], 0)
-        assert set(store.cancels()) == {"brief", "kept", "prolonged"}
-        wait_until(
-            lambda: set(store.cancels()) == {"kept", "prolonged"}, "the cancel to be forgotten"
-        )
-
-    def test_many_cancels(self, store: Store) -> None:
-        store.request_cancel([f"{n}" for n in range(5000)], 60)
-        assert len(store.cancels()) == 5000
-        store.end_cancels([f"{n}" for n in range(1, 5000)])
-        assert set(store.cancels()) == {"0"}
-
-    # news
-    def test_no_news(self, store: Store) -> None:
-        pauses, limits, cancels = store.news()
-        assert (pauses, limits, set(cancels)) == ({}, {}, set())
-
-    def test_news_are_all_that_is_set(self, store: Store, another: Callable[[], Store]) -> None:
-        store.pause("p")
-        store.pause("timed", 30)
-        store.pause("ended", 0)
-        store.limit("q", Limits(qps=3))
-        store.request_cancel(["a", "b"], 60)
-        store.request_cancel(["ended"], 0)
-        news = another().news()
-        assert isinstance(news, News)
-        assert set(news.pauses) == {"p", "timed"}
-        assert news.pauses["p"] is None
-        assert 20 < (news.pauses["timed"] or 0) <= 30
-        assert news.limits == {"q": Limits(qps=3)}
-        assert set(news.cancels) == {"a", "b"}
-
-    # one rate for many
+class RateTests(StoreGround):
     def test_the_first_slot_is_due_at_once(self, store: Store) -> None:
         count, wait = store.take_tokens("k", 2, 1, ahead=0, slack=0)
         assert (count, wait) == (1, 0)
@@ -217,7 +141,7 @@ class LimitsContract:
         assert len(slots) == 600
         assert_even(slots, 500)
 
-    def test_processes_share_one_grid(self, store_url: str) -> None:
+    def test_processes_share_one_grid(self, shared_url: str) -> None:
         """Four at once, as fast as they can: never more than the rate, and not much less."""
         qps, ahead, seconds = 200, 0.1, 0.8
         code = f"""
@@ -234,7 +158,7 @@ class LimitsContract:
                         after + tokens.wait + number / {qps},
                     )
         """
-        processes = [elsewhere(store_url, code) for _ in range(4)]
+        processes = [elsewhere(shared_url, code) for _ in range(4)]
         shares = [
             [Slot(*map(float, line.split())) for line in output_of(process).splitlines()]
             for process in processes

@@ -1,5 +1,5 @@
-"""What the tests of stores are made of: every verb once, samples of what is stored, and a process
-of its own with a store."""
+"""What the tests of the store contract are made of: every verb once, samples of what is stored, and
+a process of its own with a store."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import textwrap
 from collections.abc import Callable
 from typing import Any
 
-from fbcli.stores.base import ConsumerRecord, Limits, Parked, Result, Store
+from fbcli.stores.base import ConsumerRecord, Limits, Parked, Result, Store, Writes
 
 OPEN = """
 import sys, time
 from fbcli.stores import open_store
-from fbcli.stores.base import Limits, Parked, Result
+from fbcli.stores.base import BUSY, DONE, GRANTED, Limits, Parked, Result, Writes
 store = open_store(sys.argv[1])
 """
 STRANGE = "üñ{i}:*?[x] 'q\"\\ %s; 队列"
@@ -46,9 +46,7 @@ def a_record(consumer_id: str = "w", **fields: object) -> ConsumerRecord:
 def a_message(
     parked_id: str = "m", due: float = 1.0, queue: str = "q", scheme: str = "amqp", **fields: object
 ) -> Parked:
-    return Parked(
-        parked_id=parked_id, queue=queue, scheme=scheme, due=due, **{"body": b"{}", **fields}
-    )  # type: ignore[arg-type]
+    return Parked(parked_id, queue, scheme, due, **{"body": b"{}", **fields})  # type: ignore[arg-type]
 
 
 def ids(items: list[Any]) -> list[str]:
@@ -67,13 +65,14 @@ EVERY_VERB: dict[str, Callable[[Store], object]] = {
     "end_cancels": lambda store: store.end_cancels(["t"]),
     "news": lambda store: store.news(),
     "take_tokens": lambda store: store.take_tokens("k", 100, 10, ahead=0.1, slack=0.01),
-    "claim": lambda store: store.claim("s", ["k"], owner="o", lease=60),
-    "claim for long": lambda store: store.claim("s", ["k"], owner="o", lease=3600),
+    "claim": lambda store: store.claim("s", ["k"], ["1"], owner="o", lease=60),
+    "claim for long": lambda store: store.claim("s", ["k"], ["1"], owner="o", lease=3600),
     "keep_claims": lambda store: store.keep_claims(["s"], "o", 60),
-    "free": lambda store: store.free("s", ["k"], owner="o"),
+    "free": lambda store: store.write(Writes().free("s", ["k"], ["1"], owner="o")),
     "drop_claims": lambda store: store.drop_claims(["s"], "o"),
-    "mark": lambda store: store.mark("s", ["k"], owner="o", ttl=60),
+    "mark": lambda store: store.write(Writes().mark("s", ["k"], ["1"], owner="o", ttl=60)),
     "unmark": lambda store: store.unmark("s", ["k"]),
+    "sweep": lambda store: store.sweep(["s"]),
     "save_results": lambda store: store.save_results([a_result()], 60),
     "result": lambda store: store.result("t"),
     "results_of": lambda store: store.results_of(["t"]),

@@ -1,32 +1,50 @@
-"""The store contract on SQLite, and what only it can get wrong; and how stores are found by their
-URL."""
+"""The store contract on SQLite, and what only it can get wrong."""
 
 from __future__ import annotations
 
 import itertools
 import os
-import subprocess
+import sqlite3
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 
 from fbcli.clock import SystemClock
-from fbcli.errors import Unavailable, UsageError
-from fbcli.stores import SCHEMES, open_store
-from fbcli.stores.base import Store
-from fbcli.stores.sqlite.store import SWEEP, SqliteStore
-from tests.contract.claims_model import Step, compare, steps
-from tests.contract.store_contract import StoreContract
-from tests.contract.store_samples import a_record, a_result, elsewhere, output_of
+from fbcli.errors import Unavailable
+from fbcli.stores import open_store
+from fbcli.stores.base import Store, Writes
+from fbcli.stores.sqlite.backend import SqliteBackend
+from fbcli.stores.sqlite.file import SqliteFile
+from fbcli.testing import StoreContract
+from fbcli.testing.store.claims_model import Step, compare, steps
+from fbcli.testing.store.samples import a_record, a_result, elsewhere, ids, output_of
+
+
+def file_of(store: Store) -> SqliteFile:
+    return store.backend._file  # type: ignore[attr-defined, no-any-return]
+
+
+class Hands(SystemClock):
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.time = 1_000_000.0
+
+    def now(self) -> float:
+        return self.time
+
+    def wait(self, seconds: float) -> None:
+        self.time += seconds
 
 
 class TestSqliteStore(StoreContract):
     @pytest.fixture
-    def store_url(self, tmp_path: Path) -> str:
+    def url(self, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'store.db'}"
 
     @pytest.fixture
@@ -97,47 +115,60 @@ class TestSqliteStore(StoreContract):
             assert f"{folder}/store.db" in output_of(elsewhere(url, code))
             os.chmod(folder, 0o755)
 
-    def test_expired_rows_are_removed_along_the_way(self, store_url: str) -> None:
+    def test_what_has_ended_is_removed(self, store_url: str) -> None:
         clock = Hands()
-        store = SqliteStore(store_url, clock)
-        store.save_results([a_result(f"{n}") for n in range(2 * SWEEP)], 60)
+        store = Store(SqliteBackend(store_url, clock))
+        keys = [f"{n}" for n in range(500)]
+        store.save_results([a_result(key) for key in keys], 60)
+        store.save_results([a_result("0"), a_result("kept", "r")], 3600)
         store.beat([a_record("gone")], 60)
         store.pause("q", 60)
+        store.pause("r")
         store.request_cancel(["t"], 60)
         store.take_tokens("k", 10, 1, ahead=0, slack=0)
-        store.claim("s", ["a", "b"], owner="gone", lease=60)
-        store.mark("s", [f"{n}" for n in range(3 * SWEEP)], owner="gone", ttl=60)
-        assert self._rows(store_url) == [2 * SWEEP, 1, 1, 1, 1, 1, 2, 3 * SWEEP]
-        clock.time += 61
-        store.beat([a_record("here")], 60)
-        assert self._rows(store_url) == [SWEEP, 1, 0, 0, 0, 0, 0, 2 * SWEEP]
-        store.save_results([a_result("new")], 60)
-        store.mark("s", ["new", "for ever"], owner="here", ttl=60)
-        assert self._rows(store_url) == [1, 1, 0, 0, 0, 0, 0, SWEEP]
+        store.claim("s", ["a", "b"], ["1", "2"], owner="gone", lease=60)
+        store.write(Writes().mark("t", keys, keys, owner="gone", ttl=60))
+        store.write(Writes().mark("t", ["0"], ["0"], owner="gone", ttl=3600))
+        before = {
+            **{"results": 501, "saves": 3, "queues": 2, "notices": 4, "grids": 1, "owners": 1},
+            **{"claims": 2, "marks": 500, "markings": 2, "spaces": 2},
+        }
+        assert self._rows(store_url) == before
+        assert not store.sweep([])
+        assert self._rows(store_url) == before
+        clock.time += 71
+        steps = 0
+        while store.sweep([], 100):
+            steps += 1
+        assert steps > 5
+        assert self._rows(store_url) == {
+            **{"results": 2, "saves": 2, "queues": 2, "notices": 1, "grids": 0, "owners": 0},
+            **{"claims": 0, "marks": 1, "markings": 1, "spaces": 1},
+        }
+        assert ids(store.results()) == ["kept", "0"]
+        clock.time += 3600
+        store.sweep([])
+        assert sum(self._rows(store_url).values()) == 1
         store.close()
 
     @staticmethod
-    def _rows(url: str) -> list[int]:
-        with SqliteStore(url)._reader.reading() as connection:
-            names = (
-                "results",
-                "consumers",
-                "pauses",
-                "cancels",
-                "grids",
-                "owners",
-                "claims",
-                "marks",
+    def _rows(url: str) -> dict[str, int]:
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
+            tables = connection.execute(
+                "SELECT name FROM sqlite_schema WHERE type = 'table' AND name LIKE 'fb_store_%'"
             )
-            return [
-                connection.execute(f"SELECT COUNT(*) FROM store_{name}").fetchone()[0]
-                for name in names
-            ]
+            return {
+                name.removeprefix("fb_store_"): connection.execute(
+                    f"SELECT count(*) FROM {name}"
+                ).fetchone()[0]
+                for (name,) in tables.fetchall()
+                if name != "fb_store_parked"
+            }
 
     def test_only_what_must_last_waits_for_the_disk(self, store: Store) -> None:
-        assert isinstance(store, SqliteStore)
         written: dict[str, list[str]] = {"1": [], "2": []}
-        for database in (store._writer, store._scribbler):
+        file = file_of(store)
+        for database in (file._writer, file._scribbler):
             with database.reading() as connection:
                 (level,) = connection.execute("PRAGMA synchronous").fetchone()
                 connection.set_trace_callback(written[f"{level}"].append)
@@ -149,21 +180,36 @@ class TestSqliteStore(StoreContract):
             assert sum(statements.count("COMMIT") for statements in written.values()) == 1
             return "COMMIT" in written["2"]
 
-        brief, lasting = {"owner": "brief", "lease": 60}, {"owner": "lasting", "lease": 3600}
+        def claim(owner: str, lease: float) -> None:
+            store.claim("s", ["a"], ["1"], owner=owner, lease=lease, limit=2)
+
+        def free(owner: str) -> None:
+            store.write(Writes().free("s", ["a"], ["1"], owner=owner))
+
         assert not waits(lambda: store.take_tokens("k", 10, 1, ahead=0, slack=0))
         assert not waits(lambda: store.beat([a_record()], 60))
-        assert not waits(lambda: store.claim("s", ["a"], **brief))  # type: ignore[arg-type]
-        assert not waits(lambda: store.keep_claims(["s"], **brief))  # type: ignore[arg-type]
-        assert not waits(lambda: store.free("s", ["a"], owner="brief"))
-        assert waits(lambda: store.claim("s", ["a"], **lasting))  # type: ignore[arg-type]
-        assert waits(lambda: store.keep_claims(["s"], **lasting))  # type: ignore[arg-type]
-        assert waits(lambda: store.free("s", ["a"], owner="lasting"))
-        assert waits(lambda: store.mark("s", ["a"], owner="brief", ttl=60))
+        assert not waits(lambda: claim("brief", 60))
+        assert not waits(lambda: store.keep_claims(["s"], "brief", 60))
+        assert not waits(lambda: free("brief"))
+        assert waits(lambda: claim("lasting", 3600))
+        assert waits(lambda: store.keep_claims(["s"], "lasting", 3600))
+        assert waits(lambda: free("lasting"))
+        assert waits(lambda: store.write(Writes().mark("s", ["a"], ["1"], owner="brief", ttl=60)))
         assert waits(lambda: store.save_results([a_result()], 60))
+        assert waits(lambda: store.pause("q"))
+
+    def test_writes_that_belong_together_are_one_transaction(self, store: Store) -> None:
+        statements: list[str] = []
+        with file_of(store)._writer.reading() as connection:
+            connection.set_trace_callback(statements.append)
+        writes = Writes().save_results([a_result("a"), a_result("b", "r")], 60)
+        writes.mark("s", ["a"], ["1"], owner="o", ttl=60).free("t", ["a"], ["1"], owner="o")
+        store.write(writes)
+        assert statements.count("COMMIT") == 1
 
     def test_a_clock_that_is_put_back_holds_nobody_up(self, store_url: str) -> None:
         clock = Hands()
-        store = SqliteStore(store_url, clock)
+        store = Store(SqliteBackend(store_url, clock))
         assert store.take_tokens("k", 10, 5, ahead=1, slack=0) == (5, 0)
         clock.time -= 3600
         count, wait = store.take_tokens("k", 10, 5, ahead=1, slack=0)
@@ -172,7 +218,7 @@ class TestSqliteStore(StoreContract):
 
     def test_claims_end_as_in_the_model(self, store_url: str) -> None:
         clock, suffixes = Hands(), itertools.count()
-        store = SqliteStore(store_url, clock)
+        store = Store(SqliteBackend(store_url, clock))
 
         @settings(max_examples=100, deadline=None)
         @given(steps(spans=(0, 3, 10, 1000), waits=(1, 2, 5, 12)))
@@ -197,8 +243,7 @@ class TestSqliteStore(StoreContract):
         store.save_results([a_result()], 60)
         other = another()
         assert store.pauses() == other.pauses() == {}
-        assert isinstance(store, SqliteStore)
-        with store._writing():
+        with file_of(store).writing():
             assert store.result("t") == other.wait_result("t", 0) == a_result()
             assert store.pauses() == {}
             assert store.due("q", "amqp", 10, 60) == []
@@ -209,62 +254,15 @@ class TestSqliteStore(StoreContract):
             import os
             store.pause("before")
             store.pauses()
-            inherited = store._writer._connection
+            writer = store.backend._file._writer
+            inherited = writer._connection
             child = os.fork()
             if child == 0:
                 store.pause("child")
                 store.close()
-                os._exit(0 if store._writer._connection is not inherited else 1)
+                os._exit(0 if writer._connection is not inherited else 1)
             assert os.waitpid(child, 0)[1] == 0
             store.pause("parent")
             print(*sorted(store.pauses()))
         """
         assert output_of(elsewhere(store_url, code)).split() == ["before", "child", "parent"]
-
-
-class Hands(SystemClock):
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.time = 1_000_000.0
-
-    def now(self) -> float:
-        return self.time
-
-    def wait(self, seconds: float) -> None:
-        self.time += seconds
-
-
-class TestOpening:
-    @pytest.mark.parametrize(
-        ("url", "hint"), [("redsi://h", "'redis'"), ("sqlit:///x", "'sqlite'"), ("zzz://", "")]
-    )
-    def test_an_unknown_scheme(self, url: str, hint: str) -> None:
-        with pytest.raises(UsageError, match=f"No store answers to .*{hint}.*sqlite"):
-            open_store(url)
-
-    @pytest.mark.parametrize("url", ["", "store.db", "redis", "/var/store.db"])
-    def test_no_url(self, url: str) -> None:
-        with pytest.raises(UsageError, match="not a store URL"):
-            open_store(url)
-
-    @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///", "sqlite://host/x.db"])
-    def test_a_url_without_a_file(self, url: str) -> None:
-        with pytest.raises(UsageError):
-            open_store(url)
-
-    def test_every_scheme_of_the_table_opens(self, tmp_path: Path) -> None:
-        for scheme in SCHEMES:
-            store = open_store(f"{scheme}:///{tmp_path}/s.db")
-            assert isinstance(store, Store)
-            store.close()
-
-    def test_looking_at_the_table_imports_no_store(self) -> None:
-        code = (
-            "import sys, fbcli.stores; print([m for m in sys.modules if m in ('redis', 'sqlite3',"
-            " 'msgspec')])"
-        )
-        run = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        )
-        assert run.stdout.strip() == "[]"

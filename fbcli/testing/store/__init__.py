@@ -1,0 +1,1 @@
+"""The tests of the store contract, one subject a file."""
