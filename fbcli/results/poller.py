@@ -26,7 +26,7 @@ IDLE_SECONDS = 5.0
 """How long the thread stays when nothing is waited for."""
 
 
-class Watcher(Protocol):
+class ResultWatcher(Protocol):
     """Told what has come, in the poller's thread: it takes note, and returns at once."""
 
     def arrived(self, result: Result) -> None:
@@ -42,12 +42,12 @@ class Poller:
     def __init__(self, clock: Clock = SYSTEM) -> None:
         self._clock = clock
         self._changed = threading.Condition()
-        self._wanted: dict[Store, dict[str, list[Watcher]]] = {}
+        self._wanted: dict[Store, dict[str, list[ResultWatcher]]] = {}
         self._thread: threading.Thread | None = None
         self._new_at = 0.0
         """When anything was new: somebody began to wait, or a result came (monotonic seconds)."""
 
-    def watch(self, store: Store, task_ids: Iterable[str], watcher: Watcher) -> None:
+    def watch(self, store: Store, task_ids: Iterable[str], watcher: ResultWatcher) -> None:
         """Tell `watcher` of the results of these tasks as soon as they are there."""
         with self._changed:
             wanted = self._wanted.setdefault(store, {})
@@ -59,7 +59,7 @@ class Poller:
                 self._thread.start()
             self._changed.notify()
 
-    def unwatch(self, store: Store, task_ids: Iterable[str], watcher: Watcher) -> None:
+    def unwatch(self, store: Store, task_ids: Iterable[str], watcher: ResultWatcher) -> None:
         """Tell it no more. What it was not told of is forgotten."""
         with self._changed:
             wanted = self._wanted.get(store, {})
