@@ -83,8 +83,8 @@ class ConsumeRun:
                 file=Path(spec.log_file) if spec.log_file else None,
                 console=getattr(view, "console", None),
             )
-            boosters = [find_booster(address, settings, spec.flags) for address in spec.addresses]
             pools = Pools(child_output_of(spec), heard)
+            boosters = [find_booster(address, settings, spec.flags) for address in spec.addresses]
             for booster in boosters:
                 pools.check(booster.work())
             processes = max(booster.options.processes for booster in boosters)
@@ -124,7 +124,14 @@ class ConsumeRun:
         drain = max(booster.options.drain for booster in boosters)
         endless = not spec.burst and spec.max_tasks is None
         command = python_command("fbcli.consuming.child:main")
-        return Supervisor(command, specs, drain=drain, endless=endless, on_message=self._heard)
+        return Supervisor(
+            command,
+            specs,
+            folder=pools.folder,
+            drain=drain,
+            endless=endless,
+            on_message=self._heard,
+        )
 
     @staticmethod
     def _part(boosters: Sequence[Booster[Any, Any]], spec: GroupSpec, index: int) -> GroupSpec:

@@ -43,13 +43,17 @@ OnMessage = Callable[[dict[str, Any]], None]
 class SupervisedProcess:
     """One child process and what it last said."""
 
-    def __init__(self, command: Sequence[str], spec: object, on_message: OnMessage) -> None:
+    def __init__(
+        self, command: Sequence[str], spec: object, folder: str, on_message: OnMessage
+    ) -> None:
         """Raises `OSError` when the system has no room for another process."""
         ours, theirs = socket.socketpair()
         self.channel = Channel(ours)
         with theirs:
             try:
-                self.process: subprocess.Popen[bytes] = system.start_child(command, theirs)
+                self.process: subprocess.Popen[bytes] = system.start_child(
+                    command, theirs, folder=folder
+                )
             except OSError:
                 self.channel.close()
                 raise
@@ -95,6 +99,7 @@ class Supervisor:
         command: Sequence[str],
         specs: Sequence[object],
         *,
+        folder: str,
         drain: float,
         endless: bool,
         on_message: OnMessage,
@@ -104,6 +109,8 @@ class Supervisor:
         system.check_children()
         self._command = command
         self._specs = specs
+        self._folder = folder
+        """Where they work."""
         self._drain = drain
         self._endless = endless
         """Whether a child that ends in order, without having been told to, is replaced too."""
@@ -154,7 +161,9 @@ class Supervisor:
         self._start_at[index] = None
         self._started_at[index] = now
         try:
-            child = SupervisedProcess(self._command, self._specs[index], self._on_message)
+            child = SupervisedProcess(
+                self._command, self._specs[index], self._folder, self._on_message
+            )
         except OSError as error:
             self._failed(index, f"a process cannot be started ({error})", now)
             return

@@ -63,7 +63,8 @@ class Pools:
     mode.
 
     `output` and `on_message`: what becomes of what is logged and printed in child processes; by
-    default it goes where they print.
+    default it goes where they print. They work in the folder that is the current one when this is
+    made: before functions are loaded, since their modules may change it.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Pools:
     ) -> None:
         self._output = output
         self._on_message = on_message
+        self.folder = os.getcwd()
         self._shared: dict[str, SharedPool[Run]] = {}
         self._failures: list[OnFailure] = []
 
@@ -124,6 +126,7 @@ class Pools:
             work.function,
             work.options,
             work.root,
+            self.folder,
             self._output,
         )
 

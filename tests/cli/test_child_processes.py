@@ -58,3 +58,30 @@ def test_files_that_are_named_like_pythons_own_modules_do_no_harm(
     ran = fb.ok("consume", "jobs:task", "--burst", "--json", *how)
     assert "not the module" not in ran.err
     assert [each["event"] for each in ran.objects].count("succeeded") == 10
+
+
+@pytest.mark.parametrize("how", [("--processes", "2"), ("--mode", "process")], ids=" ".join)
+@pytest.mark.parametrize(
+    "line",
+    [
+        "os.chdir('deeper')",
+        "socket.setdefaulttimeout(0.05)",
+        "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})",
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)",
+        "sys.path.pop(0)",
+        "os.environ.clear()",
+    ],
+)
+def test_what_a_module_does_to_its_process_when_it_is_imported(
+    fb: Shell, how: tuple[str, ...], line: str
+) -> None:
+    """It does so in the parent, and then in each child again."""
+    fb.write("deeper/nothing.txt", "")
+    fb.write(
+        "rude.py",
+        f"import os, signal, socket, sys, time\n{line}\ndef task(x):\n    time.sleep(0.2)\n",
+    )
+    for number in range(6):
+        fb.ok("push", "rude.py:task", f"x={number}")
+    ran = fb.ok("consume", "rude.py:task", "--burst", "--json", "--concurrency", "1", *how)
+    assert [each["event"] for each in ran.objects].count("succeeded") == 6

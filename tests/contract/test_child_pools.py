@@ -173,6 +173,7 @@ def make_pool(
     start = Start(
         python_command(ENTRY, mode, "fb:acts"),
         ChildSetup(parent=os.getpid(), **{**here, **setting}),
+        folder=os.getcwd(),
         shared=mode != "process",
         tasks_per_child=tasks_per_child,
     )

@@ -70,6 +70,8 @@ class ChildSpec:
     options: Options
     root: Path = field(default_factory=Path.cwd)
     """The folder that addresses of files are relative to."""
+    folder: str = field(default_factory=os.getcwd)
+    """Where the children work."""
     output: ChildOutput | None = None
     """Where what is logged and printed in children goes."""
 
@@ -103,6 +105,7 @@ def child_pool(
     start = Start(
         command=python_command("fbcli.engine.children.main:main", spec.mode, f"fb:{spec.queue}"),
         spec=setting,
+        folder=spec.folder,
         shared=shared,
         tasks_per_child=None if shared else options.tasks_per_child,
     )

@@ -42,6 +42,8 @@ class Start:
     command: Sequence[str]
     spec: Any
     """The first message to each: data that has a JSON form."""
+    folder: str
+    """Where they work."""
     shared: bool
     """Whether one child makes all calls side by side, so that its end is the end of all of them;
     else each makes one at a time."""
@@ -63,7 +65,6 @@ class Group(Generic[T]):
         """Whether it was given up."""
         self._selector = selector
         self._on_refusal = on_refusal
-        self._folder = os.getcwd()
         self._restarts = Restarts(TRIES)
         self._look_at = 0.0
 
@@ -97,7 +98,7 @@ class Group(Generic[T]):
         try:
             child: Child[T] = Child(
                 self.start.command,
-                self._folder,
+                self.start.folder,
                 self.start.spec,
                 slots if self.start.shared else 1,
                 now,
