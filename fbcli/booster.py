@@ -25,7 +25,7 @@ from fbcli.clock import SYSTEM
 from fbcli.emulation import waits_in_store
 from fbcli.errors import BadArguments, BadSetting, Refused, Unsupported, UsageError
 from fbcli.message import decode, encode, new_task_id
-from fbcli.options.gathered import MESSAGE_OPTIONS, OPTIONS, checked_message_options, unknown
+from fbcli.options.publishing import PUBLISHING
 from fbcli.queues.queue import Queue
 from fbcli.settings import Origin, Settings, load
 from fbcli.values.durations import parse_duration
@@ -63,8 +63,12 @@ class Booster(Generic[P, R]):
     ) -> None:
         """`options` are those of `fbcli.Options`, as `@boost` takes them; `flags` win over all
         other sources."""
-        for name in options.keys() - OPTIONS.keys():
-            raise unknown(name, OPTIONS, lambda name: "@boost")
+        if options:
+            from fbcli.options.checking import unknown  # noqa: PLC0415
+            from fbcli.options.gathered import OPTIONS  # noqa: PLC0415  all the controls
+
+            for name in options.keys() - OPTIONS.keys():
+                raise unknown(name, OPTIONS, lambda name: "@boost")
         functools.update_wrapper(self, function)
         self.__signature__ = inspect.signature(function)
         self.function = function
@@ -113,9 +117,14 @@ class Booster(Generic[P, R]):
 
     @functools.cached_property
     def values(self) -> dict[str, Any]:
-        """The options in force by their names; without pydantic, which publishing does not need.
-        Raises `BadSetting`."""
+        """The options in force by their names. Raises `BadSetting`."""
         return self.settings.values(self.address.text, self.decorated, self._flags)
+
+    @functools.cached_property
+    def _publishing(self) -> dict[str, Any]:
+        return self.settings.values(
+            self.address.text, self.decorated, self._flags, known=PUBLISHING
+        )
 
     @property
     def origins(self) -> dict[str, Origin]:
@@ -127,19 +136,21 @@ class Booster(Generic[P, R]):
         """What its messages may carry: its parameters; with batches anything. Raises `UsageError`
         for one named `extra`, which is reserved."""
         own = Signature.of(self.function)
-        return own.open if self.values["batch"] else own
+        return own.open if self._publishing["batch"] else own
 
     @functools.cached_property
     def rows(self) -> str:
         """With batches: the parameter that takes the list of messages; else an empty text. Raises
         `UsageError`."""
-        return Signature.of(self.function).rows if self.values["batch"] else ""
+        return Signature.of(self.function).rows if self._publishing["batch"] else ""
 
     @functools.cached_property
     def queue(self) -> Queue:
         """Its queue."""
-        broker = self.settings.open_broker(self.values["broker"])
-        return Queue(self.values["queue"] or self.address.queue, broker, self.settings.open_store)
+        broker = self.settings.open_broker(self._publishing["broker"])
+        return Queue(
+            self._publishing["queue"] or self.address.queue, broker, self.settings.open_store
+        )
 
     def open_results(self) -> Store:
         """Return the store where results of this function are kept. Raises `Unsupported` where that
@@ -158,7 +169,7 @@ class Booster(Generic[P, R]):
         body = encode(
             self.signature.bind(args, kwargs), {"task_id": task_id, "publish_time": _now()}
         )
-        self.queue.publish((Outgoing(body, self.values["priority"]),))
+        self.queue.publish((Outgoing(body, self._publishing["priority"]),))
         return self._result(task_id)
 
     def push_many(self, calls: Iterable[Mapping[str, Any] | tuple[Any, ...]]) -> int:
@@ -189,7 +200,7 @@ class Booster(Generic[P, R]):
             arguments = self.signature.bind((), call)
         return Outgoing(
             encode(arguments, {"task_id": new_task_id(), "publish_time": _now()}),
-            self.values["priority"],
+            self._publishing["priority"],
         )
 
     def publish(
@@ -247,7 +258,7 @@ class Booster(Generic[P, R]):
             not_before=moment(delay, at),
             options=options,
             single=single,
-            priority=self.values["priority"],
+            priority=self._publishing["priority"],
             queue=self.queue,
             unique=self._key_of(bound) if unique else None,
         )
@@ -420,8 +431,8 @@ def compose(
     extra = {**(given or {}), **own}
     if not_before is not None:
         extra["delay_until"] = not_before
-    own = {name: extra.pop(name) for name in {*own, *MESSAGE_OPTIONS} if name in extra}
-    extra |= checked_message_options(own, lambda name: "The message")
+    if extra:
+        extra = _checked(extra, own)
     extra["task_id"] = str(task_id or extra.get("task_id") or new_task_id())
     extra.setdefault("publish_time", _now())
     if unique is not None:
@@ -433,6 +444,21 @@ def compose(
             f"{scheme}:// knows no priority. `fb brokers` shows what each broker can."
         )
     return Outgoing(encode(arguments, extra), priority, extra.get("delay_until"))
+
+
+def _checked(extra: Mapping[str, Any], own: Iterable[str]) -> dict[str, Any]:
+    """Return an `extra` whose options are checked and converted; those of `own` must be ones."""
+    # all the controls
+    from fbcli.options.gathered import (  # noqa: PLC0415
+        MESSAGE_OPTIONS,
+        checked_message_options,
+    )
+
+    names = {*own, *MESSAGE_OPTIONS} & extra.keys()
+    return {
+        **{name: value for name, value in extra.items() if name not in names},
+        **checked_message_options({name: extra[name] for name in names}, lambda _: "The message"),
+    }
 
 
 def repeated(queue: Queue) -> Refused:

@@ -6,11 +6,11 @@ Knows names, kinds and defaults; no pydantic, so that most commands start withou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from fbcli.controls.catalogue import Controls, MessageControls
-from fbcli.errors import BadSetting, did_you_mean
+from fbcli.options.checking import Source, checked
 from fbcli.options.outcomes import DeadLetterOptions, ResultMessage, ResultOptions
 from fbcli.options.queue import QueueMessage, QueueOptions
 from fbcli.options.running import RunningOptions
@@ -18,12 +18,6 @@ from fbcli.values.declaration import Option, options_of
 
 PANELS = ("Queue", "Running", "Rate", "Time", "Dedupe", "Failure", "Results")
 """The order in which options are shown; a new panel comes at the end."""
-
-LONGEST_SHOWN = 200
-"""Characters of a value that cannot be used."""
-
-Source = Callable[[str], str]
-"""Says where the value of an option came from."""
 
 
 class FunctionDeclarations(
@@ -51,41 +45,10 @@ MESSAGE_OPTIONS: dict[str, Option] = options_of(MessageDeclarations)
 def checked_options(values: Mapping[str, Any], source: Source) -> dict[str, Any]:
     """Return options of a function, converted. Raises `BadSetting` that says what is wrong, and by
     `source(name)` where it is."""
-    return _checked(values, OPTIONS, source)
+    return checked(values, OPTIONS, source)
 
 
 def checked_message_options(values: Mapping[str, Any], source: Source) -> dict[str, Any]:
     """The same for the options of a message; those that are None are left out."""
-    found = _checked(values, MESSAGE_OPTIONS, source)
+    found = checked(values, MESSAGE_OPTIONS, source)
     return {name: value for name, value in found.items() if value is not None}
-
-
-def _checked(
-    values: Mapping[str, Any], options: Mapping[str, Option], source: Source
-) -> dict[str, Any]:
-    found = {}
-    for name, value in values.items():
-        option = options.get(name)
-        if option is None:
-            raise unknown(name, options, source)
-        try:
-            found[name] = option.check(value)
-        except ValueError as error:
-            raise unusable(name, value, error, source) from None
-    return found
-
-
-def unknown(name: str, known: Iterable[str], source: Source) -> BadSetting:
-    """Return the error of a name that no option has."""
-    return BadSetting(
-        f"{source(name)} sets {name!r}, which is not an option.{did_you_mean(name, known)}"
-    )
-
-
-def unusable(name: str, value: object, reason: object, source: Source) -> BadSetting:
-    """Return the error of a value that is not of its option's kind."""
-    text, why = repr(value), str(reason)
-    shown = text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…"
-    return BadSetting(
-        f"{source(name)}: {name} = {shown} cannot be used: {why[:1].lower()}{why[1:]}."
-    )

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
 
+from fbcli.options.checking import Source, unknown, unusable
 from fbcli.options.gathered import (
     MESSAGE_OPTIONS,
     OPTIONS,
     FunctionDeclarations,
     MessageDeclarations,
-    Source,
-    unknown,
-    unusable,
 )
 from fbcli.values.declaration import Option
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from fbcli.booster import Booster
 from fbcli.clients.loading import mask
-from fbcli.settings import Settings, absolute
+from fbcli.settings import Settings
 from fbcli.values.names import join_names
 from fbcli.values.per_key import PerKey
 from fbcli.values.thresholds import Threshold
@@ -48,7 +48,7 @@ def rows_of(settings: Settings, booster: Booster[Any, Any] | None = None) -> lis
         row = SettingRow(name, _as_written(value), origins[name].source)
         if name == "broker":
             if value:
-                rows[3] = row._replace(value=mask(absolute(value, settings.root)))
+                rows[3] = row._replace(value=mask(settings.meant(value)))
         elif name == "queue" and booster is not None and not value:
             rows.append(row._replace(value=booster.address.queue, source="the address"))
         elif name != "queue" or booster is not None:

@@ -22,8 +22,7 @@ UNITS = {
     "us": 1e-6,
 }
 _OTHER_NAMES = str.maketrans({"µ": "u", "μ": "u"})  # the sign of the unit, and the letter
-_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|us|min|[wdhms])\s*")
-_WHOLE = re.compile(f"(?:{_PART.pattern})+")
+_PART = r"([0-9]+(?:\.[0-9]+)?)\s*(ms|us|min|[wdhms])\s*"  # compiled when there is a text
 _SMALL = ((1e-6, "µs", 100), (1e-3, "ms", 1000), (1.0, "s", 60))
 """Unit, its name, and from how many of them on the next one is taken."""
 _LARGE = ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s"))
@@ -56,9 +55,9 @@ def _read(text: str) -> float:
         return float(words)
     except ValueError:
         pass
-    if _WHOLE.fullmatch(words) is None:
+    if re.fullmatch(f"(?:{_PART})+", words) is None:
         raise ValueError(_no_duration(text))
-    return sum(float(number) * UNITS[unit] for number, unit in _PART.findall(words))
+    return sum(float(number) * UNITS[unit] for number, unit in re.findall(_PART, words))
 
 
 def _no_duration(value: object) -> str:

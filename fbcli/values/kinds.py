@@ -17,7 +17,6 @@ from fbcli.values.names import parse_names
 from fbcli.values.per_key import parse_per_key
 from fbcli.values.sizes import parse_size
 from fbcli.values.thresholds import parse_threshold
-from fbcli.values.windows import check_window, check_zone
 
 _LARGE = 10**18
 _SWITCHES = {
@@ -191,18 +190,27 @@ def threshold() -> Kind:
 
 def window() -> Kind:
     """Spans of time, like "22:00-06:00"."""
-    return Kind(_checked_text(check_window), "WINDOW")
+
+    def check(value: object) -> str:
+        from fbcli.values.windows import check_window  # noqa: PLC0415  where there is one
+
+        return check_window(_text(value))
+
+    return Kind(check, "WINDOW")
 
 
 def zone() -> Kind:
     """A time zone by its name, like "Europe/Berlin"."""
-    return Kind(_checked_text(check_zone), "ZONE")
+
+    def check(value: object) -> str:
+        from fbcli.values.windows import check_zone  # noqa: PLC0415  where there is one
+
+        return check_zone(_text(value))
+
+    return Kind(check, "ZONE")
 
 
-def _checked_text(check: Callable[[str], str]) -> Callable[[object], str]:
-    def checked(value: object) -> str:
-        if not isinstance(value, str):
-            raise ValueError("write a text")
-        return check(value)
-
-    return checked
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("write a text")
+    return value

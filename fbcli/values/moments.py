@@ -11,7 +11,7 @@ from fbcli.values.durations import span
 LATEST = 7_258_118_400.0
 """Unix seconds: the end of the year 2199. Later is a slip, like milliseconds for seconds."""
 
-_CLOCK_TIME = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?")
+_CLOCK_TIME = r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?"  # compiled when there is a text
 
 
 def check_moment(value: object) -> float:
@@ -47,7 +47,7 @@ def _number(text: str) -> float | None:
 
 def _read(text: str, now: float) -> datetime:
     try:
-        if match := _CLOCK_TIME.fullmatch(text):
+        if match := re.fullmatch(_CLOCK_TIME, text):
             hour, minute, second = (int(part or 0) for part in match.groups())
             today = datetime.fromtimestamp(now)
             moment = today.replace(hour=hour, minute=minute, second=second, microsecond=0)

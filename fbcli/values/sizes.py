@@ -20,7 +20,7 @@ UNITS = {
     "p": 10**15,
     "pi": 2**50,
 }
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgtp]i?|)b?")
+_SIZE = r"([0-9]+(?:\.[0-9]+)?)\s*([kmgtp]i?|)b?"  # compiled when there is a text
 _SHOWN = ((10**15, "PB"), (10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 
 
@@ -30,7 +30,7 @@ def parse_size(value: object) -> int:
     Raises `ValueError` with a sentence for what is none, or more than an exbibyte.
     """
     if isinstance(value, str):
-        match = _SIZE.fullmatch(value.strip().lower())
+        match = re.fullmatch(_SIZE, value.strip().lower())
         if match is None:
             raise ValueError(_no_size(value))
         size = (float(match[1]) if "." in match[1] else int(match[1])) * UNITS[match[2]]
