@@ -4,6 +4,8 @@ and how they end, leaving nothing open."""
 from __future__ import annotations
 
 import gc
+import inspect
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -44,7 +46,15 @@ class QuickTyper(typer.Typer):
     """A typer whose commands start soon."""
 
     def command(self, *args: Any, **kwargs: Any) -> Any:
-        return super().command(*args, cls=QuickCommand, **kwargs)
+        """Note: typer reads the annotations of a function four times, and has each text among them
+        compiled anew; here that is done once."""
+        register = super().command(*args, cls=QuickCommand, **kwargs)
+
+        def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+            function.__annotations__ = inspect.get_annotations(function, eval_str=True)
+            return register(function)
+
+        return declare
 
 
 def as_typed(parameter: Any) -> Any:
