@@ -7,7 +7,7 @@ import difflib
 import importlib
 import io
 import sys
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
@@ -15,56 +15,8 @@ from typer.core import TyperCommand
 from fbcli import __version__
 from fbcli.errors import ExitCode, did_you_mean
 
+from ._listing import commands, is_command
 from ._startup import QuickGroup
-
-
-class CommandEntry(NamedTuple):
-    """What `fb --help` shows of a subcommand."""
-
-    group: str
-    help: str
-
-
-COMMANDS = {
-    "push": CommandEntry(
-        "Work", "Publish a call of a function: one, many from a file, or a series."
-    ),
-    "call": CommandEntry("Work", "Push a call and wait for its result."),
-    "consume": CommandEntry("Work", "Run what was pushed to the queues of these functions."),
-    "run": CommandEntry("Work", "Call a function here and now, without any queue."),
-    "queues": CommandEntry("Queues", "List queues and how much they hold."),
-    "peek": CommandEntry("Queues", "Show the next messages of a queue without taking them."),
-    "clear": CommandEntry("Queues", "Remove all messages of a queue, ready and delayed."),
-    "pause": CommandEntry(
-        "Queues", "Stop all consumers of a queue from taking more; what runs goes on."
-    ),
-    "resume": CommandEntry("Queues", "End a pause: the consumers of a queue go on."),
-    "limit": CommandEntry(
-        "Queues", "Change rate and concurrency of live consumers, or show what is in force."
-    ),
-    "wait": CommandEntry("Queues", "Wait until queues are empty and nothing of them is running."),
-    "dead": CommandEntry(
-        "Queues", "List, show, edit, replay and clear dead letters: messages that failed for good."
-    ),
-    "delayed": CommandEntry("Queues", "List and cancel messages that wait for their time."),
-    "results": CommandEntry("Tasks", "List the newest results."),
-    "show": CommandEntry(
-        "Tasks", "Show how tasks stand: running or ended, what they returned, or why they failed."
-    ),
-    "cancel": CommandEntry(
-        "Tasks", "Cancel tasks: queued ones never start, running ones are interrupted."
-    ),
-    "init": CommandEntry("Set-up", "Write an fb.toml to start from."),
-    "config": CommandEntry("Set-up", "Show settings and where they come from; check them."),
-    "brokers": CommandEntry("Set-up", "List brokers and what each can do."),
-    "chaos": CommandEntry(
-        "Set-up", "Try whether a broker, as its server is set up, loses anything."
-    ),
-    "completion": CommandEntry("Set-up", "Print the completion script of your shell."),
-    "version": CommandEntry("Set-up", "Print the version of fbcli and of Python."),
-}
-"""`fb --help` is shown from this table and imports no subcommand; `fb NAME` imports
-`commands/NAME.py` alone."""
 
 CALLING = ("push", "call", "run")
 """Subcommands that take a function's arguments."""
@@ -79,19 +31,19 @@ EPILOG = (
 
 
 class LazyGroup(QuickGroup):
-    """Knows its subcommands by the table, and imports one when it runs."""
+    """Knows its subcommands by their files, and imports one when it runs."""
 
     _listing = False
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return list(COMMANDS)
+        return list(commands())
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name not in COMMANDS:
+        if not is_command(cmd_name):
             return None
-        entry = COMMANDS[cmd_name]
         if self._listing:
-            return TyperCommand(cmd_name, help=entry.help, rich_help_panel=entry.group)
+            entry = commands()[cmd_name]
+            return TyperCommand(cmd_name, help=entry.help, rich_help_panel=entry.section)
         command = typer.main.get_command(importlib.import_module(f"fbcli.commands.{cmd_name}").app)
         command.name = cmd_name
         return command
@@ -105,8 +57,8 @@ class LazyGroup(QuickGroup):
         return super().shell_complete(ctx, incomplete)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if args[0] not in COMMANDS and not args[0].startswith("-"):
-            close = difflib.get_close_matches(args[0], COMMANDS, n=1, cutoff=0.5)
+        if not is_command(args[0]) and not args[0].startswith("-"):
+            close = difflib.get_close_matches(args[0], commands(), n=1, cutoff=0.5)
             hint = f"Did you mean 'fb {close[0]}'?" if close else "`fb --help` lists the commands."
             ctx.fail(f"There is no command {args[0]!r}. {hint}")
         return super().resolve_command(ctx, args)
@@ -158,7 +110,7 @@ used click's before."""
 def main() -> None:
     """Run the command line that this process was started with, and end it."""
     if sys.argv[1:2] == [COMPLETE]:
-        importlib.import_module("fbcli.commands.complete").main(sys.argv[2:])
+        importlib.import_module("fbcli.commands._complete").main(sys.argv[2:])
     else:
         sys.exit(run())
 
@@ -175,7 +127,7 @@ def run() -> int:
     except ClickUsageError as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # it has shown the help
             return ExitCode.USAGE
-        typed = " ".join(["fb", *(word for word in sys.argv[1:2] if word in COMMANDS)])
+        typed = " ".join(["fb", *(word for word in sys.argv[1:2] if is_command(word))])
         return int(
             _failure().report_usage(
                 _sentence(error), error.ctx.command_path if error.ctx else typed

@@ -13,6 +13,7 @@ from fbcli.values.sizes import about
 from ._flags.place import JsonFlag, new_app
 
 app = new_app()
+IN_HELP = "Set-up", 3
 
 ABILITIES = {
     "confirm": "confirm",

@@ -32,6 +32,7 @@ from ._flags.place import (
 )
 
 app = new_app()
+IN_HELP = "Work", 2
 
 
 @app.command(no_args_is_help=True)

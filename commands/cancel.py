@@ -15,6 +15,7 @@ from fbcli.results.cancelling import cancel as cancel_tasks
 from ._flags.place import BrokerFlag, ContextFlag, JsonFlag, StoreFlag, new_app, settings_of
 
 app = new_app()
+IN_HELP = "Tasks", 3
 
 WAIT = 3.0
 """Seconds: a consumer asks once a second, and reports as often."""

@@ -28,6 +28,7 @@ from ._flags.place import (
 )
 
 app = new_app()
+IN_HELP = "Set-up", 4
 
 MODES = get_args(Mode)
 

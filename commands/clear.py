@@ -20,6 +20,7 @@ from ._flags.place import (
 )
 
 app = new_app()
+IN_HELP = "Queues", 3
 
 
 @app.command()

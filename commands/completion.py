@@ -13,6 +13,7 @@ from fbcli.errors import UsageError, did_you_mean
 from ._flags.place import new_app
 
 app = new_app()
+IN_HELP = "Set-up", 5
 
 
 @app.command(no_args_is_help=True)

@@ -14,6 +14,7 @@ from ._flags.call import imported
 from ._flags.place import BrokerFlag, ContextFlag, JsonFlag, StoreFlag, new_app, settings_of
 
 app = new_app("Show settings and where they come from; check them.")
+IN_HELP = "Set-up", 2
 
 
 @app.command()

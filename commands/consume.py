@@ -14,6 +14,7 @@ from ._flags.options import given, with_option_flags
 from ._flags.place import BrokerFlag, ContextFlag, JsonFlag, StoreFlag, new_app
 
 app = new_app()
+IN_HELP = "Work", 3
 
 
 @app.command()

@@ -43,6 +43,7 @@ app = new_app("""List, show, edit, replay and clear dead letters: messages that 
     They are kept in the queue NAME.dead of the same broker until they are replayed or cleared. Exit
     code 3: there is none of these tasks; 8: of some only.
     """)
+IN_HELP = "Queues", 8
 
 TaskArgument = Annotated[str, typer.Argument(metavar="TASK_ID", help="As `fb dead ls` shows it.")]
 TasksArgument = Annotated[

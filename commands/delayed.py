@@ -38,6 +38,7 @@ app = new_app("""List and cancel messages that wait for their time.
     Tasks that wait for a later retry are among them. Exit code 3: none of these tasks waits; 8:
     some only.
     """)
+IN_HELP = "Queues", 9
 
 
 @app.command("ls")

@@ -15,6 +15,7 @@ from fbcli.project.starter import write_starter
 from ._flags.place import JsonFlag, new_app
 
 app = new_app()
+IN_HELP = "Set-up", 1
 
 
 @app.command()

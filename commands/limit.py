@@ -28,6 +28,7 @@ from ._flags.place import (
 )
 
 app = new_app()
+IN_HELP = "Queues", 6
 
 
 @app.command()

@@ -22,6 +22,7 @@ from ._flags.place import (
 )
 
 app = new_app()
+IN_HELP = "Queues", 4
 
 
 @app.command()

@@ -23,6 +23,7 @@ from ._flags.place import (
 )
 
 app = new_app()
+IN_HELP = "Queues", 2
 
 
 @app.command()

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from fbcli.arguments.records import Pipe, Record
 
 app = new_app()
+IN_HELP = "Work", 1
 
 MANY = "Many at once"
 

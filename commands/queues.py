@@ -21,6 +21,7 @@ from ._flags.place import (
 )
 
 app = new_app()
+IN_HELP = "Queues", 1
 
 COLUMNS = ("queue", "ready", "in_flight", "delayed", "dead", "consumers", "per_second", "paused")
 

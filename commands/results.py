@@ -24,6 +24,7 @@ from ._flags.place import (
 )
 
 app = new_app()
+IN_HELP = "Tasks", 1
 
 DEPTH = (100, 1_000, 10_000)
 """How many of the newest results are gone through, in turn, until enough that failed are found."""

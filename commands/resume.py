@@ -17,6 +17,7 @@ from ._flags.place import (
 )
 
 app = new_app()
+IN_HELP = "Queues", 5
 
 
 @app.command()

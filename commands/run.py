@@ -13,6 +13,7 @@ from ._flags.call import WordsArgument, target
 from ._flags.place import ContextFlag, JsonFlag, new_app, settings_of
 
 app = new_app()
+IN_HELP = "Work", 4
 
 
 @app.command(no_args_is_help=True)

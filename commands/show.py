@@ -16,6 +16,7 @@ from fbcli.stores.base import Store
 from ._flags.place import BrokerFlag, ContextFlag, JsonFlag, StoreFlag, new_app, settings_of
 
 app = new_app()
+IN_HELP = "Tasks", 2
 
 RECENT = 200
 """How many of the newest results are looked at for an id that was meant."""

@@ -10,6 +10,7 @@ from fbcli.console.output import Output
 from ._flags.place import JsonFlag, new_app
 
 app = new_app()
+IN_HELP = "Set-up", 6
 
 
 @app.command()

@@ -17,7 +17,8 @@ from typing import Any
 
 import typer
 
-from fbcli.commands.app import COMMANDS, EPILOG
+from fbcli.commands._listing import commands
+from fbcli.commands.app import EPILOG
 
 TARGET = Path(__file__).with_name("commands.md")
 
@@ -37,7 +38,7 @@ on by `1`, `true` or `yes`.
 def reference() -> str:
     """Return the whole text."""
     parts = [HEAD, EPILOG.partition(" Every option")[0], "\n\n", *_contents()]
-    for name in COMMANDS:
+    for name in commands():
         for path, command in _commands(name):
             parts += _section(path, command)
     return "".join(parts).rstrip("\n") + "\n"
@@ -45,7 +46,7 @@ def reference() -> str:
 
 def _contents() -> Iterator[str]:
     yield "| | |\n|---|---|\n"
-    for name, entry in COMMANDS.items():
+    for name, entry in commands().items():
         yield f"| [`fb {name}`](#fb-{name}) | {entry.help} |\n"
     yield "\n"
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from fbcli import completion
-from fbcli.commands.app import COMMANDS
-from fbcli.commands.complete import complete, main
+from fbcli.commands._complete import complete, main
+from fbcli.commands._listing import commands
 from fbcli.errors import Unavailable
 from fbcli.queues.lookup import find_queue
 from tests.messages import letter, message, settings_in
@@ -40,7 +40,7 @@ def texts(*words: str) -> list[str]:
 
 
 def test_commands() -> None:
-    assert texts("") == [*COMMANDS, "--help", "--version"]
+    assert texts("") == [*commands(), "--help", "--version"]
     assert texts("pe") == ["peek"]
     assert texts("dead", "") == ["ls", "show", "edit", "replay", "clear", "--help"]
     assert texts("dead", "re") == ["replay"]
@@ -48,7 +48,7 @@ def test_commands() -> None:
 
 
 def test_every_command_can_be_completed() -> None:
-    for name in COMMANDS:
+    for name in commands():
         assert "--help" in texts(name, "--"), name
         assert all(candidate.help for candidate in complete([name], "--")), name
 
@@ -196,7 +196,7 @@ def test_whatever_goes_wrong_is_silent(
     def fail(*_: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("fbcli.commands.complete.complete", fail)
+    monkeypatch.setattr("fbcli.commands._complete.complete", fail)
     main(["--current=", "wait"])
     main([])
     assert capsys.readouterr() == ("", "")

@@ -131,9 +131,9 @@ def serve(address: str, fb: str) -> None:
 
 def _import_all() -> None:
     from fbcli.broker_registry import open_broker
-    from fbcli.commands.app import COMMANDS
+    from fbcli.commands._listing import commands
 
-    for name in COMMANDS:
+    for name in commands():
         importlib.import_module(f"fbcli.commands.{name}")
     for name in ("typer.rich_utils", "fbcli.console.drawing", "fbcli.console.failure"):
         importlib.import_module(name)

@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from fbcli import __version__
-from fbcli.commands.app import COMMANDS
+from fbcli.commands._listing import commands
 from tests.cli.shell import Shell
 from tests.installed import FB
 from tests.servers import wait_until
@@ -29,14 +29,14 @@ def commands_of(name: str) -> Iterator[tuple[str, Any]]:
 
 def test_help_names_all_commands_and_exit_codes(fb: Shell) -> None:
     ran = fb.ok("--help")
-    for name in COMMANDS:
+    for name in commands():
         assert f" {name} " in ran.out
     assert "4 unreachable" in ran.out
     assert fb.ok("-h").out == ran.out
     assert fb().code == 2
 
 
-@pytest.mark.parametrize("group", COMMANDS)
+@pytest.mark.parametrize("group", commands())
 def test_every_command_opens_with_a_sentence_and_examples(group: str) -> None:
     for name, command in commands_of(group):
         summary, *rest = command.help.split("\n\n")
@@ -44,11 +44,11 @@ def test_every_command_opens_with_a_sentence_and_examples(group: str) -> None:
         assert summary.endswith("."), name
         assert rest[0].startswith("\b"), name
         assert all("fb " in line for line in rest[0].splitlines()[1:]), name
-        if name in COMMANDS:
-            assert summary == COMMANDS[name].help, "`fb --help` and `fb NAME --help` say the same"
+        if name in commands():
+            assert summary == commands()[name].help, "`fb --help` and `fb NAME --help` say the same"
 
 
-@pytest.mark.parametrize("group", COMMANDS)
+@pytest.mark.parametrize("group", commands())
 def test_every_option_is_explained_and_has_a_variable(group: str) -> None:
     for name, command in commands_of(group):
         for parameter in command.params:

@@ -14,7 +14,7 @@ import pytest
 import typer
 
 from fbcli.broker import Outgoing
-from fbcli.commands.app import COMMANDS
+from fbcli.commands._listing import commands as listed
 from fbcli.stores.base import Result
 from tests.cli.consuming import Consuming
 from tests.cli.jobs import began, notes, push, raw, set_up, size, together
@@ -31,7 +31,7 @@ def commands() -> Iterator[str]:
         if any("--json" in parameter.opts for parameter in command.params):
             yield words
 
-    for name in COMMANDS:
+    for name in listed():
         yield from walk(
             name, typer.main.get_command(importlib.import_module(f"fbcli.commands.{name}").app)
         )

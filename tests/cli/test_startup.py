@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
+from fbcli.commands._listing import commands
 from fbcli.commands._startup import QuickTyper
-from fbcli.commands.app import COMMANDS
 from tests.cli.shell import Shell
 from tests.cli.test_basics import commands_of
 
 
-@pytest.mark.parametrize("group", COMMANDS)
+@pytest.mark.parametrize("group", commands())
 def test_values_are_converted_as_typer_does(group: str) -> None:
     for name, command in commands_of(group):
         context = command.make_context(name, [], resilient_parsing=True)
@@ -36,7 +36,7 @@ def outcome(act: Any, *arguments: Any) -> object:
 
 
 def test_every_command_starts_soon() -> None:
-    for name in COMMANDS:
+    for name in commands():
         assert isinstance(importlib.import_module(f"fbcli.commands.{name}").app, QuickTyper), name
 
 
@@ -85,6 +85,7 @@ def test_help_imports_neither_commands_nor_brokers_nor_messages(
     }
     assert {name for name in imported if name.startswith("fbcli.commands.")} == {
         "fbcli.commands.app",
+        "fbcli.commands._listing",
         "fbcli.commands._startup",
     }
 

@@ -17,7 +17,7 @@ import typer
 from fbcli.completion import FILES, SOURCES, Asked, Candidate, candidates
 from fbcli.console.output import Output, visible
 
-from .app import COMMANDS
+from ._listing import commands, is_command
 
 HELP = Candidate("--help", "Show help and exit.")
 
@@ -42,9 +42,9 @@ def main(arguments: Sequence[str]) -> None:
 def complete(words: Sequence[str], current: str) -> list[Candidate]:
     """Return what can stand in the place of `current` after `fb` and `words`."""
     if not words:
-        names = [Candidate(name, entry.help) for name, entry in COMMANDS.items()]
+        names = [Candidate(name, entry.help) for name, entry in commands().items()]
         return _starting([*names, HELP, Candidate("--version", "Print the version.")], current)
-    if words[0] not in COMMANDS:
+    if not is_command(words[0]):
         return []
     command: Any = typer.main.get_command(importlib.import_module(f"fbcli.commands.{words[0]}").app)
     path, rest = tuple(words[:1]), list(words[1:])
