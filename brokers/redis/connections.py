@@ -90,7 +90,6 @@ class Reach:
         return RedisAddress(
             host,
             port,
-            given.get("path", ""),
             int(given.get("db") or 0),
             given.get("username"),
             given.get("password"),

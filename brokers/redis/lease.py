@@ -9,7 +9,6 @@ from typing import Any, BinaryIO, NamedTuple
 
 from fbcli.errors import Unavailable
 from fbcli.lease import Beat, LeaseKeeper
-from fbcli.platform.sockets import connect_unix
 
 CONNECT_TIMEOUT = 3.0
 ANSWER_TIMEOUT = 5.0
@@ -28,8 +27,6 @@ class RedisAddress(NamedTuple):
 
     host: str
     port: int
-    path: str
-    """Of a Unix socket; then there is no host."""
     database: int
     username: str | None
     password: str | None
@@ -38,7 +35,7 @@ class RedisAddress(NamedTuple):
 
     @property
     def place(self) -> str:
-        return f"{self.path or f'{self.host}:{self.port}'}/{self.database}"
+        return f"{self.host}:{self.port}/{self.database}"
 
 
 class RedisBeat(Beat):
@@ -91,11 +88,8 @@ class RedisLeaseKeeper(LeaseKeeper):
 
     def _connect(self) -> None:
         to = self._address
-        if to.path:
-            sock = connect_unix(to.path, CONNECT_TIMEOUT)
-        else:
-            sock = socket.create_connection((to.host, to.port), CONNECT_TIMEOUT)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock = socket.create_connection((to.host, to.port), CONNECT_TIMEOUT)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if to.tls is not None:
             sock = _secured(sock, to.host, to.tls)
         sock.settimeout(ANSWER_TIMEOUT)

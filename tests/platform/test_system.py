@@ -19,7 +19,7 @@ from fbcli.errors import ExitCode, Unsupported
 from fbcli.platform import Request, Wakeup, system
 from fbcli.platform.interface import MOST_BYTES
 from fbcli.platform.signals import arriving, how_ended
-from fbcli.platform.sockets import connect_unix, keepalive_options
+from fbcli.platform.sockets import keepalive_options
 from fbcli.platform.wakeup import PairWakeup
 from fbcli.platform.windows import Windows
 
@@ -159,26 +159,6 @@ def test_the_options_of_a_connection_that_notices_silence() -> None:
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
             assert sock.getsockopt(socket.IPPROTO_TCP, option) == value
     assert sorted(options.values()) == [3, 5, 15] or sys.platform == "darwin"
-
-
-@posix
-def test_unix_sockets_are_connected_to(tmp_path: Path) -> None:
-    path = str(tmp_path / "s")
-    with pytest.raises(FileNotFoundError):
-        connect_unix(path, LONG)
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(path)
-        server.listen()
-        with connect_unix(path, LONG) as near, server.accept()[0] as far:
-            assert near.gettimeout() == LONG
-            far.sendall(b"x")
-            assert near.recv(1) == b"x"
-
-
-def test_where_there_are_no_unix_sockets_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "platform", "win32")
-    with pytest.raises(Unsupported, match="Connect to a host and port"):
-        connect_unix("/run/redis.sock", LONG)
 
 
 # child processes
