@@ -1,6 +1,6 @@
 """What a poorer broker cannot do by itself is done here, once and above it: delay (messages wait in
-the store), new bodies, burial and releases (published anew, then acknowledged). Nobody else knows
-which broker lacks what; one that lacks nothing is not wrapped.
+the store), new bodies, burial and releases (published anew, then acknowledged), and the count of
+lost deliveries. Nobody else knows which broker lacks what; one that lacks nothing is not wrapped.
 
 What cannot be made up for is refused instead: priority, leases, acknowledgement.
 """
@@ -29,6 +29,7 @@ def emulated(broker: Broker, open_store: Callable[[str], Store]) -> Broker:
         and can.delay_view
         and can.rewrite
         and can.release == "both"
+        and (can.delivery_count == "lost" or not can.ack)
         and can.max_bytes is None
     )
     if lacks_nothing:

@@ -11,6 +11,7 @@ import msgspec
 
 from fbcli.broker import DEAD_SUFFIX, Broker, Capabilities, Delayed, Inbox, Outgoing, Size
 from fbcli.clock import SYSTEM, Clock
+from fbcli.emulation.counts import LossCounts
 from fbcli.emulation.inbox import EmulatedInbox
 from fbcli.emulation.mover import Mover
 from fbcli.errors import BadMessage, PartlyPublished, Unavailable, Unsupported
@@ -51,6 +52,7 @@ class EmulatedBroker(Broker):
             delay_view=True,
             release="both" if to_front else "back",
             rewrite=True,
+            delivery_count="lost" if can.ack else "none",
         )
         self._open_store = open_store
         self._clock = clock
@@ -125,8 +127,17 @@ class EmulatedBroker(Broker):
 
     def open(self, queue: str, *, consumer_id: str, prefetch: int, lease: float) -> Inbox:
         inbox = self.inner.open(queue, consumer_id=consumer_id, prefetch=prefetch, lease=lease)
+        counts = None
+        if self._can.ack and self._can.delivery_count != "lost":
+            counts = LossCounts(
+                lambda: self._open_store("count lost deliveries"),
+                f"{self.scheme}:{queue}",
+                all_counted=self._can.delivery_count == "all",
+            )
         self._mover.begin(queue)
-        return EmulatedInbox(self, inbox, queue, lambda: self._mover.end(queue), self._clock)
+        return EmulatedInbox(
+            self, inbox, queue, counts, lambda: self._mover.end(queue), self._clock
+        )
 
     def keep_alive(self, inboxes: Sequence[Inbox]) -> Sequence[int]:
         return self.inner.keep_alive(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,8 @@ import msgspec
 
 from fbcli.broker import Action, Delivery, Inbox, Outgoing, Settlement, dead_queue
 from fbcli.clock import Clock
-from fbcli.errors import PartlyPublished, Unsupported
+from fbcli.emulation.counts import LossCounts
+from fbcli.errors import PartlyPublished, Unavailable, Unsupported
 from fbcli.lease import Beat
 
 if TYPE_CHECKING:
@@ -41,12 +43,14 @@ class EmulatedInbox(Inbox):
         broker: EmulatedBroker,
         inner: Inbox,
         queue: str,
+        counts: LossCounts | None,
         on_close: Callable[[], None],
         clock: Clock,
     ) -> None:
         self._broker = broker
         self.inner = inner
         self._queue = queue
+        self._counts = counts
         self._on_close = on_close
         self._clock = clock
         self._can = broker.inner.capabilities
@@ -55,13 +59,18 @@ class EmulatedInbox(Inbox):
         self._closed = False
 
     def fetch(self, limit: int, wait: float) -> list[Delivery]:
-        return self.inner.fetch(limit, wait)
+        found = self.inner.fetch(limit, wait)
+        if self._counts is not None and found:
+            self._counts.fetched(found)
+        return found
 
     def settle(
         self, settlements: Sequence[Settlement], also: object = None
     ) -> Sequence[Settlement]:
         if self._has_copied or any(each.action and self._is_beyond(each) for each in settlements):
             return self._settle_above(settlements, also)
+        if self._counts is not None:
+            self._counts.settled(settlements)
         return self.inner.settle(settlements, also)
 
     def _is_beyond(self, settlement: Settlement) -> bool:
@@ -100,6 +109,8 @@ class EmulatedInbox(Inbox):
             elif not handle.acknowledged:
                 native.append(Settlement(handle.delivery))
                 asked[id(native[-1])] = each
+        if self._counts is not None:
+            self._counts.settled([each for each in native if id(each) not in asked])
         late += (asked.get(id(each), each) for each in self.inner.settle(native))
         for each in asked.values():
             each.delivery.handle.acknowledged = True
@@ -143,8 +154,16 @@ class EmulatedInbox(Inbox):
 
     def _note(self, settlements: Sequence[Settlement]) -> None:
         self._has_copied = True
+        if self._counts is not None:  # what is left of them is only to be acknowledged
+            self._counts.settled([Settlement(each.delivery) for each in settlements])
         for each in settlements:
             each.delivery.handle = Copied(msgspec.structs.replace(each.delivery))
+
+    def _give_back_uncounted(self, counts: LossCounts) -> None:
+        """What is in hand goes back when the inbox is closed, and is not lost by that."""
+        held = counts.held()
+        lost = {id(delivery) for delivery in self.inner.late(held)}
+        counts.settled([Settlement(each, Action.RELEASE) for each in held if id(each) not in lost])
 
     def late(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         return self.inner.late([each for each in deliveries if type(each.handle) is not Copied])
@@ -162,6 +181,9 @@ class EmulatedInbox(Inbox):
         if not self._closed:
             self._closed = True
             self._on_close()
+            if self._counts is not None:
+                with suppress(Unavailable):  # it is closed all the same
+                    self._give_back_uncounted(self._counts)
         self.inner.close()
 
 

@@ -45,7 +45,8 @@ __all__ = [
 ]
 
 PAUSES, LIMITS, CANCELS, CONSUMERS = "pauses", "limits", "cancels", "consumers"
-KINDS = (PAUSES, LIMITS, CANCELS, CONSUMERS)
+COUNTS = "counts"
+KINDS = (PAUSES, LIMITS, CANCELS, CONSUMERS, COUNTS)
 """Kinds of notices."""
 
 _encode = msgspec.json.Encoder().encode
@@ -260,6 +261,28 @@ class Store:
     def unpark(self, queue: str, scheme: str, parked_ids: Sequence[str]) -> int:
         """Remove messages (published, or cancelled); return how many were there."""
         return self.backend.parked.unpark(_line(queue, scheme), parked_ids) if parked_ids else 0
+
+    # counters
+    def count(self, changes: Mapping[str, int], ttl: float) -> list[int]:
+        """Add to counters by name, and return what each is then. One that is not there is 0; each
+        is forgotten `ttl` seconds after its last change.
+
+        Note: read, then written, in two steps: for counters that one process at a time changes.
+        """
+        (found,) = self.backend.notices.read([COUNTS])
+        counts = {
+            name: (int(found[name].body) if name in found else 0) + change
+            for name, change in changes.items()
+        }
+        if counts:
+            bodies = {name: b"%d" % count for name, count in counts.items()}
+            self.backend.notices.put(COUNTS, bodies, ttl)
+        return list(counts.values())
+
+    def forget_counts(self, names: Collection[str]) -> None:
+        """Forget these counters."""
+        if names:
+            self.backend.notices.remove(COUNTS, names)
 
     # all of it
     def write(self, writes: Writes) -> None:

@@ -11,6 +11,7 @@ everything else waits for conditions. The tests are in `fbcli.testing.store`, on
 from __future__ import annotations
 
 from fbcli.testing.store.claims import ClaimTests
+from fbcli.testing.store.counters import CounterTests
 from fbcli.testing.store.itself import StoreItselfTests
 from fbcli.testing.store.limits import LimitTests
 from fbcli.testing.store.parking import ParkingTests
@@ -27,6 +28,7 @@ class StoreContract(
     ClaimTests,
     RateTests,
     ParkingTests,
+    CounterTests,
     StoreItselfTests,
 ):
     """Every verb of `fbcli.stores.base`, its expiry, its concurrency, and what happens when the

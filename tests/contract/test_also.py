@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import redis
 from fbcli.broker import Action, Broker, Delivery, Inbox, Outgoing, Settlement
 from fbcli.broker_registry import open_broker
 from fbcli.brokers.memory import MemoryBroker
-from fbcli.clients.redis import ScriptCall
+from fbcli.clients.lua import Step
 from fbcli.errors import Unavailable, UsageError
 from tests.servers import wait_until
 from tests.servers.proxy import Proxy
@@ -53,11 +53,11 @@ class TestRedis:
         """Each script has keys and arguments of its own; one may come twice."""
         broker.publish(QUEUE, [Outgoing(b"%d" % i) for i in range(6)])
         found = inbox.fetch(6, 5)
-        also: list[ScriptCall] = [
-            (SET, ["one"], ["1"]),
-            (COUNT, ["sum"], [2]),
-            (SET, ["two"], [b"\0\xff two"]),
-            (COUNT, ["sum"], [3]),
+        also = [
+            Step(SET, ["one"], ["1"]),
+            Step(COUNT, ["sum"], [2]),
+            Step(SET, ["two"], [b"\0\xff two"]),
+            Step(COUNT, ["sum"], [3]),
         ]
         batch = acks(found[:4])
         batch += [Settlement(found[4], Action.RELEASE), Settlement(found[5], Action.BURY)]
@@ -77,15 +77,15 @@ class TestRedis:
         batch = [Settlement(each, action) for each in inbox.fetch(2, 5)]
         client.lpush("wrong", "a list")
         with pytest.raises(UsageError):
-            inbox.settle(batch, [(SET, ["one"], ["1"]), (COUNT, ["wrong"], [1])])
+            inbox.settle(batch, [Step(SET, ["one"], ["1"]), Step(COUNT, ["wrong"], [1])])
         size = broker.size(QUEUE)
         assert (size.ready, size.in_flight) == (0, 2)
         client.delete("wrong")
-        assert not inbox.settle(batch, [(COUNT, ["wrong"], [1])])
+        assert not inbox.settle(batch, [Step(COUNT, ["wrong"], [1])])
         assert broker.size(QUEUE).in_flight == 0
 
     def test_by_itself(self, inbox: Inbox, client: redis.Redis) -> None:
-        assert not inbox.settle((), [(SET, ["one"], ["1"])])
+        assert not inbox.settle((), [Step(SET, ["one"], ["1"])])
         assert client.get("one") == "1"
 
     def test_with_what_was_handed_over_while_it_waited(
@@ -97,7 +97,7 @@ class TestRedis:
         timer.start()
         found = inbox.fetch(1, 10)
         timer.join()
-        assert not inbox.settle(acks(found), [(SET, ["one"], ["1"])])
+        assert not inbox.settle(acks(found), [Step(SET, ["one"], ["1"])])
         assert broker.size(QUEUE).in_flight == 0
         assert inbox.fetch(1, 0.05) == []
 
@@ -108,7 +108,7 @@ class TestRedis:
         found: list[Delivery] = []
         while len(found) < 12_000:
             found += inbox.fetch(2000, 5)
-        assert not inbox.settle(acks(found), [(SET, ["one"], ["1"])])
+        assert not inbox.settle(acks(found), [Step(SET, ["one"], ["1"])])
         assert broker.size(QUEUE).in_flight == 0
 
     def test_late_ones_are_told_and_the_store_has_its_own(
@@ -122,7 +122,7 @@ class TestRedis:
         ):
             batch = acks(dead.fetch(1, 5))
             wait_until(lambda: heir.keep_alive() == 1, "the lease to end")
-            assert list(dead.settle(batch, [(SET, ["one"], ["1"])])) == batch
+            assert list(dead.settle(batch, [Step(SET, ["one"], ["1"])])) == batch
             assert client.get("one") == "1"
             assert len(heir.fetch(1, 5)) == 1
 
@@ -137,9 +137,9 @@ class TestRedis:
                 batch = acks(inbox.fetch(1, 5))
                 proxy.lose_reply(b"marker")
                 with pytest.raises(Unavailable):
-                    inbox.settle(batch, [(SET, ["one"], ["marker"])])
+                    inbox.settle(batch, [Step(SET, ["one"], ["marker"])])
                 assert proxy.lost
-                assert not inbox.settle(batch, [(SET, ["one"], ["marker"])])
+                assert not inbox.settle(batch, [Step(SET, ["one"], ["marker"])])
                 assert broker.size(QUEUE).in_flight == 0
 
     def test_a_plain_list_does_it_first(self, redis_url: str, client: redis.Redis) -> None:
@@ -152,9 +152,9 @@ class TestRedis:
             client.lpush("wrong", "a list")
             release = [Settlement(found[0], Action.RELEASE)]
             with pytest.raises(UsageError):
-                inbox.settle(release, [(COUNT, ["wrong"], [1])])
+                inbox.settle(release, [Step(COUNT, ["wrong"], [1])])
             assert broker.size(QUEUE).ready == 0
-            assert not inbox.settle(release, [(SET, ["one"], ["1"])])
+            assert not inbox.settle(release, [Step(SET, ["one"], ["1"])])
             assert (client.get("one"), broker.size(QUEUE).ready) == ("1", 1)
 
 
@@ -175,18 +175,34 @@ class TestSqlite:
         ):
             broker.publish(QUEUE, [Outgoing(b"x"), Outgoing(b"y")])
             batch = acks(inbox.fetch(2, 5))
-            insert = "INSERT INTO results VALUES (?, ?)"
+
+            def insert(*bodies: str) -> Callable[[sqlite3.Connection], None]:
+                def also(connection: sqlite3.Connection) -> None:
+                    for body in bodies:
+                        connection.execute("INSERT INTO results VALUES ('a', ?)", (body,))
+
+                return also
+
             with pytest.raises(sqlite3.IntegrityError):
-                inbox.settle(batch, [(insert, ("a", "1")), (insert, ("a", "2"))])
+                inbox.settle(batch, insert("1", "2"))
             assert broker.size(QUEUE).in_flight == 2
             assert not reader.execute("SELECT * FROM results").fetchall()
-            assert not inbox.settle(batch, [(insert, ("a", "1"))])
+            assert not inbox.settle(batch, insert("1"))
             assert broker.size(QUEUE).in_flight == 0
             assert reader.execute("SELECT * FROM results").fetchall() == [("a", "1")]
 
 
-def test_where_no_store_lives_none_is_forgotten() -> None:
-    inbox = opened(MemoryBroker("memory://"))
-    with pytest.raises(ValueError, match="no store lives in memory"):
-        inbox.settle((), [])
-    inbox.close()
+def test_in_memory_it_is_called() -> None:
+    done: list[int] = []
+    with closing(MemoryBroker("memory://")) as broker, closing(opened(broker)) as inbox:
+        broker.publish(QUEUE, [Outgoing(b"x")])
+        batch = acks(inbox.fetch(1, 5))
+
+        def fail() -> None:
+            raise Unavailable("the store is away")
+
+        with pytest.raises(Unavailable):
+            inbox.settle(batch, fail)
+        assert broker.size(QUEUE).in_flight == 1
+        assert not inbox.settle(batch, lambda: done.append(broker.size(QUEUE).in_flight or 0))
+        assert (done, broker.size(QUEUE).in_flight) == ([1], 0)

@@ -81,6 +81,8 @@ EVERY_VERB: dict[str, Callable[[Store], object]] = {
     "beat": lambda store: store.beat([a_record()], 60),
     "retire": lambda store: store.retire(["w"]),
     "consumers": lambda store: store.consumers(),
+    "count": lambda store: store.count({"c": 1}, 3600),
+    "forget_counts": lambda store: store.forget_counts(["c"]),
     "park": lambda store: store.park([a_message()]),
     "due": lambda store: store.due("q", "amqp", 10, 60),
     "parked": lambda store: store.parked("q", "amqp", 10),
