@@ -56,7 +56,7 @@ class Planner:
         changes = at_the_door(extra)
         keeps = extra.get("result", self._options.results)
         carried = CARRIED.intersection(extra)
-        key = (tuple(sorted(changes.items())), keeps, carried)
+        key = (tuple(sorted(changes.items())) if changes else (), keeps, carried)
         plan = self._plans.get(key)
         if plan is None:
             if len(self._plans) >= MOST_PLANS:

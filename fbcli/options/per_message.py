@@ -3,27 +3,36 @@ written them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fbcli.controls.catalogue import OVERRIDES
-from fbcli.errors import BadMessage, BadSetting
-from fbcli.options.gathered import MESSAGE_OPTIONS, checked_message_options
+from fbcli.errors import BadMessage
+from fbcli.options.checking import unusable
+from fbcli.options.gathered import MESSAGE_OPTIONS
 
 FOR_CONSUMERS = frozenset(MESSAGE_OPTIONS) - {"priority"}
 """Those that are no matter of the broker's."""
 
 
-def at_the_door(extra: dict[str, Any]) -> dict[str, Any]:
+_CHECKS = {name: MESSAGE_OPTIONS[name].kind.check for name in FOR_CONSUMERS}
+_NONE: Mapping[str, Any] = {}
+
+
+def at_the_door(extra: dict[str, Any]) -> Mapping[str, Any]:
     """Convert the options in the `extra` of a message that came over the wire; return those that
     take the place of the function's own. Raises `BadMessage`."""
-    given = {name: extra[name] for name in FOR_CONSUMERS if name in extra}
-    try:
-        converted = checked_message_options(given, lambda name: "extra")
-    except BadSetting as error:
-        raise BadMessage(f"The message's own options cannot be used: {error}") from None
-    for name in given:
-        if name in converted:
-            extra[name] = converted[name]
-        else:
+    found = _NONE
+    for name in extra.keys() & FOR_CONSUMERS:
+        value = extra[name]
+        if value is None:
             del extra[name]
-    return {name: value for name, value in converted.items() if name in OVERRIDES}
+            continue
+        try:
+            value = extra[name] = _CHECKS[name](value)
+        except ValueError as error:
+            told = unusable(name, value, error, lambda name: "extra")
+            raise BadMessage(f"The message's own options cannot be used: {told}") from None
+        if name in OVERRIDES:
+            found = {**found, name: value}
+    return found

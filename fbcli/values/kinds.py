@@ -41,9 +41,11 @@ def switch() -> Kind:
 
 
 def _switch(value: object) -> bool:
+    if value is True or value is False:
+        return value
     if isinstance(value, str) and value.strip().lower() in _SWITCHES:
         return _SWITCHES[value.strip().lower()]
-    if isinstance(value, bool) or (isinstance(value, int | float) and value in (0, 1)):
+    if isinstance(value, int | float) and value in (0, 1):
         return bool(value)
     raise ValueError("write true or false")
 
