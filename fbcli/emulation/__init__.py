@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from fbcli.broker import Broker
+from fbcli.values.durations import span
 
 if TYPE_CHECKING:
     from fbcli.stores.base import Store
@@ -51,6 +52,6 @@ def cautions(broker: Broker, timeout: float | None) -> list[str]:
     if timeout is None or timeout <= longest:
         return []
     return [
-        f"{broker.scheme}:// takes a message back after {longest:g} s: a call that takes longer,"
-        f" as its timeout of {timeout:g} s allows, runs twice. Set a shorter timeout."
+        f"{broker.scheme}:// takes a message back after {span(longest, 3)}: a call that takes"
+        f" longer, as its timeout of {span(timeout, 3)} allows, runs twice. Set a shorter timeout."
     ]

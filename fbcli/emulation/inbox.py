@@ -15,6 +15,7 @@ from fbcli.clock import Clock
 from fbcli.emulation.counts import LossCounts
 from fbcli.errors import PartlyPublished, Unavailable, Unsupported
 from fbcli.lease import Beat
+from fbcli.values.durations import span
 
 if TYPE_CHECKING:
     from fbcli.emulation.broker import EmulatedBroker
@@ -137,7 +138,7 @@ class EmulatedInbox(Inbox):
         except Unsupported as error:  # nobody may refuse what is fetched already
             if not self._warned:
                 self._warned = True
-                log.warning("%s Without one they come back in %g s at most.", error, longest)
+                log.warning("%s Without one they come back in %s at most.", error, span(longest))
             dues = [now + min(each.delay, longest) for each in settlements]
             self._publish(self._queue, settlements, dues)
 
