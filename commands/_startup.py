@@ -58,10 +58,12 @@ class QuickTyper(typer.Typer):
 
 
 def as_typed(parameter: Any) -> Any:
-    """Have a parameter give text as it was typed, and nothing where nothing was; return it.
+    """Have a parameter give text as it was typed, digits as a number, and nothing where nothing
+    was; return it.
 
     Note: typer (0.29) has pydantic convert text into text, too, and nothing into nothing; only to
-    load it takes 60 ms. Older ones convert by click, and are left alone.
+    load it takes 60 ms. Older ones convert by click, and are left alone. What cannot be used is
+    left to typer, for its sentence.
     """
     described = getattr(parameter, "type_descriptor", None)
     if described is None or parameter.required or "process_value" in vars(parameter):
@@ -73,9 +75,19 @@ def as_typed(parameter: Any) -> Any:
             value = () if getattr(parameter, "multiple", False) or parameter.nargs == -1 else None
         elif described.annotation == list[str] and isinstance(value, tuple):
             value = list(value)
+        elif described.annotation is int and _is_plain(value, described.parameter_info):
+            value = int(value)
         elif not (described.annotation is str and isinstance(value, str)):
             return convert(ctx, value)
         return parameter.callback(ctx, parameter, value) if parameter.callback else value
 
     parameter.process_value = process_value
     return parameter
+
+
+def _is_plain(value: Any, limits: Any) -> bool:
+    """Whether a value is the digits of a number that lies within the limits of its parameter."""
+    if not (isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 10):
+        return False
+    low, high = limits.min, limits.max
+    return (low is None or int(value) >= low) and (high is None or int(value) <= high)

@@ -21,7 +21,8 @@ def test_values_are_converted_as_typer_does(group: str) -> None:
         for parameter in command.get_params(context):
             if parameter.callback is not None:
                 continue  # of --help, which would show it
-            values: list[Any] = [None, "text", "7", ("a", "b"), True]
+            values: list[Any] = [None, "text", "", ("a", "b"), True]
+            values += ["7", "007", "0", "-1", "10", " 7", "7.0", "1_0", "9" * 30, "\u0663"]
             assert [outcome(parameter.process_value, context, each) for each in values] == [
                 outcome(type(parameter).process_value, parameter, context, each) for each in values
             ], (name, parameter.name)
@@ -91,10 +92,21 @@ def test_help_imports_neither_commands_nor_brokers_nor_messages(
 
 
 def test_a_push_imports_only_what_it_needs(modules: Callable[..., set[str]], fb: Shell) -> None:
-    fb.write("plain.py", "def task(x: int): ...\n")
-    assert not modules("push", "plain:task", "x=1") & {
-        "asyncio",
-        "redis",
-        "rich",
-        "fbcli.engine.consumer",
-    }
+    fb.write(
+        "plain.py",
+        "from fbcli import boost\n\n\ndef task(x: int): ...\n\n\n@boost(qps=5, retries=1)\n"
+        "def boosted(x: int): ...\n",
+    )
+    fb.write("fb.toml", "[defaults]\nresults = true\n")
+    for words in (
+        ["plain:task", "x=1"],
+        ["plain:boosted", "x=1", "--delay", "1m", "--priority", "3"],
+    ):
+        assert not modules("push", *words) & {
+            "asyncio",
+            "pydantic",
+            "redis",
+            "rich",
+            "fbcli.engine.consumer",
+            "fbcli.brokers.sqlite.inbox",
+        }
