@@ -6,7 +6,7 @@ import socket
 from time import monotonic
 from typing import Any
 
-from .connections import Reach, RedisConnection, Word
+from .connections import Reach, RedisConnection, RedisConnections, Word
 
 BLOCK_GRACE = 5.0
 """Seconds after which a blocking command that should have ended by itself counts as lost with its
@@ -23,6 +23,8 @@ class BlockedPop:
         self.expires: float | None = None
         """Monotonic time by which it must have been answered; None while nothing is outstanding."""
         self._ended_by = 0.0
+        self.in_vain = False
+        """Whether the last one has waited to its end, and the server had nothing for it."""
 
     def begin(self, *words: Word, timeout: float) -> None:
         """Send a command that blocks for up to `timeout` seconds (its last argument)."""
@@ -37,12 +39,14 @@ class BlockedPop:
         """Return the reply; None: it timed out, or the connection broke, and then nobody knows what
         it was handed."""
         self.expires = None
+        self.in_vain = False
         errors = self._reach.errors
         try:
             reply = self._link.receive()
         except (errors.ConnectionError, errors.TimeoutError):
             return None  # whoever asks next will meet the trouble, if it lasts
         self._ended_by = 0.0
+        self.in_vain = reply is None
         if isinstance(reply, errors.MovedError):
             self._link.close()
             self._reach.look_again()
@@ -54,12 +58,13 @@ class BlockedPop:
             raise reply
         return reply
 
-    def cancel(self, link: RedisConnection) -> Any:
-        """End it by way of `link`; return what it was handed in the last moment, if anything."""
+    def cancel(self, connections: RedisConnections) -> Any:
+        """End it by way of another connection; return what it was handed in the last moment, if
+        anything."""
         if self.expires is None:
             return None
         try:
-            link.call(("CLIENT", "UNBLOCK", self._link.client_id))
+            connections.call(self._link.key, ("CLIENT", "UNBLOCK", self._link.client_id))
         except self._reach.errors.ResponseError:
             self.drop()  # an ACL may forbid it
             return None

@@ -12,15 +12,19 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from fbcli.broker import ID_SECONDS, Broker, Capabilities, Delayed, Inbox, Outgoing, Size
 from fbcli.clients.redis import translating
 from fbcli.errors import PartlyPublished, Unavailable, UsageError
 
-from .connections import Reach, RedisConnections, Word
+from .connections import Word, shared_connections
 from .queue_scripts import PUBLISH, PURGE, SIZE, WITHDRAW
 from .scripts import BELL, MOVE_AT_ONCE, headed
+
+if TYPE_CHECKING:
+    from .beats import Beats
+    from .inbox import RedisInbox
 
 NAMES = "fb:queues"
 """The zset of known queue names, by when somebody last said that he uses them. So listing them
@@ -78,8 +82,11 @@ class RedisBroker(Broker):
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
-        self._reach = Reach(url)
-        self._links = RedisConnections(self._reach)
+        self._links = shared_connections(url)
+        self._reach = self._links.reach
+        self._beats: dict[str, Beats] = {}
+        """By server."""
+        self._closed = False
         self._translating = translating(url)
         self._announced: dict[str, float] = {}
         self._ids = itertools.count()
@@ -117,13 +124,35 @@ class RedisBroker(Broker):
 
         with self._translating:
             self.announce(queue)
-        inbox = RedisInbox(self, self._reach, queue, consumer_id, lease)
+        inbox = RedisInbox(self, self._links, queue, consumer_id, lease)
         try:
             inbox.enter()
         except BaseException:
             inbox.hang_up()
             raise
         return inbox
+
+    def keep_alive(self, inboxes: Sequence[Inbox]) -> Sequence[int]:
+        from .beats import Beats  # noqa: PLC0415  a push needs none
+
+        given_back = dict.fromkeys(map(id, inboxes), 0)
+        by_server: dict[str, list[RedisInbox]] = {}
+        with self._translating:
+            for inbox in cast("Sequence[RedisInbox]", inboxes):
+                if not inbox.closed:
+                    by_server.setdefault(self._reach.where(inbox.queue), []).append(inbox)
+            self._links.trim()
+            self.announce(*(inbox.queue for alive in by_server.values() for inbox in alive))
+            for server, alive in by_server.items():
+                if server not in self._beats:
+                    self._beats.setdefault(server, Beats(self._reach))
+                counts = self._beats[server].extend(alive)
+                given_back |= zip(map(id, alive), counts, strict=True)
+        return [given_back[id(inbox)] for inbox in inboxes]
+
+    def lease_group(self, queue: str) -> str:
+        with self._translating:
+            return self._reach.where(queue)
 
     def size(self, queue: str) -> Size:
         with self._translating:
@@ -229,8 +258,11 @@ class RedisBroker(Broker):
         return removed
 
     def close(self) -> None:
-        self._links.close()
-        self._reach.close()
+        for beats in self._beats.values():
+            beats.close()
+        if not self._closed:
+            self._closed = True
+            self._links.leave()
 
     def keys(self, queue: str) -> tuple[str, str, str, str]:
         """Return the keys of the ready list, the urgent, the delayed and the owners of `queue`."""
@@ -242,15 +274,21 @@ class RedisBroker(Broker):
         """Return what the names of `held` and `handed` begin with; the owner's name follows."""
         return f"fb:{{{queue}}}:held:", f"fb:{{{queue}}}:handed:"
 
-    def announce(self, queue: str) -> None:
-        """Make `queue` known to `queues`; at most once a minute."""
+    def announce(self, *queues: str) -> None:
+        """Make these known to `queues`; each at most once a minute."""
         now = time.monotonic()
-        if now - self._announced.get(queue, -ANNOUNCE_SECONDS) >= ANNOUNCE_SECONDS:
-            _check_name(queue)
-            self._links.call(NAMES, ("ZADD", NAMES, time.time(), queue))
-            if len(self._announced) > MOST_ANNOUNCED:
-                self._announced.clear()
-            self._announced[queue] = now
+        long_ago, known = now - ANNOUNCE_SECONDS, self._announced
+        new = [queue for queue in queues if known.get(queue, long_ago) <= long_ago]
+        if new:
+            for queue in new:
+                _check_name(queue)
+            at = time.time()
+            self._links.call(
+                NAMES, ("ZADD", NAMES, *(word for queue in new for word in (at, queue)))
+            )
+            if len(known) > MOST_ANNOUNCED:
+                known.clear()
+            known.update(dict.fromkeys(new, now))
 
     def new_id(self) -> str:
         """Return hexadecimal digits, never the same again, and sorted by time: equally due messages

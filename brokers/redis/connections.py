@@ -7,7 +7,10 @@ parser are used directly.
 
 from __future__ import annotations
 
+import os
 import socket
+import threading
+import weakref
 from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
@@ -228,12 +231,29 @@ class RedisConnection:
 
 
 class RedisConnections:
-    """Connections to lend, one per call at a time. Thread-safe, and safe after a fork."""
+    """Connections to lend, one per call at a time. Thread-safe, and safe after a fork.
+
+    All brokers and consumers of a process that have the same URL share them (`shared`): a hundred
+    consumers that are mostly idle need a few, not a hundred.
+    """
+
+    PLENTY = 4
+    """With so many, one that is about to be given back is waited for a moment before another one is
+    opened."""
+    MOMENT = 0.02
+    """Seconds. Longer a server takes only when it is far away or in trouble, and then nobody shall
+    stand in a line for it."""
 
     def __init__(self, reach: Reach) -> None:
-        self._reach = reach
+        self.reach = reach
+        self.users = 0
+        """Brokers that have not been closed; without any, no connection is kept."""
         self._idle: dict[str, list[RedisConnection]] = {}
-        self._closed = False
+        self._least_idle: dict[str, int] = {}
+        """How many were idle at the least, since that was last looked at."""
+        self._returned = threading.Condition()
+        self._lent = 0
+        self._waiting = 0
 
     def call(self, key: str, *commands: Sequence[Word]) -> list[Any]:
         """As `RedisConnection.call`, on any idle connection to the server that has `key`."""
@@ -251,23 +271,84 @@ class RedisConnections:
         finally:
             self._return(link, server)
 
-    def close(self) -> None:
-        self._closed = True
-        for idle in self._idle.values():
-            while idle:
-                idle.pop().close()
+    def trim(self) -> None:
+        """Close those that nobody has needed since this was last called, but for one of each
+        server."""
+        surplus: list[RedisConnection] = []
+        with self._returned:
+            for server, idle in self._idle.items():
+                count = max(0, self._least_idle.get(server, 0) - 1)
+                surplus += idle[:count]
+                del idle[:count]
+                self._least_idle[server] = len(idle)
+        for link in surplus:
+            link.close()
+
+    def leave(self) -> None:
+        """A broker has been closed; with the last one all connections are."""
+        with _sharing:
+            self.users -= 1
+            if self.users:
+                return
+        with self._returned:
+            surplus = [link for idle in self._idle.values() for link in idle]
+            self._idle.clear()
+        for link in surplus:
+            link.close()
+        self.reach.close()
 
     def _borrow(self, key: str) -> tuple[RedisConnection, str]:
-        server = self._reach.where(key)
-        try:
-            link = self._idle.setdefault(server, []).pop()
-        except IndexError:
-            return RedisConnection(self._reach, key), server
+        server = self.reach.where(key)
+        with self._returned:
+            link = self._take(server)
+            if link is None and self._lent >= self.PLENTY:
+                self._waiting += 1
+                self._returned.wait_for(lambda: bool(self._idle.get(server)), self.MOMENT)
+                self._waiting -= 1
+                link = self._take(server)
+            self._lent += 1
+        if link is None:
+            return RedisConnection(self.reach, key), server
         link.key = key
         return link, server
 
+    def _take(self, server: str) -> RedisConnection | None:
+        """Holding the lock."""
+        idle = self._idle.get(server)
+        if not idle:
+            self._least_idle[server] = 0
+            return None
+        link = idle.pop()
+        if len(idle) < self._least_idle.get(server, 0):
+            self._least_idle[server] = len(idle)
+        return link
+
     def _return(self, link: RedisConnection, server: str) -> None:
-        if self._closed or (self._reach.cluster and self._reach.where(link.key) != server):
-            link.close()  # in a cluster, its key has moved, and the connection with it
-        elif link.alive:
-            self._idle[server].append(link)
+        # In a cluster, its key may have moved, and the connection with it.
+        kept = link.alive and self.users > 0
+        kept = kept and not (self.reach.cluster and self.reach.where(link.key) != server)
+        with self._returned:
+            self._lent -= 1
+            if kept:
+                self._idle.setdefault(server, []).append(link)
+                if self._waiting:
+                    self._returned.notify()
+        if not kept:
+            link.close()
+
+
+_shared: weakref.WeakValueDictionary[tuple[int, str], RedisConnections] = (
+    weakref.WeakValueDictionary()
+)
+_sharing = threading.Lock()
+
+
+def shared_connections(url: str) -> RedisConnections:
+    """Return the connections of this process to `url`, for one more broker."""
+    with _sharing:
+        key = (os.getpid(), url)  # a lock that a thread of the parent held is locked for ever
+        connections = _shared.get(key)
+        if connections is None:
+            connections = _shared[key] = RedisConnections(Reach(url))
+        connections.users += 1
+        return connections

@@ -9,7 +9,6 @@ is the whole fence.
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Sequence
 from time import monotonic
 from typing import Any, Protocol, cast
@@ -21,9 +20,9 @@ from fbcli.lease import Beat
 
 from ..waiting import Waker, readable
 from .blocked import BlockedPop
-from .connections import Reach, RedisConnection
+from .connections import RedisConnections
 from .lease import RedisBeat
-from .scripts import ACKNOWLEDGE, BEAT, BELL, BURY, CLAIM, LEAVE, RELEASE, headed
+from .scripts import ACKNOWLEDGE, BELL, BURY, CLAIM, LEAVE, RELEASE, headed
 
 _ACK = Action.ACK
 
@@ -35,6 +34,9 @@ BLOCK_SECONDS = 2.0
 """How long one BLMOVE waits in the server, at most a third of the lease: one that outlives its
 consumer must have ended before the consumer's messages are taken back."""
 
+LOOK_SECONDS = 60.0
+"""After so long an idle inbox claims, whatever the server has told it."""
+
 
 class InboxOwner(Protocol):
     """What an inbox asks of its broker."""
@@ -43,7 +45,8 @@ class InboxOwner(Protocol):
 
     def keys(self, queue: str) -> tuple[str, str, str, str]: ...
     def prefixes(self, queue: str) -> tuple[str, str]: ...
-    def announce(self, queue: str) -> None: ...
+    def announce(self, *queues: str) -> None: ...
+    def keep_alive(self, inboxes: Sequence[Inbox]) -> Sequence[int]: ...
     def new_id(self) -> str: ...
     def publish(self, queue: str, messages: Sequence[Outgoing]) -> None: ...
     def withdraw(self, queue: str, messages: Sequence[Outgoing]) -> None: ...
@@ -53,22 +56,25 @@ class RedisInbox(Inbox):
     """Used by one thread, `wake` and `keep_alive` apart."""
 
     def __init__(
-        self, broker: InboxOwner, reach: Reach, queue: str, consumer_id: str, lease: float
+        self,
+        broker: InboxOwner,
+        links: RedisConnections,
+        queue: str,
+        consumer_id: str,
+        lease: float,
     ) -> None:
-        self._broker, self._reach, self._queue, self._lease = broker, reach, queue, lease
-        self._owner = f"{consumer_id}:{os.urandom(4).hex()}"
+        self._broker, self._links, self._reach = broker, links, links.reach
+        self.queue, self.lease = queue, lease
+        self.owner = f"{consumer_id}:{os.urandom(4).hex()}"
         self._prefixes = broker.prefixes(queue)
-        self._held, self._handed = (prefix + self._owner for prefix in self._prefixes)
+        self._held, self._handed = (prefix + self.owner for prefix in self._prefixes)
         self._keys = (*broker.keys(queue), self._held, self._handed)
+        self.lease_keys = self._keys[:4]
+        """What a heartbeat needs."""
         self._translating = translating(broker.url)
-        self._link, self._blocked, self._waker = (
-            RedisConnection(reach, queue),
-            BlockedPop(reach, queue),
-            Waker(),
-        )
-        self._beat_link, self._beat_lock = RedisConnection(reach, queue), threading.Lock()
+        self._blocked, self._waker = BlockedPop(links.reach, queue), Waker()
         self._block = max(0.01, min(BLOCK_SECONDS, lease / 3))  # 0 would mean for ever
-        self._closed = False
+        self.closed = False
 
         self._token = 1
         """The next one to give out."""
@@ -85,7 +91,9 @@ class RedisInbox(Inbox):
         self._recovered: list[Delivery] = []
         """Filed by a claim whose reply was lost; to be delivered before anything else."""
         self._look_at = 0.0
-        """Monotonic time at which the next delayed message is due."""
+        """Monotonic time at which the next delayed message is due, or it claims in any case."""
+        self._unregistered = False
+        """Set by the heartbeat when the lease is lost: only a claim begins another."""
 
     def enter(self) -> None:
         """Register with the server, and take back what dead consumers left."""
@@ -94,13 +102,13 @@ class RedisInbox(Inbox):
         self.keep_alive()
 
     def fetch(self, limit: int, wait: float) -> list[Delivery]:
-        if self._closed:
+        if self.closed:
             return []
         deadline = monotonic() + wait
         limit = min(limit, CLAIM_AT_ONCE)
         with self._translating:
             while True:
-                found = self._look(limit)
+                found = self._look(limit, waits=monotonic() < deadline)
                 if found or self._waker.was_woken():
                     return found
                 now = monotonic()
@@ -108,7 +116,7 @@ class RedisInbox(Inbox):
                     return self._end_waiting()
                 if limit and self._blocked.expires is None:
                     self._blocked.begin(
-                        "BLMOVE", self._queue, self._handed, "RIGHT", "LEFT", timeout=self._block
+                        "BLMOVE", self.queue, self._handed, "RIGHT", "LEFT", timeout=self._block
                     )
                 self._sleep(min(deadline, self._look_at) - now)
                 if self._waker.was_woken():
@@ -121,7 +129,7 @@ class RedisInbox(Inbox):
     ) -> Sequence[Settlement]:
         """`also`: a list of `fbcli.clients.lua.Step`, whose keys are where this queue's are."""
         late: list[Settlement] = []
-        if self._closed:
+        if self.closed:
             return settlements
         if self._lost_before:
             late = [s for s in settlements if int(s.delivery.handle) < self._lost_before]
@@ -141,40 +149,37 @@ class RedisInbox(Inbox):
 
     def late(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         with self._translating:
-            registered = not self._closed and self._registered()
+            registered = not self.closed and self._registered()
         return [d for d in deliveries if not registered or int(d.handle) < self._lost_before]
 
     def wake(self) -> None:
         self._waker.wake()
 
     def keep_alive(self) -> int:
-        with self._beat_lock, self._translating:
-            if self._closed:
-                return 0
-            self._broker.announce(self._queue)
-            return int(
-                self._beat_link.run(BEAT, self._keys, self._owner, self._lease, *self._prefixes)
-            )
+        return self._broker.keep_alive([self])[0]
+
+    def lose(self) -> None:
+        """The lease is lost. From the heartbeat's thread."""
+        self._unregistered = True
+        self._waker.wake()
 
     def beat(self) -> Beat:
         """Note: made for the server that has the queue now. After that has moved (a cluster, a
         failover), another one is needed."""
         with self._translating:
             return RedisBeat(
-                self._reach.server(self._queue), self._keys[3], self._held, self._owner, self._lease
+                self._reach.server(self.queue), self._keys[3], self._held, self.owner, self.lease
             )
 
     def close(self) -> None:
-        with self._beat_lock:
-            if self._closed:
-                return
-            self._closed = True
-            self._beat_link.close()
+        if self.closed:
+            return
+        self.closed = True
         try:
             with self._translating:
-                self._blocked.cancel(self._link)
-                self._link.run(
-                    LEAVE, self._keys, self._owner, "0" if self._blocked.lingers() else "1"
+                self._blocked.cancel(self._links)
+                self._links.run(
+                    LEAVE, self._keys, self.owner, "0" if self._blocked.lingers() else "1"
                 )
         finally:
             self.hang_up()
@@ -182,33 +187,35 @@ class RedisInbox(Inbox):
     def hang_up(self) -> None:
         """Close the connections, telling the server nothing."""
         self._blocked.drop()
-        self._link.close()
-        self._beat_link.close()
         self._waker.close()
 
-    def _look(self, limit: int) -> list[Delivery]:
-        """Return what there is now, waiting for nothing."""
+    def _look(self, limit: int, *, waits: bool = False) -> list[Delivery]:
+        """Return what there is now, waiting for nothing. `waits`: it is asked for with a BLMOVE
+        next."""
         if self._recovered:
             found, self._recovered = self._recovered[:limit], self._recovered[limit:]
             return found
+        at_rest = monotonic() < self._look_at and not self._unregistered
         blocked = self._blocked.socket()
         if blocked is not None:
             answered = readable((blocked,), 0)
-            if limit and not answered and monotonic() < self._look_at:
+            if limit and not answered and at_rest:
                 return []
             # With no room, somebody else must get the next message; what came in the last moment is
             # put back by the claim.
             found = self._handed_over(
-                self._blocked.finish() if answered else self._blocked.cancel(self._link), limit
+                self._blocked.finish() if answered else self._blocked.cancel(self._links), limit
             )
             if found:
                 return found
+        if limit and waits and at_rest and self._blocked.in_vain:
+            return []  # where the last BLMOVE found nothing (see the doorbell), the next one tells
         return self._claim(limit)
 
     def _end_waiting(self) -> list[Delivery]:
         """Ask for nothing while nobody waits for it: it would be missing elsewhere."""
         return (
-            self._handed_over(self._blocked.cancel(self._link), 1)
+            self._handed_over(self._blocked.cancel(self._links), 1)
             if self._blocked.expires is not None
             else []
         )
@@ -239,9 +246,9 @@ class RedisInbox(Inbox):
         Note: never while a BLMOVE is outstanding. Whatever lies in `handed` and was not delivered
         goes back to the queue.
         """
-        unfiled = self._unfiled
+        unfiled, self._blocked.in_vain = self._unfiled, False
         try:
-            lost, wait, bodies, members, recovered = self._link.run(
+            lost, wait, bodies, members, recovered = self._links.run(
                 CLAIM,
                 self._keys,
                 limit,
@@ -249,8 +256,8 @@ class RedisInbox(Inbox):
                 # Longer than hash-max-listpack-value: a hash of small fields would be searched
                 # field by field.
                 f"{self._generation:080d}",
-                self._owner,
-                self._lease,
+                self.owner,
+                self.lease,
                 "" if self._doubt is None else self._doubt,
                 *(("", "") if unfiled is None else (unfiled.handle, unfiled.body)),
             )
@@ -266,7 +273,9 @@ class RedisInbox(Inbox):
         if lost:
             self._lost_before = self._token if self._token > 1 else 0
             self._recovered.clear()
-        self._look_at = monotonic() + (wait / 1000 if wait >= 0 else 3600)
+        self._unregistered = False
+        due_in = wait / 1000 if wait >= 0 else LOOK_SECONDS
+        self._look_at = monotonic() + min(due_in, LOOK_SECONDS)
         deliveries = list(map(headed, members, self._take_tokens(len(members), "+")))
         deliveries += map(Delivery, bodies, self._take_tokens(len(bodies)))
         if recovered:
@@ -290,10 +299,12 @@ class RedisInbox(Inbox):
         removal = ("HDEL", self._held, *tokens)
         unfiled = self._unfiled
         if unfiled is None or unfiled.handle not in tokens:
-            removed = self._link.call(removal)[0]
+            removed = self._links.call(self.queue, removal)[0]
         else:
             # A claim whose reply was lost may have filed it already: so both places are asked.
-            removed = sum(self._link.call(("LREM", self._handed, 1, unfiled.body), removal))
+            removed = sum(
+                self._links.call(self.queue, ("LREM", self._handed, 1, unfiled.body), removal)
+            )
             self._unfiled = None
         return [] if removed == len(tokens) or self._registered() else list(settlements)
 
@@ -306,7 +317,7 @@ class RedisInbox(Inbox):
         lies = (0, b"") if unfiled is None else (1, unfiled.body)
         step = Step(ACKNOWLEDGE.source, self._keys, [*lies, packed(*tokens)])
         script, keys, words = together([*also, step])
-        removed = self._link.run(script, keys, *words)
+        removed = self._links.run(script, keys, *words)
         if unfiled is not None:
             self._unfiled = None
         return [] if removed == len(tokens) or self._registered() else list(settlements)
@@ -320,27 +331,27 @@ class RedisInbox(Inbox):
         for s, new_id in to_front + [pair for pair in numbered if pair[0].back]:
             new_body = ("0", b"") if s.body is None else ("1", s.body)
             arguments += (s.delivery.handle, max(0.0, s.delay), new_id, *new_body, int(s.back))
-        missing = self._link.run(RELEASE, self._keys, *arguments)
+        missing = self._links.run(RELEASE, self._keys, *arguments)
         return self._late(settlements, [token.decode() for token in missing])
 
     def _bury(self, settlements: Sequence[Settlement]) -> list[Settlement]:
         if not settlements:
             return []
-        grave = dead_queue(self._queue)
+        grave = dead_queue(self.queue)
         if self._reach.cluster:
             return self._bury_elsewhere(settlements, grave)
         self._broker.announce(grave)
         arguments: list[Any] = []
         for s in settlements:
             arguments += (s.delivery.handle, *(("0", b"") if s.body is None else ("1", s.body)))
-        missing = self._link.run(BURY, (*self._keys, *self._broker.keys(grave)[:2]), *arguments)
+        missing = self._links.run(BURY, (*self._keys, *self._broker.keys(grave)[:2]), *arguments)
         return self._late(settlements, [token.decode() for token in missing])
 
     def _bury_elsewhere(self, settlements: Sequence[Settlement], grave: str) -> list[Settlement]:
         """Copy to the dead letters on another node, then remove: a crash in between leaves two
         copies, never none."""
         tokens = [s.delivery.handle for s in settlements]
-        there = self._link.call(*(("HEXISTS", self._held, token) for token in tokens))
+        there = self._links.call(self.queue, *(("HEXISTS", self._held, token) for token in tokens))
         held = [s for s, exists in zip(settlements, there, strict=True) if exists]
         missing = [token for token, exists in zip(tokens, there, strict=True) if not exists]
         if held:
@@ -349,7 +360,9 @@ class RedisInbox(Inbox):
                 for s in held
             ]
             self._broker.publish(grave, letters)
-            removed = self._link.call(*(("HDEL", self._held, s.delivery.handle) for s in held))
+            removed = self._links.call(
+                self.queue, *(("HDEL", self._held, s.delivery.handle) for s in held)
+            )
             lost = [place for place, count in enumerate(removed) if not count]
             if lost:  # the lease, in between
                 self._broker.withdraw(grave, [letters[place] for place in lost])
@@ -365,4 +378,4 @@ class RedisInbox(Inbox):
     def _registered(self) -> bool:
         """A token that is gone while the lease holds was settled before, by a call whose reply was
         lost: not too late."""
-        return bool(self._link.call(("HEXISTS", self._held, ""))[0])
+        return bool(self._links.call(self.queue, ("HEXISTS", self._held, ""))[0])

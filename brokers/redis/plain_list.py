@@ -28,7 +28,7 @@ from fbcli.clients.redis import translating
 from ..waiting import Waker, readable
 from .blocked import BlockedPop
 from .broker import RedisBroker
-from .connections import Reach, RedisConnection
+from .connections import RedisConnections
 from .scripts import BELL
 
 BLOCK_SECONDS = 5.0
@@ -73,7 +73,14 @@ class RedisListBroker(RedisBroker):
     def open(self, queue: str, *, consumer_id: str, prefetch: int, lease: float) -> Inbox:
         with self._translating:
             self.announce(queue)
-        return RedisListInbox(self, self._reach, queue)
+        return RedisListInbox(self, self._links, queue)
+
+    def keep_alive(self, inboxes: Sequence[Inbox]) -> Sequence[int]:
+        """There are no leases; only the names of the queues are kept known."""
+        with self._translating:
+            self._links.trim()
+            self.announce(*(inbox.queue for inbox in cast("Sequence[RedisListInbox]", inboxes)))
+        return [0] * len(inboxes)
 
     delayed = Broker.delayed
     undelay = Broker.undelay
@@ -83,18 +90,14 @@ class RedisListInbox(Inbox):
     """What it has fetched is gone from the server; settling with anything but ACK pushes it
     back."""
 
-    def __init__(self, broker: RedisListBroker, reach: Reach, queue: str) -> None:
-        self._broker, self._queue = broker, queue
-        self._link, self._blocked, self._waker = (
-            RedisConnection(reach, queue),
-            BlockedPop(reach, queue),
-            Waker(),
-        )
+    def __init__(self, broker: RedisListBroker, links: RedisConnections, queue: str) -> None:
+        self._broker, self._links, self.queue = broker, links, queue
+        self._blocked, self._waker = BlockedPop(links.reach, queue), Waker()
         self._translating = translating(broker.url)
-        self._closed = False
+        self.closed = False
 
     def fetch(self, limit: int, wait: float) -> list[Delivery]:
-        if self._closed:
+        if self.closed:
             return []
         deadline = monotonic() + wait
         with self._translating:
@@ -104,9 +107,9 @@ class RedisListInbox(Inbox):
                     return found
                 now = monotonic()
                 if now >= deadline:
-                    return self._popped(self._blocked.cancel(self._link))
+                    return self._popped(self._blocked.cancel(self._links))
                 if limit and self._blocked.expires is None:
-                    self._blocked.begin("BRPOP", self._queue, timeout=BLOCK_SECONDS)
+                    self._blocked.begin("BRPOP", self.queue, timeout=BLOCK_SECONDS)
                 blocked, expires = self._blocked.socket(), self._blocked.expires
                 if blocked is None or expires is None:
                     self._waker.wait(deadline - now)
@@ -127,11 +130,11 @@ class RedisListInbox(Inbox):
         with self._translating:
             if also is not None:
                 script, keys, words = together(cast("Sequence[Step]", also))
-                self._link.run(script, keys, *words)
+                self._links.run(script, keys, *words)
             self._push_back([_body(s) for s in others if s.action is Action.RELEASE and not s.back])
             back = [Outgoing(_body(s)) for s in others if s.action is Action.RELEASE and s.back]
             buried = [Outgoing(_body(s)) for s in others if s.action is Action.BURY]
-            for queue, messages in ((self._queue, back), (dead_queue(self._queue), buried)):
+            for queue, messages in ((self.queue, back), (dead_queue(self.queue), buried)):
                 if messages:
                     self._broker.publish(queue, messages)
         return []
@@ -140,21 +143,17 @@ class RedisListInbox(Inbox):
         self._waker.wake()
 
     def keep_alive(self) -> int:
-        """There is no lease; only the name of the queue is kept known."""
-        with self._translating:
-            self._broker.announce(self._queue)
-        return 0
+        return self._broker.keep_alive([self])[0]
 
     def close(self) -> None:
-        if self._closed:
+        if self.closed:
             return
-        self._closed = True
+        self.closed = True
         try:
             with self._translating:
-                self._give_back(self._blocked.cancel(self._link))
+                self._give_back(self._blocked.cancel(self._links))
         finally:
             self._blocked.drop()
-            self._link.close()
             self._waker.close()
 
     def _look(self, limit: int) -> list[Delivery]:
@@ -164,7 +163,7 @@ class RedisListInbox(Inbox):
             answered = readable((blocked,), 0)
             if limit and not answered:
                 return []
-            popped = self._blocked.finish() if answered else self._blocked.cancel(self._link)
+            popped = self._blocked.finish() if answered else self._blocked.cancel(self._links)
             if limit:
                 found = self._popped(popped)
                 if found:
@@ -173,7 +172,7 @@ class RedisListInbox(Inbox):
                 self._give_back(popped)
         if not limit:
             return []
-        bodies = self._link.call(("RPOP", self._queue, limit))[0] or ()
+        bodies = self._links.call(self.queue, ("RPOP", self.queue, limit))[0] or ()
         return [Delivery(body, None) for body in bodies if body != BELL]
 
     def _popped(self, reply: list[bytes] | None) -> list[Delivery]:
@@ -186,7 +185,7 @@ class RedisListInbox(Inbox):
     def _push_back(self, bodies: Sequence[bytes]) -> None:
         """To the front, the first of them foremost."""
         if bodies:
-            self._link.call(("RPUSH", self._queue, *reversed(bodies)))
+            self._links.call(self.queue, ("RPUSH", self.queue, *reversed(bodies)))
 
 
 def _body(settlement: Settlement) -> bytes:

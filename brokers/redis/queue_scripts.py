@@ -68,7 +68,8 @@ SIZE = Script("""
 -- prefix of held keys, prefix of handed keys
 local waiting, in_flight = redis.call('LLEN', ready), 0
 if redis.call('LINDEX', ready, -1) == BELL then waiting = waiting - 1 end
-for _, owner in ipairs(redis.call('ZRANGE', owners, 0, -1)) do
+for _, entry in ipairs(redis.call('ZRANGE', owners, 0, -1)) do
+  local owner = owner_of(entry)
   in_flight = in_flight + math.max(0, redis.call('HLEN', ARGV[1] .. owner) - 1)
   for _, body in ipairs(redis.call('LRANGE', ARGV[2] .. owner, 0, -1)) do
     if body ~= BELL then in_flight = in_flight + 1 end

@@ -58,6 +58,12 @@ local ready, urgent, delayed = KEYS[1], KEYS[2], KEYS[3]
 local owners, held, handed = KEYS[4], KEYS[5], KEYS[6]
 local BELL, LEVEL = '\\0fb:bell', {LEVEL}
 
+-- A dead consumer stays listed for a while, under another name than the living.
+local function owner_of(entry)
+  if string.byte(entry) == 126 then return string.sub(entry, 2) end  -- 126 is '~'
+  return entry
+end
+
 local function now()
   local time = redis.call('TIME')
   return time[1] + time[2] / 1000000
@@ -145,6 +151,7 @@ if registered ~= ARGV[3] then
   end
   if not registered then
     lost = 1
+    redis.call('ZREM', owners, '~' .. ARGV[4])
     redis.call('ZADD', owners, now() + ARGV[5], ARGV[4])
   end
   redis.call('HSET', held, '', ARGV[3])
@@ -283,28 +290,39 @@ return removed
 """)
 
 BEAT = Script(f"""
--- owner, lease, prefix of held keys, prefix of handed keys. Returns how many messages of dead
--- consumers came back.
-local time, given = now(), 0
-if redis.call('EXISTS', held) == 1 then redis.call('ZADD', owners, time + ARGV[2], ARGV[1]) end
-for _, owner in ipairs(redis.call('ZRANGEBYSCORE', owners, '-inf', time)) do
-  local held, handed = ARGV[3] .. owner, ARGV[4] .. owner
-  if redis.call('EXISTS', held, handed) > 0 then
-    given = given + give_back(held, handed, 1)
-    redis.call('ZADD', owners, time + {GHOST_SECONDS}, owner)
-  else
-    redis.call('ZREM', owners, owner)
+-- owner, lease; two for each of several inboxes, and as KEYS the first four of each. Returns, for
+-- each, how many messages of dead consumers came back to its queue; then which have lost their
+-- leases.
+-- Note: two commands for each where all is well: a process may have a hundred.
+local time, given, lost = now(), {{}}, {{}}
+for i = 1, #ARGV / 2 do
+  local owner, until_then = ARGV[2 * i - 1], time + ARGV[2 * i]
+  ready, urgent, delayed, owners = KEYS[4 * i - 3], KEYS[4 * i - 2], KEYS[4 * i - 1], KEYS[4 * i]
+  local tag = string.sub(owners, 1, -7)  -- what is before "owners"
+  if redis.call('ZADD', owners, 'XX', 'CH', until_then, owner) == 0 then
+    if redis.call('EXISTS', tag .. 'held:' .. owner) == 1 then
+      redis.call('ZADD', owners, until_then, owner)
+    else
+      table.insert(lost, i)
+    end
+  end
+  given[i] = 0
+  for _, entry in ipairs(redis.call('ZRANGEBYSCORE', owners, '-inf', time)) do
+    local name = owner_of(entry)
+    local held, handed = tag .. 'held:' .. name, tag .. 'handed:' .. name
+    redis.call('ZREM', owners, entry)
+    if redis.call('EXISTS', held, handed) > 0 then
+      given[i] = given[i] + give_back(held, handed, 1)
+      redis.call('ZADD', owners, time + {GHOST_SECONDS}, '~' .. name)
+    end
   end
 end
-return given
+return {{given, lost}}
 """)
 
 LEAVE = Script(f"""
 -- owner, 1 if its BLMOVE is surely gone
 give_back(held, handed, 0)
-if ARGV[2] == '1' then
-  redis.call('ZREM', owners, ARGV[1])
-else
-  redis.call('ZADD', owners, now() + {GHOST_SECONDS}, ARGV[1])
-end
+redis.call('ZREM', owners, ARGV[1], '~' .. ARGV[1])
+if ARGV[2] ~= '1' then redis.call('ZADD', owners, now() + {GHOST_SECONDS}, '~' .. ARGV[1]) end
 """)

@@ -78,6 +78,10 @@ class Gate(ABC):
         """Whether nothing may be held at all: what was fetched and has not started goes back."""
         return False
 
+    def look_at(self) -> float:
+        """When it may change by itself (monotonic seconds), whether it is asked or not."""
+        return NEVER
+
     def shut(self, now: float) -> Shut | None:
         """What to tell people while no work, or hardly any, is taken; None: it is. From any
         thread."""

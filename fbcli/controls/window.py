@@ -73,6 +73,9 @@ class Window(Gate):
             self._look(now)
         return not self._open
 
+    def look_at(self) -> float:
+        return self._look_at
+
     def shut(self, now: float) -> Shut | None:
         return (
             None if self._open else Shut("closed", f"its hours {self._prospect(self._clock.now())}")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from fbcli.broker import Delivery, Inbox
 
-MAX_WAIT = 1.0
-"""Longest wait in one fetch (seconds); everything urgent wakes it earlier."""
+MAX_WAIT = 5.0
+"""Longest wait in one fetch (seconds); everything urgent wakes it earlier. The end of a wait costs
+about as much as a message."""
 
 
 class Fetcher:

@@ -36,6 +36,10 @@ class Gates:
         """Whether nothing may be held."""
         return any(gate.closed(now) for gate in self._gates)
 
+    def look_at(self) -> float:
+        """When any of them may change by itself (monotonic seconds)."""
+        return min((gate.look_at() for gate in self._gates), default=NEVER)
+
     def shut(self, now: float) -> Shut | None:
         """What to tell people while no work is taken; None: it is. From any thread."""
         return next((shut for gate in self._gates if (shut := gate.shut(now)) is not None), None)

@@ -122,7 +122,7 @@ class Intake:
     def _wanted(self, now: float) -> tuple[int, float]:
         """Return how many messages to fetch, and how long to wait for them or for anything else
         (seconds)."""
-        wait = MAX_WAIT
+        wait = min(MAX_WAIT, max(0.0, self._gates.look_at() - now))
         if self._ending.stopping:
             wait = min(wait, self._ending.in_time(now))
         if self.in_hand and self._prefetch.brisk:

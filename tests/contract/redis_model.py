@@ -32,7 +32,7 @@ def run_model(url: str) -> None:
             return open_store(url)
 
         def expire(self, inbox: Inbox) -> None:
-            owner = cast(RedisInbox, inbox)._owner
+            owner = cast(RedisInbox, inbox).owner
             self.client.zadd(f"fb:{{{QUEUE}}}:owners", {owner: 1}, xx=True)
 
         def abandon(self, inbox: Inbox) -> None:
@@ -40,7 +40,6 @@ def run_model(url: str) -> None:
             dying = cast(RedisListInbox, inbox)
             dying._closed = True
             dying._blocked.drop()
-            dying._link.close()
             dying._waker.close()
 
         def teardown(self) -> None:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 
 import pytest
@@ -56,12 +57,18 @@ def broker(redis_url: str) -> Iterator[Broker]:
 def opened(broker: Broker) -> Iterator[Callable[..., Inbox]]:
     with ExitStack() as inboxes:
 
-        def opened(consumer_id: str = "c", lease: float = 15.0) -> Inbox:
+        def opened(consumer_id: str = "c", lease: float = 15.0, queue: str = QUEUE) -> Inbox:
             return inboxes.enter_context(
-                closing(broker.open(QUEUE, consumer_id=consumer_id, prefetch=1, lease=lease))
+                closing(broker.open(queue, consumer_id=consumer_id, prefetch=1, lease=lease))
             )
 
         yield opened
+
+
+def commands_of(client: redis.Redis) -> Counter[str]:
+    """Return how often the server has carried out each command, in scripts too."""
+    stats = client.info("commandstats")
+    return Counter({name.removeprefix("cmdstat_"): stats[name]["calls"] for name in stats})
 
 
 @pytest.fixture
@@ -522,15 +529,58 @@ class TestLeases:
         broker.publish(QUEUE, numbered(1))
         assert dead.fetch(1, 0)
         wait_until(lambda: alive.keep_alive() == 1, "the lease to run out")
-        (owner,) = (
+        (entry,) = (
             name
             for name in client.zrange(f"fb:{{{QUEUE}}}:owners", 0, -1)
-            if name.startswith(b"dead")
+            if name.startswith(b"~dead")
         )
-        client.lpush(b"fb:{%s}:handed:%s" % (QUEUE.encode(), owner), b"late")
-        client.zadd(f"fb:{{{QUEUE}}}:owners", {owner: 1})  # rather than wait for the grace to pass
+        client.lpush(b"fb:{%s}:handed:%s" % (QUEUE.encode(), entry[1:]), b"late")
+        assert broker.size(QUEUE).in_flight == 1
+        client.zadd(f"fb:{{{QUEUE}}}:owners", {entry: 1})  # rather than wait for the grace to pass
         assert alive.keep_alive() == 1
         assert b"late" in bodies(alive.fetch(10, 0))
+
+    def test_an_idle_consumer_that_lost_its_lease_registers_anew(
+        self, broker: Broker, client: redis.Redis, opened: Callable[..., Inbox]
+    ) -> None:
+        """What a blocked request brings to somebody who is not registered, nobody would miss."""
+        sleeper, other = opened("sleeper", lease=60), opened("other", lease=60)
+        owners, owner = f"fb:{{{QUEUE}}}:owners", sleeper.owner  # type: ignore[attr-defined]
+        with ThreadPoolExecutor(1) as thread:
+            fetched = thread.submit(sleeper.fetch, 1, 30.0)
+            wait_until(lambda: client.info("clients")["blocked_clients"] == 1, "it to wait")
+            client.zadd(owners, {owner: 1}, xx=True)
+            other.keep_alive()
+            assert client.zscore(owners, owner) is None
+            sleeper.keep_alive()
+            wait_until(lambda: client.zscore(owners, owner) is not None, "it to be back")
+            assert client.zscore(owners, f"~{owner}") is None, "it must not be taken for dead again"
+            wait_until(fetched.done, "the wait to end")
+        assert fetched.result() == []
+        other.keep_alive()
+        broker.publish(QUEUE, numbered(1))
+        assert len(sleeper.fetch(1, 10.0)) == 1
+        client.zadd(owners, {owner: 1}, xx=True)
+        assert other.keep_alive() == 1, "what it holds is known"
+
+    def test_idle_consumers_ask_little_of_the_server(
+        self, broker: Broker, client: redis.Redis, opened: Callable[..., Inbox]
+    ) -> None:
+        """One blocking request after the other, and two commands a heartbeat."""
+        sleepers = [opened(f"sleeper{n}", queue=f"{QUEUE}{n}", lease=0.6) for n in range(5)]
+        broker.keep_alive(sleepers)
+        before = commands_of(client)
+        with ThreadPoolExecutor(5) as threads:
+            fetched = [threads.submit(sleeper.fetch, 1, 2.0) for sleeper in sleepers]
+            beats = 0
+            while not all(each.done() for each in fetched):
+                broker.keep_alive(sleepers)
+                beats += 1
+                time.sleep(0.15)
+        spent = commands_of(client) - before
+        assert spent["evalsha"] == beats + 5, "each has claimed once, and nothing was there"
+        assert spent["zadd"] == spent["zrangebyscore"] == 5 * beats
+        assert spent["blmove"] <= 5 * 13
 
     def test_opening_takes_back_what_the_dead_left(
         self, broker: Broker, opened: Callable[..., Inbox]
@@ -822,8 +872,8 @@ class TestRaces:
                     with lock:
                         found.update(d.body for d in got)
                         found.subtract(s.delivery.body for s in late)
-                    if len(+found) == total:
-                        everything.set()
+                        if len(+found) == total:
+                            everything.set()
                 inbox.fetch(20, 0)
                 inbox.hang_up()  # type: ignore[attr-defined]
 
@@ -964,7 +1014,7 @@ class TestCluster:
             def lose_the_lease(queue: str, letters: Sequence[Outgoing]) -> None:
                 publish(queue, letters)
                 with redis.RedisCluster.from_url(cluster.url.replace("+cluster", "")) as client:
-                    client.zadd("fb:{graves}:owners", {loser._owner: 1})  # type: ignore[attr-defined]
+                    client.zadd("fb:{graves}:owners", {loser.owner: 1})  # type: ignore[attr-defined]
                 assert heir.keep_alive() == 2
 
             publish, broker.publish = broker.publish, lose_the_lease  # type: ignore[method-assign]
