@@ -1,0 +1,2 @@
+"""Arguments on their way to a function: bound to its signature, converted to its annotations, read
+from the command line and from records."""

@@ -1,0 +1,1 @@
+"""One consumer of one queue: from the fetched message to the settled one."""

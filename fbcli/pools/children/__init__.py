@@ -1,0 +1,1 @@
+"""A pool whose calls run in child processes."""
