@@ -180,6 +180,9 @@ class RedisConnection:
         connection = self._own.peek()
         if connection is None:
             raise self._reach.errors.ConnectionError("the connection was closed")
+        return self._reply_of(connection)
+
+    def _reply_of(self, connection: _Connection) -> Any:
         try:
             return connection.read_response()
         except self._reach.errors.ResponseError as reply:
@@ -209,7 +212,7 @@ class RedisConnection:
         except BaseException:
             self.close()
             raise
-        return [self.receive() for _ in commands]
+        return [self._reply_of(connection) for _ in commands]
 
     def _ready_connection(self) -> _Connection:
         """Return a connection that was alive a moment ago. With no reply outstanding, anything to
