@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from fbcli.address.address import Address
@@ -452,6 +453,20 @@ def test_nothing_is_acknowledged_before_its_result_is_recorded(
     assert refusals == [1, 1, 1], "still held each time"
     assert pushed.result(1) == 3
     assert booster.queue.size().in_flight == 0
+
+
+def test_a_timeout_beyond_what_the_broker_holds_is_warned_of(
+    make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for timeout, warnings in ((5.0, 1), (4.0, 0)):
+        caplog.clear()
+        booster = make(lambda_work, timeout=timeout)
+        broker = booster.queue.broker
+        can = msgspec.structs.replace(broker.capabilities, max_hold=4.0)
+        monkeypatch.setattr(broker, "capabilities", can)
+        with caplog.at_level("WARNING"):
+            drain(booster)
+        assert caplog.text.count("takes a message back after 4 s") == warnings
 
 
 def test_max_tasks_is_exact(make: Make) -> None:
