@@ -102,6 +102,14 @@ class Uncounted(Broken):
     )
 
 
+class Unheld(Broken):
+    """Cannot hold what it hands over: so nothing comes back that could be counted."""
+
+    capabilities = replace(
+        SqliteBroker.capabilities, ack=False, fencing=False, lease="none", delivery_count="none"
+    )
+
+
 class Blind(Broken):
     """Cannot show, count or clear: what it holds is found out by taking it."""
 
@@ -407,7 +415,7 @@ def test_what_is_to_be_expected_is_said_beforehand(shop: Shell) -> None:
     assert ran.code == 0
     assert "does not confirm what is pushed" in ran.err
     assert "does not keep messages over a restart" in ran.err
-    ran = broken(shop, "uncounted", "--killers", "1")
+    ran = broken(shop, "unheld", "--killers", "1")
     assert (ran.code, ran.out) == (5, "")
     assert "does not count deliveries" in ran.err
 
