@@ -30,6 +30,7 @@ from fbcli.address.source import (
     read_source,
 )
 from fbcli.errors import AddressNotFound, UsageError, did_you_mean
+from fbcli.values.error_text import sentence_of
 
 EXAMPLE = "Write module:function, like mymod:task, pkg.mod:Class.static or path/to/file.py:task."
 
@@ -335,9 +336,7 @@ def _why_not(error: BaseException, module: str, root: Path) -> str:
             " A module must not exit when it is imported: guard that by `if __name__ =="
             ' "__main__":`.'
         )
-    return (
-        f"Importing {module!r} failed: {type(error).__name__}: {error}{_place_of(error)}.{advice}"
-    )
+    return f"Importing {module!r} failed: {sentence_of(error)}{_place_of(error)}.{advice}"
 
 
 def _place_of(error: BaseException) -> str:
@@ -349,13 +348,15 @@ def _place_of(error: BaseException) -> str:
         (frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)
     ]
     places = [place for place in places if not place[0].startswith("<") and place[0] != __file__]
-    library = os.path.dirname(os.__file__) + os.sep
-    own = [
-        place
-        for place in places
-        if not place[0].startswith(library) and "-packages" + os.sep not in place[0]
-    ]
+    own = [place for place in places if not of_library(place[0])]
     return " ({}:{})".format(*(own or places)[-1]) if places else ""
+
+
+def of_library(file: str) -> bool:
+    """Whether a file of code belongs to Python or was installed, rather than written by the
+    user."""
+    standard = os.path.dirname(os.__file__) + os.sep
+    return file.startswith((standard, "<frozen ")) or f"-packages{os.sep}" in file
 
 
 def _resolve(module: ModuleType, address: Address) -> Any:

@@ -16,12 +16,12 @@ from fbcli.clock import Clock
 from fbcli.controls.base import ALL_MAY, NEVER, Admission, Drop, Later, Verdict, Wait
 from fbcli.controls.cancel import Cancel
 from fbcli.controls.catalogue import CARRIED
-from fbcli.engine.failures import name_of, text_of
 from fbcli.engine.plan import Plan
 from fbcli.errors import BadMessage, FbError, Unavailable
 from fbcli.message import decode, new_task_id
 from fbcli.options.per_message import FOR_CONSUMERS
 from fbcli.task import CANCELLED, DROPPED, FAILED, RELEASED, REQUEUED, RUNNING, Failure, Task
+from fbcli.values.error_text import name_of, text_of
 
 task_log = logging.getLogger("fbcli.task")
 

@@ -13,18 +13,19 @@ from collections.abc import Iterator, Sequence
 from traceback import FrameSummary
 from types import TracebackType
 
+from fbcli.address.address import of_library
 from fbcli.errors import RemoteError
 from fbcli.task import Failure
 from fbcli.values.encoding import in_utf8
+from fbcli.values.error_text import MOST_TEXT, cut, name_of, text_of
 
-MOST_TEXT = 8_000
 MOST_TRACEBACK = 16_000
-"""Characters. JSON needs up to six bytes for one, so that both together stay far below what a dead
-letter may be larger than its message (`message.ROOM_FOR_EXTRA`)."""
+"""Characters. JSON needs up to six bytes for one: they and `MOST_TEXT` together stay far below what
+a dead letter may be larger than its message (`message.ROOM_FOR_EXTRA`)."""
 MOST_TEXT_BELOW = 1_000
 """Characters of what an error says below its traceback: in full it need not stand twice."""
 MOST_LINE = 500
-"""Characters of a line of code, and of a name."""
+"""Characters of a line of code."""
 
 MOST_FRAMES = 12
 """Calls shown of one error."""
@@ -52,8 +53,6 @@ _STANDARD = os.path.dirname(os.__file__) + os.sep
 _RUNNERS = (f"{_STANDARD}asyncio{os.sep}", f"{_STANDARD}concurrent{os.sep}")
 """Where the standard library calls functions for somebody else."""
 
-_qualname = vars(type)["__qualname__"].__get__
-
 
 def describe(error: BaseException, text: str | None = None) -> Failure:
     """Return an error as text: with its traceback, its causes, notes, and the members of a group.
@@ -67,7 +66,7 @@ def describe(error: BaseException, text: str | None = None) -> Failure:
             return Failure(remote.error_type, text_of(remote), remote.traceback)
     except BaseException:  # noqa: BLE001  an attribute of somebody's own class: told as it is
         remote = None
-    name, said = name_of(error), text_of(error) if text is None else _cut(in_utf8(text), MOST_TEXT)
+    name, said = name_of(error), text_of(error) if text is None else cut(in_utf8(text), MOST_TEXT)
     try:
         trace = _traceback(error, said)
     except BaseException as raised:  # noqa: BLE001  code of the error's own class has run
@@ -75,30 +74,8 @@ def describe(error: BaseException, text: str | None = None) -> Failure:
     return Failure(name, said, trace)
 
 
-def name_of(error: BaseException) -> str:
-    """Return the name of an error's class."""
-    return _cut(in_utf8(_qualname(type(error))), MOST_LINE)
-
-
-def text_of(value: object) -> str:
-    """Return what an error (or a note of one) says, at most `MOST_TEXT` characters; or why it
-    cannot say it."""
-    try:
-        text = str(value)
-    except BaseException as raised:  # noqa: BLE001  code of the error's own class has run
-        text = f"its text could not be made: {name_of(raised)}"
-    return _cut(in_utf8(text), MOST_TEXT)
-
-
-def _cut(text: str, most: int) -> str:
-    if len(text) <= most:
-        return text
-    kept = most - len(f" … ({len(text):,} more characters)")
-    return f"{text[:kept]} … ({len(text) - kept:,} more characters)"
-
-
 def _headline(name: str, text: str) -> str:
-    return f"{name}: {_cut(text, MOST_TEXT_BELOW)}" if text else name
+    return f"{name}: {cut(text, MOST_TEXT_BELOW)}" if text else name
 
 
 def _traceback(error: BaseException, text: str) -> str:
@@ -159,7 +136,7 @@ class _Formatter:
         notes = getattr(error, "__notes__", None)
         if isinstance(notes, list | tuple):
             for note in notes[:MOST_NOTES]:
-                yield from _cut(text_of(note), MOST_TEXT_BELOW).splitlines()
+                yield from cut(text_of(note), MOST_TEXT_BELOW).splitlines()
         members = getattr(error, "exceptions", None)  # of an ExceptionGroup, or what is like it
         if isinstance(members, list | tuple):
             yield from self._members(members)
@@ -191,7 +168,7 @@ def _frames(begin: TracebackType, most: int) -> Iterator[str]:
             yield f"  … {left_out:,} more calls …"
         before = call
         for text in traceback.format_list([summary]):
-            yield from (_cut(line, MOST_LINE) for line in text.splitlines())
+            yield from (cut(line, MOST_LINE) for line in text.splitlines())
 
 
 def _without_own(files: Sequence[str]) -> Sequence[int]:
@@ -218,14 +195,10 @@ def _chosen(files: Sequence[str], most: int) -> list[int]:
     count = len(files)
     if count <= most:
         return list(range(count))
-    own = [index for index in range(count) if not _of_library(files[index])]
+    own = [index for index in range(count) if not of_library(files[index])]
     chosen = {*range(count - min(most, MOST_INNERMOST), count)}
     for index in (*own[:1], *reversed(own), *reversed(range(count))):
         if len(chosen) >= most:
             break
         chosen.add(index)
     return sorted(chosen)
-
-
-def _of_library(file: str) -> bool:
-    return file.startswith((_STANDARD, "<frozen ")) or f"-packages{os.sep}" in file

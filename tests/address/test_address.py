@@ -238,6 +238,15 @@ def test_load_says_what_is_wrong(root: Path, write: Write, text: str, sentence: 
     assert caught.value.exit_code == ExitCode.NOT_FOUND
 
 
+def test_a_module_whose_error_cannot_say_what_it_is(root: Path, write: Write) -> None:
+    write(
+        "mute.py",
+        "class Mute(Exception):\n    def __str__(self): raise KeyError\nraise Mute\ndef f(): ...\n",
+    )
+    with pytest.raises(AddressNotFound, match="failed: Mute: its text could not be made: KeyError"):
+        load(Address.parse("mute:f"), root)
+
+
 def test_interrupting_an_import_is_not_an_error_of_the_module(root: Path, write: Write) -> None:
     write("slow.py", "raise KeyboardInterrupt\n")
     with pytest.raises(KeyboardInterrupt):

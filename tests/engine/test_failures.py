@@ -18,12 +18,11 @@ from fbcli.engine.failures import (
     MOST_CAUSES,
     MOST_FRAMES,
     MOST_MEMBERS,
-    MOST_TEXT,
     MOST_TRACEBACK,
     describe,
-    text_of,
 )
 from fbcli.task import Failure
+from fbcli.values.error_text import MOST_TEXT
 
 ROOM = Path(failures.__file__).parent.parent
 """The folder of fbcli."""
@@ -344,8 +343,3 @@ def test_a_large_group_and_a_deep_one_are_bounded() -> None:
     for _ in range(100):
         deep = Group("deep", [deep])
     assert len(describe(deep).traceback) <= MOST_TRACEBACK
-
-
-def test_text_of_never_raises() -> None:
-    assert text_of(Mute()) == "its text could not be made: KeyError"
-    assert text_of(ValueError("bad")) == "bad"

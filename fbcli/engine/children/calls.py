@@ -27,7 +27,7 @@ from fbcli.controls.retry import lineage_of
 from fbcli.engine.callables import plain_call
 from fbcli.engine.children.wire import ChildSetup, RaisedError, RemoteCall
 from fbcli.engine.current import RemoteTask, running
-from fbcli.engine.failures import describe, text_of
+from fbcli.engine.failures import describe
 from fbcli.errors import FbError
 from fbcli.message import decode
 from fbcli.platform import system
@@ -35,6 +35,7 @@ from fbcli.platform.memory import MemoryLimit
 from fbcli.pools.children.wire import Answer, End, Order, Refusal, read_ticket
 from fbcli.processes.channel import Channel
 from fbcli.values.encoding import lenient_json
+from fbcli.values.error_text import text_of
 
 Say = Callable[[Answer], None]
 
@@ -251,6 +252,8 @@ def report_of(error: BaseException) -> RaisedError:
     failure = describe(error)
     meant = next((name for name in MEANT if isinstance(error, getattr(errors, name))), "")
     after = getattr(error, "after", None) if meant else None
+    if not isinstance(after, int | float):
+        after = None
     return RaisedError(
         failure.error_type, failure.error, failure.traceback, tuple(lineage_of(error)), meant, after
     )
