@@ -19,6 +19,7 @@ from uuid import UUID
 import msgspec
 from msgspec import inspect as shapes
 
+from fbcli.values.durations import parse_duration
 from fbcli.values.encoding import json_text
 
 NOT_ANNOTATED = inspect.Parameter.empty
@@ -60,6 +61,15 @@ def _moment(kind: Any, text: str) -> Any:
         return kind.fromisoformat(f"{text[:-1]}+00:00" if text.endswith("Z") else text)
     except ValueError:
         return msgspec.convert(text, kind, strict=False)
+
+
+def _duration(text: str) -> timedelta:
+    """Return a duration written as everywhere in fbcli, or as JSON has it: in ISO 8601, or negative
+    seconds."""
+    try:
+        return timedelta(seconds=parse_duration(text))
+    except ValueError:
+        return msgspec.convert(text, timedelta, strict=False)
 
 
 def _one_of(table: Mapping[str, Any], text: str) -> Any:
@@ -106,7 +116,8 @@ _READERS: dict[Any, Callable[[str], Any]] = {
         bytes: str.encode,
     },
     **{kind: partial(_moment, kind) for kind in (date, time, datetime)},
-    **{kind: partial(_from_json, kind) for kind in (Decimal, UUID, timedelta)},
+    **{kind: partial(_from_json, kind) for kind in (Decimal, UUID)},
+    timedelta: _duration,
     types.NoneType: partial(_null, ("null", "None", "")),
 }
 

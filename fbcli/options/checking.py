@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from fbcli.clients.loading import mask
 from fbcli.errors import BadSetting, did_you_mean
 from fbcli.values.declaration import Option
+from fbcli.values.encoding import shown
 
 LONGEST_SHOWN = 200
 """Characters of a value that cannot be used."""
@@ -41,8 +43,9 @@ def unknown(name: str, known: Iterable[str], source: Source) -> BadSetting:
 
 def unusable(name: str, value: object, reason: object, source: Source) -> BadSetting:
     """Return the error of a value that is not of its option's kind."""
-    text, why = repr(value), str(reason)
-    shown = text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…"
+    text, why = mask(shown(value)), str(reason)
+    if len(text) > LONGEST_SHOWN:
+        text = f"{text[: LONGEST_SHOWN - 1]}…"
     return BadSetting(
-        f"{source(name)}: {name} = {shown} cannot be used: {why[:1].lower()}{why[1:]}."
+        f"{source(name)}: {name} = {text} cannot be used: {why[:1].lower()}{why[1:]}."
     )

@@ -14,7 +14,6 @@ from fbcli.options.gathered import MESSAGE_OPTIONS
 FOR_CONSUMERS = frozenset(MESSAGE_OPTIONS) - {"priority"}
 """Those that are no matter of the broker's."""
 
-
 _CHECKS = {name: MESSAGE_OPTIONS[name].kind.check for name in FOR_CONSUMERS}
 _NONE: Mapping[str, Any] = {}
 

@@ -1,8 +1,8 @@
 """How an option is declared, once, beside what it governs: a field of a class, with its kind, its
 default, and a sentence.
 
-class BreakerControl(Control):
-    breaker: Threshold | None = option(None, threshold(), "Rate", "Stop taking work after …")
+    class BreakerControl(Control):
+        breaker: Threshold | None = option(None, kinds.threshold(), "Rate", "Stop taking …")
 
 From there it is a flag of `fb consume`, a variable (`FB_BREAKER`), an argument of `@boost(…)`, a
 key of `fb.toml`, and a field of `fbcli.Options`.

@@ -545,6 +545,9 @@ READ = [
     ],
     *[
         (timedelta, "90", timedelta(seconds=90)),
+        (timedelta, "1h30m", timedelta(hours=1.5)),
+        (timedelta, "PT90S", timedelta(seconds=90)),
+        (timedelta, "-5", timedelta(seconds=-5)),
         (Decimal, "1.50", Decimal("1.50")),
         (UUID, str(UUID(int=1)), UUID(int=1)),
     ],

@@ -113,6 +113,12 @@ def test_a_long_value_is_cut_where_it_is_told() -> None:
     assert len(str(caught.value)) < 500
 
 
+def test_a_secret_is_not_told() -> None:
+    with pytest.raises(BadSetting) as caught:
+        checked_options({"priority": "redis://:p4ss@h/0"}, told)
+    assert "p4ss" not in str(caught.value)
+
+
 def test_options_without_effect_are_told() -> None:
     assert Options().without_effect() == []
     assert Options(qps_group="a", dedupe_key="b", tz="UTC").without_effect() == [
