@@ -87,8 +87,8 @@ def _first_fitting(attempts: Sequence[Callable[[Any], Any]], value: Any) -> Any:
     for attempt in attempts:
         try:
             return attempt(value)
-        except (ValueError, TypeError, LookupError):
-            continue
+        except (ValueError, TypeError, LookupError, msgspec.MsgspecError):
+            continue  # the last is a ValueError only since msgspec 0.21
     raise ValueError("no type of the union fits")
 
 
@@ -123,8 +123,8 @@ _READERS: dict[Any, Callable[[str], Any]] = {
 
 
 def reader(kind: Any) -> Callable[[str], Any]:
-    """Return what reads text as the annotation says, and raises `ValueError`, `TypeError` or
-    `LookupError` if it cannot."""
+    """Return what reads text as the annotation says, and raises `ValueError`, `TypeError`,
+    `LookupError` or `msgspec.MsgspecError` if it cannot."""
     kind = bare(kind)
     if isinstance(kind, Hashable) and kind in _READERS:
         return _READERS[kind]
