@@ -125,7 +125,7 @@ def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
     broker, mode = request.param
     if mode in ("gevent", "eventlet"):
         needs(mode)
-    url: str | None = {"memory": "memory://", "sqlite": None}.get(broker, "")
+    url: str | None = {"memory": f"memory://{tmp_path.name}", "sqlite": None}.get(broker, "")
     if url == "":
         url = request.getfixturevalue("redis_url").replace("redis://", f"{broker}://")
     settings = load(tmp_path, {}, broker=url)
