@@ -13,6 +13,8 @@ import pytest
 from tests.installed import FB, clean_environment
 from tests.servers.redis import RedisServer, redis_cli
 
+pytestmark = pytest.mark.slow
+
 TASKS = 5000
 
 LONGEST = 150.0

@@ -15,6 +15,8 @@ from tests.chaos.fleet import Fleet, address
 from tests.servers import RequirementMissing, wait_until
 from tests.servers.redis import RedisServer
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def server() -> Iterator[RedisServer]:

@@ -125,6 +125,7 @@ def counted_again() -> dict[str, object]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_census(tmp_path: Path) -> None:
     summary = summary_of("census/demo.py", tmp_path, str(tmp_path / "work"))
