@@ -42,40 +42,30 @@ class Claims:
         """Claim a key for each task; return the store's answers, `GRANTED` for those that hold it
         already."""
         space = self.space
-        asking, asked = tasks, keys
-        if any(task.claims and space in task.claims for task in tasks):
-            pairs = [
-                (task, key)
-                for task, key in zip(tasks, keys, strict=True)
-                if not (task.claims and space in task.claims)
-            ]
-            asking, asked = [task for task, _ in pairs], [key for _, key in pairs]
-        for task in asking:
-            if not task.token:
-                task.token = str(next(_tokens))
-        answers = self._store.claim(
-            space,
-            asked,
-            [task.token for task in asking],
-            owner=self._owner,
-            lease=self._lease,
-            limit=self._limit,
-        )
-        for task, key, answer in zip(asking, asked, answers, strict=True):
-            if answer == GRANTED:
-                self.note(task, key)
-        if asking is tasks:
-            return answers
-        left = iter(answers)
-        asked_for = set(map(id, asking))
-        return [next(left) if id(task) in asked_for else GRANTED for task in tasks]
+        held = [place for place, task in enumerate(tasks) if task.claims and space in task.claims]
+        if not held:
+            return self._take(tasks, keys)
+        asking = sorted(set(range(len(tasks))).difference(held))
+        answers = [GRANTED] * len(tasks)
+        if asking:
+            taken = self._take([tasks[place] for place in asking], [keys[at] for at in asking])
+            for place, answer in zip(asking, taken, strict=True):
+                answers[place] = answer
+        return answers
 
-    def note(self, task: Task, key: str) -> None:
-        """Note that a task holds a key."""
-        if task.claims is None:
-            task.claims = {self.space: key}
-        else:
-            task.claims = {**task.claims, self.space: key}
+    def _take(self, tasks: Sequence[Task], keys: Sequence[str]) -> Sequence[int]:
+        space = self.space
+        tokens = [task.token or _named(task) for task in tasks]
+        answers = self._store.claim(
+            space, keys, tokens, owner=self._owner, lease=self._lease, limit=self._limit
+        )
+        for task, key, answer in zip(tasks, keys, answers, strict=True):
+            if answer == GRANTED:
+                if task.claims is None:
+                    task.claims = {space: key}
+                else:
+                    task.claims = {**task.claims, space: key}
+        return answers
 
     def free(self, tasks: Sequence[Task], writes: Writes) -> None:
         """Give back what these tasks hold."""
@@ -88,8 +78,17 @@ class Claims:
     def _held(self, tasks: Sequence[Task]) -> tuple[list[str], list[str]]:
         """Return the keys that are held here, and by which tokens."""
         space = self.space
-        holders = [task for task in tasks if task.claims and space in task.claims]
-        return (
-            [task.claims[space] for task in holders if task.claims],
-            [task.token for task in holders],
-        )
+        keys: list[str] = []
+        tokens: list[str] = []
+        for task in tasks:
+            claims = task.claims
+            if claims is not None and space in claims:
+                keys.append(claims[space])
+                tokens.append(task.token)
+        return keys, tokens
+
+
+def _named(task: Task) -> str:
+    """Give a task its token, and return it."""
+    task.token = token = str(next(_tokens))
+    return token

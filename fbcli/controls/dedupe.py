@@ -78,18 +78,20 @@ class Dedupe(Admission):
         self._ttl = ttl
 
     def admit(self, tasks: Sequence[Task], now: float) -> Sequence[Verdict]:
-        answers = self._claims.take(tasks, [self.key(task) for task in tasks])
+        names = self._names
+        keys = [
+            own
+            if isinstance(own := task.extra.get("dedupe_key"), str)
+            else key_of(task.arguments, names)
+            for task in tasks
+        ]
+        answers = self._claims.take(tasks, keys)
         if answers.count(GRANTED) == len(tasks):
             return ALL_MAY
         return [
             None if answer == GRANTED else _SAME if answer == DONE else _RUNNING
             for answer in answers
         ]
-
-    def key(self, task: Task) -> str:
-        """Return what tells this call from others."""
-        own = task.extra.get("dedupe_key")
-        return own if isinstance(own, str) else key_of(task.arguments, self._names)
 
     def close(self, tasks: Sequence[Task], writes: Writes) -> None:
         done = [task for task in tasks if task.state == SUCCEEDED]

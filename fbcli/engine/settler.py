@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from fbcli.broker import Action, Inbox, Settlement
@@ -53,15 +53,10 @@ class Settler:
         then be given again.
         """
         writes = Writes()
-        self._record(
-            [
-                task
-                for task in tasks
-                if task.state in ENDED and (task.plan.keeps or task.state == CANCELLED)
-            ],
-            writes,
-        )
-        self._give_back_claims(tasks, writes)
+        for group in _by_plan(tasks):
+            self._record(group, writes)
+            for control in group[0].plan.closers:
+                control.close(group, writes)
         also = None
         if self._together:
             also = self._store.prepared(writes)
@@ -76,25 +71,15 @@ class Settler:
                 add(self._unfinished(task))
         return self._inbox.settle(settlements, also)
 
-    @staticmethod
-    def _give_back_claims(tasks: Sequence[Task], writes: Writes) -> None:
-        """Have the controls that took something in the store for these tasks give it back, or mark
-        them as done."""
-        by_plan: dict[int, list[Task]] = {}
-        for task in tasks:
-            if task.plan.closers:
-                by_plan.setdefault(id(task.plan), []).append(task)
-        for group in by_plan.values():
-            for control in group[0].plan.closers:
-                control.close(group, writes)
-
     def _record(self, tasks: Sequence[Task], writes: Writes) -> None:
-        by_ttl: dict[float, list[Result]] = {}
-        now = self._clock.now()
-        for task in tasks:
-            by_ttl.setdefault(task.plan.options.result_ttl, []).append(self._result(task, now))
-        for ttl, results in by_ttl.items():
-            writes.save_results(results, ttl)
+        """Have the results of these tasks, all of one plan, saved."""
+        plan = tasks[0].plan
+        ended = ENDED if plan.keeps else (CANCELLED,)
+        kept = [task for task in tasks if task.state in ended]
+        if kept:
+            now = self._clock.now()
+            results = [self._result(task, now) for task in kept]
+            writes.save_results(results, plan.options.result_ttl)
 
     def _result(self, task: Task, finished: float) -> Result:
         """Note: by place, which takes two thirds of the time."""
@@ -142,6 +127,17 @@ class Settler:
             "host": HOST,
             "time": self._clock.now(),
         }
+
+
+def _by_plan(tasks: Sequence[Task]) -> Collection[Sequence[Task]]:
+    """Return the tasks of each plan. Nearly always there is one."""
+    plan = tasks[0].plan if tasks else None
+    if all(task.plan is plan for task in tasks):
+        return [tasks] if tasks else []
+    groups: dict[int, list[Task]] = {}
+    for task in tasks:
+        groups.setdefault(id(task.plan), []).append(task)
+    return groups.values()
 
 
 def release(task: Task) -> Task:

@@ -4,7 +4,6 @@ repeated: nobody knows of one whose answer was lost whether it was done."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
 from typing import NamedTuple
 
 import msgspec
@@ -16,7 +15,7 @@ _encode = msgspec.json.Encoder().encode
 
 class Save(NamedTuple):
     """Results of tasks of one queue, kept for `ttl` seconds. A later one of the same task
-    replaces the earlier."""
+    replaces the earlier, also of the same batch."""
 
     queue: str
     ttl: float
@@ -63,10 +62,12 @@ class Writes:
 
     def save_results(self, results: Sequence[Result], ttl: float) -> Writes:
         """Save a batch for `ttl` seconds. A later result of the same task replaces the earlier."""
-        for queue, batch in groupby(results, lambda result: result.queue):
-            saved = {result.task_id: result for result in batch}
-            bodies = [_encode(result) for result in saved.values()]
-            self.all.append(Save(queue, ttl, list(saved), bodies))
+        by_queue: dict[str, list[Result]] = {}
+        for result in results:
+            by_queue.setdefault(result.queue, []).append(result)
+        for queue, batch in by_queue.items():
+            task_ids = [result.task_id for result in batch]
+            self.all.append(Save(queue, ttl, task_ids, list(map(_encode, batch))))
         return self
 
     def free(self, space: str, keys: Sequence[str], tokens: Sequence[str], *, owner: str) -> Writes:

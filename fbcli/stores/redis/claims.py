@@ -1,8 +1,9 @@
 """Claims and marks in Redis. All keys of a space are in one slot of a cluster.
 
     fb:claims:{:<space>}:owners   zset   owner -> until when its claims live
-    fb:claims:{:<space>}:held     hash   key -> its claim; "*" and a packed list where there are
-                                         several. A claim is its token and its owner: `3:abcowner`
+    fb:claims:{:<space>}:held     hash   key -> its claim; a packed list and "*" where there are
+                                         several. A claim is its token, its owner, and how long
+                                         that is: `12owner:5`
     fb:marks:{:<space>}:ever      set    keys that are done for good
     fb:marks:{:<space>}:ends      hash   key -> when its mark ends
     fb:marks:{:<space>}:batches   zset   packed keys that were marked together -> when they end: so
@@ -15,8 +16,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fbcli.clients.lua import Call, LuaScript, Step, packed
-from fbcli.stores.facets import ClaimFacet
+from fbcli.clients.lua import Call, LuaScript, Step, Word, packed
+from fbcli.stores.facets import BUSY, DONE, GRANTED, ClaimFacet
 from fbcli.stores.redis.server import AT_ONCE, IN_PARTS, NOW, RedisServer
 from fbcli.stores.writes import Free, Mark
 
@@ -29,15 +30,23 @@ CLAIMED_AT_ONCE = 1000
 _SPACE = f"""{NOW}{IN_PARTS}
 local owners, held, ever, ends, batches = unpack(KEYS)
 
+-- What ends the claims of an owner: its name, and how long that is.
+local function suffix_of(owner) return owner .. ':' .. #owner end
+
+local function owner_of(claim)
+  local rest, size = string.match(claim, '^(.*):(%d+)$')
+  return string.sub(rest, #rest - size + 1)
+end
+
 local function claims_of(value)
   if not value then return {{}} end
-  if string.sub(value, 1, 1) == '*' then return cmsgpack.unpack(string.sub(value, 2)) end
+  if string.byte(value, -1) == 42 then return cmsgpack.unpack(string.sub(value, 1, -2)) end
   return {{value}}
 end
 
 local function value_of(claims)
   if #claims < 2 then return claims[1] or false end
-  return '*' .. cmsgpack.pack(claims)
+  return cmsgpack.pack(claims) .. '*'
 end
 
 -- What a hash says of each name; false: nothing.
@@ -78,8 +87,7 @@ local function drop(names, all)
     for i = 1, #page[2], 2 do
       local kept, before = {}, claims_of(page[2][i + 1])
       for _, claim in ipairs(before) do
-        local size, start = string.match(claim, '^(%d+):()')
-        if not gone[string.sub(claim, start + size)] then kept[#kept + 1] = claim end
+        if not gone[owner_of(claim)] then kept[#kept + 1] = claim end
       end
       if #kept < #before then changes[page[2][i]] = value_of(kept) end
     end
@@ -112,40 +120,61 @@ end
 """
 
 # ARGV: owner, lease in seconds, limit, packed keys and tokens, what a token is answered that has it
-# already -> text of 0 (busy), 1 (granted) and 2 (done)
+# already, 1 if no key is there twice -> text of 0 (busy), 1 (granted) and 2 (done); or how many, if
+# all are granted. Note: that is nearly always so, and therefore the short way.
 CLAIM = LuaScript(f"""{_SPACE}{_DROP}{_OUTLIVE}
-local owner, limit, answers, new = ARGV[1], tonumber(ARGV[3]), {{}}, {{}}
-local keys, tokens = unpack(cmsgpack.unpack(ARGV[4]))
+local owner, limit, keys, tokens = ARGV[1], tonumber(ARGV[3]), unpack(cmsgpack.unpack(ARGV[4]))
+local count, suffix = #keys, suffix_of(owner)
 drop_dead()
 redis.call('ZADD', owners, now + ARGV[2], owner)
-local done, over, value = {{}}, {{}}, read(held, keys)
+local before, done, over = redis.call('HMGET', held, unpack(keys)), {{}}, {{}}
 if redis.call('EXISTS', ever) == 1 then done = redis.call('SMISMEMBER', ever, unpack(keys)) end
 if redis.call('EXISTS', ends) == 1 then over = redis.call('HMGET', ends, unpack(keys)) end
-for i, key in ipairs(keys) do
-  local mine, before = #tokens[i] .. ':' .. tokens[i] .. owner, value[key]
-  if done[i] == 1 or over[i] and tonumber(over[i]) > now then answers[i] = '2'
-  elseif before == mine then answers[i] = ARGV[5]
-  elseif not before and limit > 0 then
-    value[key], new[key], answers[i] = mine, mine, '1'
-  elseif limit > 1 then
-    local claims = claims_of(before)
-    answers[i] = #claims < limit and '1' or '0'
-    for _, claim in ipairs(claims) do
-      if claim == mine then
-        answers[i], mine = ARGV[5], nil
-        break
-      end
-    end
-    if answers[i] == '1' and mine then
-      claims[#claims + 1] = mine
-      value[key] = value_of(claims)
-      new[key] = value[key]
-    end
-  else answers[i] = '0' end
+
+local function grant_all()
+  if limit < 1 or ARGV[6] == '0' then return false end
+  local flat, n = {{}}, 0
+  for i = 1, count do
+    if before[i] or done[i] == 1 or over[i] then return false end
+    flat[n + 1], flat[n + 2] = keys[i], tokens[i] .. suffix
+    n = n + 2
+  end
+  redis.call('HSET', held, unpack(flat))
+  return true
 end
-write(held, new)
+
+local function grant_some()
+  local answers, value, new = {{}}, {{}}, {{}}
+  for i, key in ipairs(keys) do value[key] = before[i] end
+  for i, key in ipairs(keys) do
+    local mine, has = tokens[i] .. suffix, value[key]
+    if done[i] == 1 or over[i] and tonumber(over[i]) > now then answers[i] = '2'
+    elseif has == mine then answers[i] = ARGV[5]
+    elseif not has and limit > 0 then
+      value[key], new[key], answers[i] = mine, mine, '1'
+    elseif limit > 1 then
+      local claims = claims_of(has)
+      answers[i] = #claims < limit and '1' or '0'
+      for _, claim in ipairs(claims) do
+        if claim == mine then
+          answers[i], mine = ARGV[5], nil
+          break
+        end
+      end
+      if answers[i] == '1' and mine then
+        claims[#claims + 1] = mine
+        value[key] = value_of(claims)
+        new[key] = value[key]
+      end
+    else answers[i] = '0' end
+  end
+  write(held, new)
+  return table.concat(answers)
+end
+
+local answer = grant_all() and count or grant_some()
 outlive()
-return table.concat(answers)""")
+return answer""")
 
 # ARGV: owner, lease in seconds
 KEEP = LuaScript(f"""{_SPACE}{_OUTLIVE}
@@ -161,15 +190,26 @@ if redis.call('ZREM', owners, ARGV[1]) == 1 then
   drop({{ARGV[1]}}, redis.call('EXISTS', owners) == 0)
 end""")
 
-_FREE = """
-local function free(owner, keys, tokens)
-  local value, changes = read(held, keys), {}
-  for i, key in ipairs(keys) do
-    local mine, before = #tokens[i] .. ':' .. tokens[i] .. owner, value[key]
-    if before == mine then value[key], changes[key] = false, false
-    elseif before and string.sub(before, 1, 1) == '*' then
-      local kept = {}
-      for _, claim in ipairs(claims_of(before)) do
+_FREE = f"""
+local function free_part(suffix, keys, tokens, first, last)
+  local found = redis.call('HMGET', held, unpack(keys, first, last))
+  for i = first, last do
+    if found[i - first + 1] ~= tokens[i] .. suffix then return false end
+  end
+  redis.call('HDEL', held, unpack(keys, first, last))
+  return true
+end
+
+local function free_some(suffix, keys, tokens, first, last)
+  local names, changes = {{unpack(keys, first, last)}}, {{}}
+  local value = read(held, names)
+  for i = first, last do
+    local key, mine = keys[i], tokens[i] .. suffix
+    local has = value[key]
+    if has == mine then value[key], changes[key] = false, false
+    elseif has and string.byte(has, -1) == 42 then
+      local kept = {{}}
+      for _, claim in ipairs(claims_of(has)) do
         if claim ~= mine then kept[#kept + 1] = claim end
       end
       value[key] = value_of(kept)
@@ -177,6 +217,16 @@ local function free(owner, keys, tokens)
     end
   end
   write(held, changes)
+end
+
+local function free(owner, keys, tokens)
+  local suffix = suffix_of(owner)
+  for first = 1, #keys, {AT_ONCE} do
+    local last = math.min(first + {AT_ONCE} - 1, #keys)
+    if not free_part(suffix, keys, tokens, first, last) then
+      free_some(suffix, keys, tokens, first, last)
+    end
+  end
 end
 """
 
@@ -188,9 +238,10 @@ free(ARGV[1], unpack(cmsgpack.unpack(ARGV[2])))"""
 MARK = f"""{_SPACE}{_FREE}
 local keys, tokens = unpack(cmsgpack.unpack(ARGV[2]))
 if ARGV[3] == '' then
+  local timed = redis.call('EXISTS', ends) == 1
   in_parts(keys, {AT_ONCE}, function(...)
     redis.call('SADD', ever, ...)
-    redis.call('HDEL', ends, ...)
+    if timed then redis.call('HDEL', ends, ...) end
   end)
 else
   local over = string.format('%.6f', now + ARGV[3])
@@ -285,8 +336,10 @@ class RedisClaims(ClaimFacet):
         for start in range(0, len(keys), CLAIMED_AT_ONCE):
             part = slice(start, start + CLAIMED_AT_ONCE)
             names = packed(list(keys[part]), list(tokens[part]))
-            calls.append(Call(CLAIM, keys_of(space), [owner, lease, limit, names, int(repeat)]))
-        return b"".join(self._server.run_all(calls)).translate(_ANSWERS)
+            once = int(len(set(keys[part])) == len(keys[part]))
+            arguments: list[Word] = [owner, lease, limit, names, int(repeat), once]
+            calls.append(Call(CLAIM, keys_of(space), arguments))
+        return b"".join(map(_answers, self._server.run_all(calls)))
 
     def keep(self, spaces: Sequence[str], owner: str, lease: float) -> None:
         self._server.run_all([Call(KEEP, keys_of(space), [owner, lease]) for space in spaces])
@@ -308,7 +361,11 @@ class RedisClaims(ClaimFacet):
         return sum(self._server.run_all([Call(SWEEP, keys_of(space), ()) for space in spaces]))
 
 
-_ANSWERS = bytes.maketrans(b"012", b"\0\1\2")
+_DIGITS = bytes.maketrans(b"012", bytes((BUSY, GRANTED, DONE)))
+
+
+def _answers(answer: int | bytes) -> bytes:
+    return bytes((GRANTED,)) * answer if isinstance(answer, int) else answer.translate(_DIGITS)
 
 
 def keys_of(space: str) -> list[str]:
