@@ -130,7 +130,7 @@ class TestSqliteStore(StoreContract):
         store.write(Writes().mark("t", keys, keys, owner="gone", ttl=60))
         store.write(Writes().mark("t", ["0"], ["0"], owner="gone", ttl=3600))
         before = {
-            **{"results": 501, "saves": 3, "queues": 2, "notices": 4, "grids": 1, "owners": 1},
+            **{"results": 501, "saves": 3, "notices": 4, "grids": 1, "owners": 1},
             **{"claims": 2, "marks": 500, "markings": 2, "spaces": 2},
         }
         assert self._rows(store_url) == before
@@ -142,7 +142,7 @@ class TestSqliteStore(StoreContract):
             steps += 1
         assert steps > 5
         assert self._rows(store_url) == {
-            **{"results": 2, "saves": 2, "queues": 2, "notices": 1, "grids": 0, "owners": 0},
+            **{"results": 2, "saves": 2, "notices": 1, "grids": 0, "owners": 0},
             **{"claims": 0, "marks": 1, "markings": 1, "spaces": 1},
         }
         assert ids(store.results()) == ["kept", "0"]

@@ -3,6 +3,7 @@ begun at `now`."""
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 from collections.abc import Sequence
 
@@ -39,9 +40,14 @@ MARKED = """
 SELECT key FROM fb_store_marks
 WHERE space = ? AND key IN (SELECT value FROM json_each(?)) AND (ends IS NULL OR ends > ?)
 """
+ANY_MARK = "SELECT 1 FROM fb_store_marks WHERE space = ? LIMIT 1"
 CLAIMED = """
 SELECT key, owner, token FROM fb_store_claims
 WHERE space = ? AND key IN (SELECT value FROM json_each(?))
+"""
+GRANT = "INSERT INTO fb_store_claims VALUES (?, ?, ?, ?)"
+GRANT_COUNTED = """
+INSERT INTO fb_store_claims SELECT ?, value, ?, CAST(? + key AS TEXT) FROM json_each(?)
 """
 OWN = """
 INSERT INTO fb_store_owners (space, name, ends) VALUES (?, ?, ?)
@@ -97,10 +103,20 @@ def claim(
     (holder,) = connection.execute(OWNER, (number, owner)).fetchone()
     names = storable(keys)
     asked = listed(names)
-    done = {key for (key,) in connection.execute(MARKED, (number, asked, now))}
+    done = {
+        key
+        for (key,) in (
+            connection.execute(MARKED, (number, asked, now))
+            if connection.execute(ANY_MARK, (number,)).fetchone()
+            else ()
+        )
+    }
     held: dict[str, set[tuple[int, str]]] = {}
     for key, other, token in connection.execute(CLAIMED, (number, asked)):
         held.setdefault(key, set()).add((other, token))
+    if limit > 0 and not done and not held and len(set(names)) == len(names):
+        _grant(connection, number, holder, names, asked, tokens)  # nearly always so
+        return bytes((GRANTED,)) * len(names)
     answers = bytearray()
     granted = []
     for key, token in zip(names, tokens, strict=True):
@@ -115,8 +131,28 @@ def claim(
             answers.append(GRANTED)
         else:
             answers.append(BUSY)
-    connection.executemany("INSERT INTO fb_store_claims VALUES (?, ?, ?, ?)", granted)
+    connection.executemany(GRANT, granted)
     return answers
+
+
+def _grant(
+    connection: sqlite3.Connection,
+    number: int,
+    holder: int,
+    names: Sequence[str],
+    asked: str,
+    tokens: Sequence[str],
+) -> None:
+    """Grant all keys. Note: where the tokens count up, one statement does it in half the time."""
+    first = tokens[0]
+    if first.isdecimal() and len(first) < 15:
+        start = int(first)
+        if list(tokens) == [str(each) for each in range(start, start + len(tokens))]:
+            connection.execute(GRANT_COUNTED, (number, holder, start, asked))
+            return
+    connection.executemany(
+        GRANT, zip(itertools.repeat(number), names, itertools.repeat(holder), tokens)
+    )
 
 
 def free(connection: sqlite3.Connection, write: Free | Mark) -> None:
@@ -124,8 +160,8 @@ def free(connection: sqlite3.Connection, write: Free | Mark) -> None:
     number = _number(connection, write.space)
     owner = connection.execute(OWNER, (number, write.owner)).fetchone()
     if owner is not None:
-        rows = zip(storable(write.keys), write.tokens, strict=True)
-        connection.executemany(FREE, ((number, key, owner[0], token) for key, token in rows))
+        names, owners = storable(write.keys), itertools.repeat(owner[0])
+        connection.executemany(FREE, zip(itertools.repeat(number), names, owners, write.tokens))
 
 
 def mark(connection: sqlite3.Connection, now: float, write: Mark) -> None:

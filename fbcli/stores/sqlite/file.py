@@ -8,14 +8,17 @@ for the disk: a crash of the process loses none of it, a power failure perhaps t
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+import msgspec
+
 from fbcli.clients.sqlite import Database, path_of
 from fbcli.clock import Clock
+
+_encode = msgspec.json.Encoder().encode
 
 BRIEF = 60.0
 """Seconds. What ends by itself sooner need not be on the disk: after a power failure nobody wants
@@ -73,7 +76,7 @@ class SqliteFile:
 
 def listed(names: Sequence[str]) -> str:
     """Return names as one value for `json_each`, which a statement takes however many they are."""
-    return json.dumps(names)
+    return _encode(names).decode()
 
 
 def storable(names: Sequence[str]) -> Sequence[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Sequence
+from itertools import repeat
 
 from fbcli.clients.sqlite import ChangeWatch
 from fbcli.stores.facets import ResultFacet
@@ -12,54 +13,52 @@ from fbcli.stores.sqlite.file import SqliteFile
 from fbcli.stores.writes import Save
 
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS fb_store_queues (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE IF NOT EXISTS fb_store_results (
-    number INTEGER PRIMARY KEY, task_id TEXT NOT NULL UNIQUE, queue INTEGER NOT NULL,
-    expires REAL NOT NULL, body BLOB NOT NULL
+    number INTEGER PRIMARY KEY, task_id TEXT NOT NULL UNIQUE, expires REAL NOT NULL,
+    body BLOB NOT NULL
 );
-CREATE INDEX IF NOT EXISTS fb_store_results_by_queue ON fb_store_results (queue);
 CREATE TABLE IF NOT EXISTS fb_store_saves (
-    id INTEGER PRIMARY KEY, queue INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
+    id INTEGER PRIMARY KEY, queue TEXT NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
     expires REAL NOT NULL
 );
+CREATE INDEX IF NOT EXISTS fb_store_saves_by_queue ON fb_store_saves (queue);
 CREATE INDEX IF NOT EXISTS fb_store_saves_by_expiry ON fb_store_saves (expires);
 """
-"""A later result has a higher `number`. Those that were saved together have numbers from `first` to
-`last`: so what has expired is found without an index of single results."""
+"""A later result has a higher `number`. Those of a queue that were saved together have numbers from
+`first` to `last`: so those of a queue, and what has expired, are found without an index of single
+results."""
 
 POLL_SECONDS = 0.005
 """How often a wait looks whether anything was committed (7 µs a look)."""
 
 GET = "SELECT body FROM fb_store_results WHERE task_id = ? AND expires > ?"
-LAST = "SELECT max(number) FROM fb_store_results"
-SAVE = "INSERT OR REPLACE INTO fb_store_results (task_id, body, queue, expires) VALUES (?, ?, ?, ?)"
+LAST = """
+SELECT max(
+    coalesce((SELECT max(number) FROM fb_store_results), 0),
+    coalesce((SELECT last FROM fb_store_saves ORDER BY id DESC LIMIT 1), 0)
+)
+"""
+"""The last number that was given. Note: not only of what is there, lest a number is given twice."""
+SAVE = (
+    "INSERT OR REPLACE INTO fb_store_results (number, task_id, body, expires) VALUES (?, ?, ?, ?)"
+)
 NOTE = "INSERT INTO fb_store_saves (queue, first, last, expires) VALUES (?, ?, ?, ?)"
 NEWEST = "SELECT body FROM fb_store_results WHERE expires > ? ORDER BY number DESC LIMIT ?"
-NEWEST_OF = """
+SAVES = "SELECT first, last FROM fb_store_saves WHERE queue = ? AND expires > ? ORDER BY id DESC"
+OF_SAVE = """
 SELECT body FROM fb_store_results
-WHERE queue = (SELECT id FROM fb_store_queues WHERE name = ?) AND expires > ?
-ORDER BY number DESC LIMIT ?
+WHERE number BETWEEN ? AND ? AND expires > ? ORDER BY number DESC LIMIT ?
 """
-EXPIRED = """
-SELECT id, queue, first, last FROM fb_store_saves WHERE expires <= ? ORDER BY expires LIMIT 1
-"""
-FORGET_QUEUE = """
-DELETE FROM fb_store_queues
-WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM fb_store_results WHERE queue = ?1)
-"""
+EXPIRED = "SELECT id, first, last FROM fb_store_saves WHERE expires <= ? ORDER BY expires LIMIT 1"
 
 
 def save(connection: sqlite3.Connection, now: float, write: Save) -> None:
     """See `Save`. Within a write transaction, begun at `now`."""
-    connection.execute("INSERT OR IGNORE INTO fb_store_queues (name) VALUES (?)", (write.queue,))
-    (queue,) = connection.execute(
-        "SELECT id FROM fb_store_queues WHERE name = ?", (write.queue,)
-    ).fetchone()
-    before, expires = connection.execute(LAST).fetchone()[0] or 0, now + write.ttl
-    rows = zip(write.task_ids, write.bodies, strict=True)
-    connection.executemany(SAVE, ((task_id, body, queue, expires) for task_id, body in rows))
-    last = connection.execute(LAST).fetchone()[0] or 0
-    connection.execute(NOTE, (queue, before + 1, last, expires))
+    (last,) = connection.execute(LAST).fetchone()
+    expires = now + write.ttl
+    numbers = range(last + 1, last + 1 + len(write.task_ids))
+    connection.executemany(SAVE, zip(numbers, write.task_ids, write.bodies, repeat(expires)))
+    connection.execute(NOTE, (write.queue, numbers[0], numbers[-1], expires))
 
 
 def sweep(connection: sqlite3.Connection, now: float, most: int) -> int:
@@ -67,7 +66,7 @@ def sweep(connection: sqlite3.Connection, now: float, most: int) -> int:
     write transaction."""
     removed = 0
     while removed < most and (found := connection.execute(EXPIRED, (now,)).fetchone()):
-        number, queue, first, last = found
+        number, first, last = found
         end = min(last, first + most - removed - 1)
         connection.execute(
             "DELETE FROM fb_store_results WHERE number BETWEEN ? AND ? AND expires <= ?",
@@ -80,7 +79,6 @@ def sweep(connection: sqlite3.Connection, now: float, most: int) -> int:
             )
         else:
             connection.execute("DELETE FROM fb_store_saves WHERE id = ?", (number,))
-            connection.execute(FORGET_QUEUE, (queue,))
     return removed
 
 
@@ -117,9 +115,13 @@ class SqliteResults(ResultFacet):
 
     def newest(self, queue: str | None, limit: int) -> list[bytes]:
         now = self._file.clock.now()
-        rows = (
-            self._file.read(NEWEST, now, limit)
-            if queue is None
-            else self._file.read(NEWEST_OF, queue, now, limit)
-        )
-        return [body for (body,) in rows]
+        if queue is None:
+            return [body for (body,) in self._file.read(NEWEST, now, limit)]
+        found: list[bytes] = []
+        with self._file.reader.reading() as connection:
+            for first, last in connection.execute(SAVES, (queue, now)):
+                rows = connection.execute(OF_SAVE, (first, last, now, limit - len(found)))
+                found += (body for (body,) in rows)
+                if len(found) >= limit:
+                    break
+        return found
