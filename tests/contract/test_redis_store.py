@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from fbcli.clients.lua import LuaScript
 from fbcli.clients.redis import ANSWER_TIMEOUT, connect
 from fbcli.errors import Unavailable
 from fbcli.stores import open_store
 from fbcli.stores.base import BUSY, DONE, GRANTED, Limits, Store, Writes
+from fbcli.stores.redis import results
 from fbcli.stores.redis.backend import PERMANENT
 from fbcli.stores.redis.results import BLOCK_SECONDS, INDEX_SIZE
 from fbcli.testing import StoreContract
@@ -165,8 +167,56 @@ class RedisStoreContract(StoreContract):
         self._waits(waiters[0])
         store.save_results([a_result()], 60)
         assert all(waiter.result(timeout=10) == a_result() for waiter in waiters)
-        assert server.llen("fb:result:t") == 1
-        assert 50_000 < server.pttl("fb:result:t") < 61_000
+        assert server.hlen("fb:results:{:t}") == 1
+        assert 50_000 < server.pttl("fb:results:{:t}") < 61_000
+        assert 0 < server.pttl("fb:result:{:t}:t") <= 10_000
+        assert 0 < server.pttl("fb:waited:{:t}") <= 12_000
+
+    def test_nobody_is_told_who_does_not_wait(self, store: Store, server: Any) -> None:
+        store.save_results([a_result("a"), a_result("b")], 60)
+        assert list(server.scan_iter("fb:result:*")) == []
+
+    def test_results_of_one_moment_lie_together(self, store: Store, server: Any) -> None:
+        moments = {f"0198c0de-aa{n:02x}-7{n:03x}-8000-00000000000{n % 10}": n for n in range(20)}
+        later = "0198c0df-0000-7000-8000-000000000000"
+        strange = ["0198c0de-aa", "0198c0de-aa00-4000-8000-000000000000", "}", "{}", "x" * 36]
+        every = [*moments, later, *strange]
+        store.save_results([a_result(task_id) for task_id in every], 60)
+        assert server.hlen("fb:results:{:0198c0de-aa}") == 21
+        assert len(list(server.scan_iter("fb:results:*"))) == 6
+        assert set(store.results_of([*every, "unheard-of"])) == set(every)
+        assert {result.task_id for result in store.results(limit=100)} == set(every)
+
+    def test_each_of_a_bucket_ends_in_its_own_time(self, store: Store, server: Any) -> None:
+        first, second = (f"0198c0de-aaaa-7000-8000-00000000000{n}" for n in range(2))
+        store.save_results([a_result(first)], 0.2)
+        store.save_results([a_result(second)], 60)
+        wait_until(lambda: store.result(first) is None, "the first to end")
+        assert set(store.results_of([first, second])) == {second}
+        assert store.wait_result(first, 0) is None
+
+    def test_a_bucket_does_not_grow_without_end(
+        self, store: Store, server: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Of ids that somebody has made up."""
+        monkeypatch.setattr(results, "SAVE", results.SAVE.replace(f"{results.CROWDED}", "500"))
+        monkeypatch.setattr(
+            results, "PUT", LuaScript(results.PUT.source.replace(f"{results.CROWDED}", "500"))
+        )
+        bucket = "fb:results:{:0198c0de-aa}"
+
+        def save(start: int, ttl: float) -> None:
+            task_ids = [f"0198c0de-aaaa-7000-8000-{n:012}" for n in range(start, start + 100)]
+            store.save_results([a_result(task_id) for task_id in task_ids], ttl)
+
+        for n in range(20):
+            save(100 * n, 0.1)
+        save(10_000, 60)
+        assert server.hlen(bucket) == 2100
+        wait_until(lambda: store.result("0198c0de-aaaa-7000-8000-000000001999") is None, "the end")
+        for n in range(101, 141):
+            save(100 * n, 60)
+        assert server.hlen(bucket) < 4100 + 500
 
 
 class TestRedisStore(RedisStoreContract):
@@ -188,8 +238,8 @@ class TestRedisStore(RedisStoreContract):
 
     def test_writes_that_belong_together_are_one_step(self, store: Store, server: Any) -> None:
         def write() -> None:
-            results = [a_result(f"{n}", f"q{n // 70}") for n in range(200)]
-            writes = Writes().save_results(results, 60)
+            saved = [a_result(f"{n}", f"q{n // 70}") for n in range(200)]
+            writes = Writes().save_results(saved, 60)
             writes.mark("s", ["a"], ["1"], owner="o", ttl=60).free("t", ["a"], ["1"], owner="o")
             store.write(writes)
 
