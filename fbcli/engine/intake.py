@@ -123,8 +123,8 @@ class Intake:
         """Return how many messages to fetch, and how long to wait for them or for anything else
         (seconds)."""
         wait = min(MAX_WAIT, max(0.0, self._gates.look_at() - now))
-        if self._ending.stopping:
-            wait = min(wait, self._ending.in_time(now))
+        if self._ending.stopping:  # what has just gone back or ended may have been the last
+            wait = min(wait, self._ending.in_time(now)) if self.in_hand else 0.0
         if self.in_hand and self._prefetch.brisk:
             wait = min(wait, BRISK_LOOK)
         if now < self.outage.until:

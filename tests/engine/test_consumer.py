@@ -355,6 +355,22 @@ def test_stop_drains_what_runs_and_gives_back_what_does_not(make: Make) -> None:
     assert seen == [None] * 8, "giving back counts no attempt"
 
 
+def test_stop_waits_for_nothing_when_nothing_runs(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is held for its time goes back, and then there is nothing to wait for."""
+    monkeypatch.setattr("fbcli.engine.intake.MAX_WAIT", 3600.0)
+    begun = threading.Event()
+    booster = make(lambda x: begun.set(), qps=10)
+    booster.push_many({"x": i} for i in range(1000))
+    consumer = booster.consume()
+    assert begun.wait(10)
+    wait_until(lambda: consumer.snapshot().in_flight > 0, "some to be held")
+    consumer.stop(drain=3600)
+    assert consumer.join(20)
+    assert booster.count() == 1000 - consumer.tally.counts.done
+
+
 def test_stop_gives_back_what_does_not_end_in_time(make: Make, settings: Settings) -> None:
     gate, begun = threading.Event(), threading.Event()
 
