@@ -4,6 +4,7 @@ help and kind are written once."""
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -37,10 +38,20 @@ def with_option_flags(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def given(flags: dict[str, Any]) -> dict[str, Any]:
-    """Return the options that were set by a flag, converted. Raises `BadSetting`."""
+    """Return the options that were set by a flag or its variable, converted. Raises `BadSetting`,
+    which names the one that it was."""
+
+    def source(name: str) -> str:
+        variable = _variable(name)
+        return variable if os.environ.get(variable) == flags[name] else _flag(name)
+
     return checked_options(
-        {name: value for name, value in flags.items() if value is not None}, _flag
+        {name: value for name, value in flags.items() if value is not None}, source
     )
+
+
+def _variable(name: str) -> str:
+    return f"FB_{name.upper()}"
 
 
 def _flag(name: str) -> str:
@@ -52,7 +63,7 @@ def _parameter(name: str, option: Option) -> inspect.Parameter:
     default = "" if option.default is None else f" [default: {_shown(option.default)}]"
     shown = typer.Option(
         f"{flag}/--no-{flag[2:]}" if kind is bool else flag,
-        envvar=f"FB_{name.upper()}",
+        envvar=_variable(name),
         help=f"{option.help}{default}".replace("[", r"\["),
         metavar=option.kind.shown or None,
         rich_help_panel=option.panel,

@@ -93,6 +93,7 @@ def deadly(n: int = 0, kills: bool = False) -> None:
 def hoard(n: int = 0, megabytes: int = 10) -> None:
     note("begin", n)
     kept.append(bytearray(os.urandom(1 << 20) * megabytes))
+    time.sleep(0.05)  # memory is looked at twice a second
 
 
 kept = []

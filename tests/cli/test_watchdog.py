@@ -43,8 +43,8 @@ class DeafInbox(Inbox):
     def ignore(self, wait):
         return self.inbox.fetch(0, wait)
 
-    def settle(self, settlements):
-        return self.inbox.settle(settlements)
+    def settle(self, settlements, also=None):
+        return self.inbox.settle(settlements, also)
 
     def wake(self):
         self.inbox.wake()
@@ -67,10 +67,13 @@ class DeafBroker(SqliteBroker):
     def open(self, queue, **how):
         return DeafInbox(super().open(queue, **how))
 
+    def keep_alive(self, inboxes):
+        return super().keep_alive([inbox.inbox for inbox in inboxes])
 
-class HangingBroker(SqliteBroker):
+
+class HangingBroker(DeafBroker):
     def open(self, queue, **how):
-        return HangingInbox(super().open(queue, **how))
+        return HangingInbox(SqliteBroker.open(self, queue, **how))
 
 
 register_broker("deaf", DeafBroker)

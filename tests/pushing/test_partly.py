@@ -36,7 +36,9 @@ def test_a_unique_one_that_got_in_keeps_its_claim(
 ) -> None:
     broker, store = MemoryBroker("memory://"), open_store(f"sqlite:///{tmp_path}/store.db")
     queue = Queue("q", broker, lambda: store)
-    batch = [Outgoing(encode({"x": i}, {"unique": f"key {i}"})) for i in range(4)]
+    batch = [
+        Outgoing(encode({"x": i}, {"task_id": f"id {i}", "unique": f"key {i}"})) for i in range(4)
+    ]
     publish = broker.publish
 
     def half(name: str, messages: Sequence[Outgoing]) -> None:
