@@ -22,7 +22,7 @@ OnEvent = Callable[[dict[str, Any]], None]
 
 
 class EventReporter:
-    """Told of every settled batch by the intake's thread."""
+    """Hears of the settled tasks of one queue, in the thread of a `Listener`."""
 
     def __init__(
         self,
@@ -40,11 +40,11 @@ class EventReporter:
         self._told = 0
         self._untold = 0
 
-    def closed(self, tasks: Sequence[Task]) -> None:
-        """Tell what became of these tasks."""
+    def hear(self, tasks: Sequence[Task], at: float) -> None:
+        """Tell what became of these tasks, which were settled at `at` (Unix seconds)."""
         if self._on_event is not None:
             for task in tasks:
-                self._on_event(self._event(task))
+                self._on_event(self._event(task, at))
             return
         told = self._room() if not self._quiet_success else 0
         for task in tasks:
@@ -83,12 +83,12 @@ class EventReporter:
     def _extra(self, task: Task) -> dict[str, str]:
         return {"task_id": task.task_id, "queue": self._queue}
 
-    def _event(self, task: Task) -> dict[str, Any]:
+    def _event(self, task: Task, at: float) -> dict[str, Any]:
         event: dict[str, Any] = {
             "event": STATE_NAMES[task.state],
             "queue": self._queue,
             "task_id": task.task_id,
-            "time": self._clock.now(),
+            "time": at,
         }
         if task.state not in (RELEASED, DROPPED):
             event["attempt"] = task.attempt

@@ -16,12 +16,14 @@ from fbcli.booster import Booster, find_booster
 from fbcli.consuming.events import EventReporter, OnEvent
 from fbcli.engine.children.start import CHILD_MODES
 from fbcli.engine.consumer import Consumer
+from fbcli.engine.listeners import Listener
 from fbcli.engine.pools import Pools
 from fbcli.engine.tally import Snapshot
 from fbcli.errors import ExitCode, FbError
 from fbcli.options.model import Options
 from fbcli.platform.memory import MemoryLimit
 from fbcli.settings import load
+from fbcli.task import Task
 from fbcli.values.sizes import about
 
 log = logging.getLogger("fbcli.consumer")
@@ -60,7 +62,9 @@ class ConsumerGroup:
         pools: Pools | None = None,
     ) -> None:
         self.consumers: list[Consumer] = []
-        self._reporters: list[EventReporter] = []
+        self._reporters: dict[str, EventReporter] = {}
+        """By queue."""
+        self._events = Listener("events", self._hear, all=True)
         pools = pools or Pools()
         limits = [
             booster.options.max_memory for booster in boosters if replaces_process(booster.options)
@@ -69,17 +73,16 @@ class ConsumerGroup:
         self.recycling = False
         """Whether it ends since it held too much memory, and wants to be replaced."""
         for booster in boosters:
-            reporter = EventReporter(
-                booster.queue.name, on_event, quiet_success=spec.live and not spec.verbose
-            )
-            self._reporters.append(reporter)
+            queue = booster.queue.name
+            quiet = spec.live and not spec.verbose
+            self._reporters[queue] = EventReporter(queue, on_event, quiet_success=quiet)
             self.consumers.append(
                 Consumer(
                     booster.work(),
                     pools=pools,
                     burst=spec.burst,
                     max_tasks=spec.max_tasks,
-                    on_closed=reporter.closed,
+                    listeners=[self._events],
                 )
             )
 
@@ -103,11 +106,16 @@ class ConsumerGroup:
             self.stop()
 
     def over(self) -> bool:
-        ended = all(consumer.join(0) for consumer in self.consumers)
-        if ended:
-            for reporter in self._reporters:
-                reporter.finish()
-        return ended
+        if not all(consumer.join(0) for consumer in self.consumers) or not self._events.end():
+            return False
+        for reporter in self._reporters.values():
+            reporter.finish()
+        return True
+
+    def _hear(self, tasks: Sequence[Task], at: float) -> None:
+        """Have the events of settled tasks told: of one consumer, and so of one queue."""
+        if tasks:
+            self._reporters[tasks[0].plan.queue].hear(tasks, at)
 
     def stop(self, drain: float | None = None) -> None:
         for consumer in self.consumers:

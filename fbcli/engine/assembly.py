@@ -22,6 +22,7 @@ from fbcli.engine.gates import Gates
 from fbcli.engine.intake import Intake
 from fbcli.engine.interrupts import Interrupts
 from fbcli.engine.isolation import Isolation
+from fbcli.engine.listeners import Listeners
 from fbcli.engine.live_limits import LiveLimits
 from fbcli.engine.outcomes import Outcomes
 from fbcli.engine.planner import Planner
@@ -34,8 +35,6 @@ from fbcli.engine.work import Work
 from fbcli.errors import Unavailable
 from fbcli.stores.base import News
 from fbcli.task import Task, tasks_of
-
-OnClosed = Callable[[Sequence[Task]], None]
 
 
 def place_of(work: Work, owner: str, clock: Clock) -> Place:
@@ -57,14 +56,14 @@ class Assembly:
         gates: Sequence[Gate],
         pools: Pools,
         on_failure: OnFailure,
-        on_closed: OnClosed | None,
+        listeners: Listeners,
         clock: Clock,
     ) -> None:
         """`gates`: those that hold whatever the store says."""
         options, slots = work.options, slots_of(work.mode, work.options)
         self.inbox = inbox
         self._tally = tally
-        self._on_closed = on_closed
+        self._listeners = listeners
         self.gates = Gates()
         self._prefetch = Prefetch(options.prefetch, clock)
         self._cancel = Cancel()
@@ -109,7 +108,7 @@ class Assembly:
                 self._cancel.learn,
                 isolation.learn,
                 ending.learn,
-                self._tell,
+                listeners.tell,
             ],
             gates=self.gates,
             prefetch=self._prefetch,
@@ -122,7 +121,7 @@ class Assembly:
             place,
             slots=slots,
             pause=Pause(),
-            always=gates,
+            always=[*gates, *listeners.gates()],
             gates=self.gates,
             resize=self._sizing.resize,
         )
@@ -143,9 +142,9 @@ class Assembly:
             self.intake.serve()
         finally:
             self._tally.counts.released += self.intake.unfinished
-            running = tasks_of(self.pool.running())
-            if self._on_closed is not None and self.intake.unfinished and running:
-                self._on_closed([release(copy.copy(task)) for task in running])
+            if self.intake.unfinished:
+                running = tasks_of(self.pool.running())
+                self._listeners.tell([release(copy.copy(task)) for task in running])
 
     def close(self) -> None:
         """Interrupt nothing any more, and let the workers go."""
@@ -162,10 +161,6 @@ class Assembly:
         if seconds:
             self._prefetch.learn(seconds)
             self._sizing.learn(seconds, now)
-
-    def _tell(self, tasks: Sequence[Task], now: float) -> None:
-        if self._on_closed is not None:
-            self._on_closed(tasks)
 
 
 def planner_of(work: Work, place: Place, interrupts: Interrupts) -> Planner:

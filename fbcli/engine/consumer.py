@@ -16,8 +16,9 @@ from fbcli.clients.loading import mask
 from fbcli.clock import SYSTEM, Backoff, Clock
 from fbcli.controls.catalogue import gates_of
 from fbcli.emulation import cautions
-from fbcli.engine.assembly import Assembly, OnClosed, place_of
+from fbcli.engine.assembly import Assembly, place_of
 from fbcli.engine.ending import Ending
+from fbcli.engine.listeners import Listener, Listeners
 from fbcli.engine.pools import Pools, described, slots_of
 from fbcli.engine.record import Recorder
 from fbcli.engine.services.enlistment import enlist
@@ -51,11 +52,11 @@ class Consumer:
         services: Services | None = None,
         burst: bool = False,
         max_tasks: int | None = None,
-        on_closed: OnClosed | None = None,
+        listeners: Sequence[Listener] = (),
         clock: Clock = SYSTEM,
     ) -> None:
         """`pools`: those of the process, for functions that share one; `services`: those that its
-        consumers share."""
+        consumers share; `listeners` hear of all tasks that are settled."""
         self.work = work
         self.consumer_id = f"{HOST}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self.tally = Tally()
@@ -66,7 +67,7 @@ class Consumer:
         """Why it has not begun yet."""
         self._pools = pools or Pools()
         self._services = services or process_services()
-        self._on_closed = on_closed
+        self._listeners = Listeners(listeners, clock)
         self._clock = clock
         self._ending = Ending(clock, burst=burst, max_tasks=max_tasks)
         self._parts: Assembly | None = None
@@ -185,7 +186,7 @@ class Consumer:
             gates=gates,
             pools=self._pools,
             on_failure=self._fail,
-            on_closed=self._on_closed,
+            listeners=self._listeners,
             clock=self._clock,
         )
         log.info(

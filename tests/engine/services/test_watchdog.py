@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from fbcli.arguments.signature import Signature
-from fbcli.broker import Delivery, Inbox, Outgoing, Size
+from fbcli.broker import Delivery, Inbox, Outgoing, Settlement, Size
 from fbcli.brokers.memory import MemoryBroker, MemoryInbox
 from fbcli.engine.consumer import Consumer
 from fbcli.engine.fetcher import MAX_WAIT
@@ -305,9 +305,16 @@ class BusyInbox(MemoryInbox):
         broker.publish(self._queue, [Outgoing(b'{"x": 1}')] * 2)
         return super().fetch(min(1, limit), 0)
 
+    def settle(
+        self, settlements: Sequence[Settlement], also: object = None
+    ) -> Sequence[Settlement]:
+        cast(BusyBroker, self._broker).on_settle()
+        return super().settle(settlements, also)
+
 
 class BusyBroker(DeafBroker):
     inbox = BusyInbox
+    on_settle: Callable[[], None]
 
     def __init__(self, clock: Clock) -> None:
         super().__init__("memory://")
@@ -322,13 +329,14 @@ def test_a_busy_consumer_is_not_deaf_however_short_its_tasks(tmp_path: Path) -> 
     work, seen = work_on(broker, tmp_path, watchdog=10)
     silences: list[float] = []
 
-    def look(_: Sequence[Any]) -> None:
+    def look() -> None:
         assert consumer._parts is not None
         since = consumer._parts.intake.fetcher.hungry_since
         silences.append(0.0 if since is None else clock.at - since)
 
+    broker.on_settle = look
     with closing(work.store):
-        consumer = Consumer(work, pools=InstantPools(), clock=clock, max_tasks=500, on_closed=look)
+        consumer = Consumer(work, pools=InstantPools(), clock=clock, max_tasks=500)
         consumer.serve()
     assert consumer.failure is None
     assert len(seen) == 500
