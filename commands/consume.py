@@ -50,7 +50,7 @@ def consume(
             "--verbose",
             "-v",
             envvar="FB_VERBOSE",
-            help="A log line for each task, also beside the live table.",
+            help="A log line for each task, also beside the live table, and for what holds up any.",
         ),
     ] = False,
     plain: Annotated[

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from fbcli.clock import SYSTEM
 from fbcli.console.output import Output
 from fbcli.monitoring.overview import Overview, overview
 from fbcli.values.durations import span
@@ -23,7 +24,10 @@ from ._flags.place import (
 app = new_app()
 IN_HELP = "Queues", 1
 
-COLUMNS = ("queue", "ready", "in_flight", "delayed", "dead", "consumers", "per_second", "paused")
+COLUMNS = (
+    *("queue", "ready", "in_flight", "delayed", "dead", "consumers", "per_second"),
+    *("paused", "held_by"),
+)
 
 
 @app.command()
@@ -53,7 +57,8 @@ def queues(
       fb queues --json | jq -r 'select(.dead > 0) | .queue'
 
     A queue is listed while it holds something, is paused, or has a consumer; its dead letters count
-    in its own row.
+    in its own row. Held by: which control keeps its consumers from running what they have, and
+    since when; `fb show TASK_ID` tells of a single task.
     """
     out = Output(json=json)
     rows = overview(settings_of(context, broker, store), names or (), configured=all)
@@ -67,10 +72,17 @@ def queues(
 
 def _cells(row: Overview) -> list[str | int | None]:
     counts = [row.ready, row.in_flight, row.delayed, row.dead, row.consumers]
-    return [row.queue, *counts, f"{row.per_second:,.4g}", _pause(row)]
+    return [row.queue, *counts, f"{row.per_second:,.4g}", _pause(row), _held(row)]
 
 
 def _pause(row: Overview) -> str:
     if not row.paused:
         return "no"
     return "yes" if row.resumes_in is None else f"for {span(row.resumes_in)}"
+
+
+def _held(row: Overview) -> str:
+    """Pauses have a column of their own."""
+    now = SYSTEM.now()
+    holds = (hold for hold in row.held if hold.by != "pause")
+    return ", ".join(f"{hold.by} for {span(now - hold.since)}" for hold in holds)

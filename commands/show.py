@@ -32,16 +32,16 @@ def show(
     store: StoreFlag = None,
     context: ContextFlag = None,
 ) -> None:
-    """Show how tasks stand: running or ended, what they returned, or why they failed.
+    """Show how tasks stand: running, held up or ended, what they returned, or why they failed.
 
     \b
       fb show 0198c0de-…
       fb show $(fb push mymod:task x=1 --result)
       fb show 0198c0de-… --json | jq .value
 
-    Known are results that were saved (--results of a consumer, --result of a push) and what live
-    consumers run; a task that still waits in its queue is not. Exit code 3: nothing is known of it;
-    8: of some only.
+    Known are results that were saved (--results of a consumer, --result of a push), and what live
+    consumers run or may not run yet; a task that still waits in its queue is not. Exit code 3:
+    nothing is known of it; 8: of some only.
     """
     out = Output(json=json)
     settings = settings_of(context, broker, store)

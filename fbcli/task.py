@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import inf
 from typing import Any, Protocol
 
@@ -123,6 +123,6 @@ class Run(Protocol):
         """All of them."""
 
 
-def tasks_of(runs: Sequence[Run]) -> list[Task]:
+def tasks_of(runs: Iterable[Run]) -> list[Task]:
     """Return the tasks of what a pool runs."""
     return [task for run in runs for task in run.tasks]

@@ -42,6 +42,8 @@ def status(each: TaskStatus, *, cancel_asked: bool) -> dict[str, Any]:
     found = {"task_id": each.task_id, "state": each.state, "cancel_asked": cancel_asked}
     if each.run is not None and each.result is None:
         found |= {"queue": each.run.queue, "worker": each.run.worker}
+        if each.hold is not None:
+            found["held"] = {name: getattr(each.hold, name) for name in ("by", "reason", "since")}
     return found if each.result is None else {**plain(each.result), **found}
 
 
@@ -61,6 +63,9 @@ def lines(each: TaskStatus, now: float, *, cancel_asked: bool) -> Iterator[str]:
     elif each.run is not None:
         run = each.run
         facts |= {"queue": run.queue, "worker": run.worker, "address": run.address}
+        if each.hold is not None:
+            since = ago(each.hold.since, now)
+            facts["held by"] = f"{each.hold.by}, since {since}: {each.hold.reason}"
     if cancel_asked:
         facts["cancel"] = "asked for"
     for name, value in facts.items():

@@ -27,6 +27,7 @@ from fbcli.task import Task
 from fbcli.values.sizes import about
 
 log = logging.getLogger("fbcli.consumer")
+held = logging.getLogger("fbcli.held")
 
 
 class GroupSpec(msgspec.Struct):
@@ -66,6 +67,7 @@ class ConsumerGroup:
         """By queue."""
         self._events = Listener("events", self._hear, all=True)
         pools = pools or Pools()
+        held.setLevel(logging.INFO if spec.verbose else logging.WARNING)
         limits = [
             booster.options.max_memory for booster in boosters if replaces_process(booster.options)
         ]

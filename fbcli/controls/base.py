@@ -58,6 +58,8 @@ class Gate(ABC):
     """Governs the flow of one queue in one process. Called by the intake's thread only, but for
     `shut`."""
 
+    name = "gate"
+    """By which it says what it holds up."""
     paces = False
     """Whether it governs starts too: then tasks are handed over only at their time and into a free
     slot."""
@@ -86,6 +88,12 @@ class Gate(ABC):
         """What to tell people while no work, or hardly any, is taken; None: it is. From any
         thread."""
         return None
+
+    def hold(self, now: float) -> str | None:
+        """Return why no work, or hardly any, is taken, for a person; None: it is. From any
+        thread."""
+        shut = self.shut(now)
+        return None if shut is None else ": ".join(filter(None, shut))
 
     def learn(self, tasks: Sequence[Task], now: float) -> None:  # noqa: B027  most gates do not care
         """Take note of outcomes: tasks that have been settled."""
@@ -122,6 +130,8 @@ ALL_MAY: Sequence[Verdict] = ()
 class Admission(ABC):
     """Decides on tasks before they take a slot. Called by the intake's thread only."""
 
+    name = "admission"
+    """By which it says what it holds up."""
     space: str | None = None
     """Where it holds claims for the consumer, which are to be kept while their tasks run; None:
     nowhere."""

@@ -43,6 +43,8 @@ class Breaker(Gate):
     verdict on a message.
     """
 
+    name = "breaker"
+
     def __init__(self, threshold: Threshold) -> None:
         self._threshold = threshold
         self._failed: deque[float] = deque(maxlen=threshold.failures)

@@ -64,6 +64,8 @@ class Dedupe(Admission):
     """`names`: the arguments that count (None: all); `ttl`: seconds a success is remembered (None:
     for ever)."""
 
+    name = "dedupe"
+
     def __init__(
         self,
         claims: Claims,
@@ -119,6 +121,8 @@ class Unique(Admission):
     `remembered`: for calls that are deduped, too, whether a success goes on refusing their like at
     push (and how long: `ttl`).
     """
+
+    name = "unique"
 
     def __init__(self, space: str, owner: str, *, remembered: bool, ttl: float | None) -> None:
         self._space = space

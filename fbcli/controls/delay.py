@@ -33,6 +33,8 @@ class DelayMessage(Declaration):
 class Delay(Admission):
     """Only for messages that carry `delay_until`."""
 
+    name = "delay"
+
     def admit(self, tasks: Sequence[Task], now: float) -> Sequence[Verdict]:
         return [self._verdict(task.extra.get("delay_until"), now) for task in tasks]
 

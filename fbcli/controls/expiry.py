@@ -33,6 +33,8 @@ class ExpiryMessage(Declaration):
 class Expiry(Admission):
     """Measures from `extra.publish_time`; a message without one never expires."""
 
+    name = "expires"
+
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
 

@@ -19,6 +19,7 @@ from fbcli.clock import SYSTEM, Backoff, Clock
 from fbcli.controls.base import NEVER, Gate, Opening
 from fbcli.errors import Unavailable
 from fbcli.stores.base import Store, Tokens
+from fbcli.values.durations import span
 
 log = logging.getLogger("fbcli.consumer")
 
@@ -45,6 +46,7 @@ LONG = 1.0
 class FleetRate(Gate):
     """`qps` starts a second of all that use the same `key` in the same store."""
 
+    name = "rate"
     paces = True
 
     def __init__(
@@ -94,6 +96,10 @@ class FleetRate(Gate):
 
     def closed(self, now: float) -> bool:
         return self._refused_until - now > LONG and not self._slots
+
+    def hold(self, now: float) -> str | None:
+        wait = self._refused_until - now
+        return None if wait < LONG else f"the fleet's next call may start in {span(wait)}"
 
     def close(self) -> None:
         with self._lock:

@@ -12,6 +12,8 @@ _CLOSED = Opening(0)
 class Pause(Gate):
     """A gate that a service of the process sets from the store about once a second."""
 
+    name = "pause"
+
     def __init__(self) -> None:
         self.until: float | None = None
         """Monotonic seconds until which the queue is paused (`NEVER`: until resumed); None: not

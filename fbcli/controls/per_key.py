@@ -36,6 +36,8 @@ class PerKeyControl(Control):
 class MaxPerKey(Admission):
     """A call over the limit waits until another one with the same value has ended."""
 
+    name = "max_per_key"
+
     def __init__(self, claims: Claims, argument: str) -> None:
         self.space = claims.space
         self._claims = claims

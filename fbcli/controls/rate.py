@@ -9,6 +9,7 @@ from typing import Literal
 from fbcli.controls.base import Control, Gate, Opening, Place
 from fbcli.values import kinds
 from fbcli.values.declaration import option
+from fbcli.values.durations import span
 
 HOLD = 0.5
 """Seconds of work a paced consumer holds ahead of its time; the rest waits in the broker for
@@ -55,9 +56,14 @@ class RateControl(Control):
         return FleetRate(key, self.qps, place.store, place.wake, place.clock)
 
 
+WORTH_TELLING = 1.0
+"""Seconds: that a start has to wait for less, nobody needs to be told."""
+
+
 class Rate(Gate):
     """`qps` starts a second: 0.01 is one in 100 seconds."""
 
+    name = "rate"
     paces = True
 
     def __init__(self, qps: float) -> None:
@@ -81,3 +87,7 @@ class Rate(Gate):
 
     def started(self, count: int, now: float) -> None:
         self._next += count * self._gap
+
+    def hold(self, now: float) -> str | None:
+        wait = self._next - now
+        return None if wait < WORTH_TELLING else f"the next call may start in {span(wait)}"

@@ -54,6 +54,8 @@ class Window(Gate):
     """Open inside any part of `window` and outside all parts of `not_between`, in the time zone
     `tz`; see `fbcli.values.windows.Hours`."""
 
+    name = "window"
+
     def __init__(
         self, window: str | None, not_between: str | None, tz: str | None, clock: Clock = SYSTEM
     ) -> None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from fbcli.broker import Delivery
 from fbcli.clock import Clock
 from fbcli.controls.base import ALL_MAY, NEVER, Admission, Drop, Later, Verdict, Wait
 from fbcli.controls.cancel import Cancel
 from fbcli.controls.catalogue import CARRIED
+from fbcli.engine.holds import Held, by_control
 from fbcli.engine.plan import Plan
 from fbcli.errors import BadMessage, FbError, Unavailable
 from fbcli.message import decode, new_task_id
@@ -39,6 +40,17 @@ BACK = 1.0
 """Seconds, about, for which a task goes back to the broker when too many wait here for others
 already."""
 
+
+class _Waiting(NamedTuple):
+    """A task that an admission control holds."""
+
+    task: Task
+    by: str
+    reason: str
+    since: float
+    """Unix time."""
+
+
 PlanFor = Callable[[dict[str, Any]], Plan]
 
 
@@ -60,8 +72,10 @@ class Admitter:
         self._ended = ended
         self._clock = clock
         self._waiting_room = waiting_room
-        self.waiting: list[Task] = []
-        """Held until others have ended."""
+        self._held: list[_Waiting] = []
+        """Until others have ended."""
+        self._before: dict[int, _Waiting] = {}
+        """Those that waited when they were asked about last, by the id of the object."""
         self._unasked: list[Task] = []
         """Not judged yet, since the store could not be reached."""
         self._ask_at = 0.0
@@ -73,7 +87,19 @@ class Admitter:
     @property
     def held(self) -> int:
         """How many tasks it holds."""
-        return len(self.waiting) + len(self._unasked)
+        return len(self._held) + len(self._unasked)
+
+    @property
+    def waiting(self) -> list[Task]:
+        """The tasks that are held until others have ended."""
+        return [waiting.task for waiting in self._held]
+
+    def holds(self) -> list[Held]:
+        """Return why, and since when, tasks wait here. From any thread."""
+        return by_control(
+            (waiting.by, waiting.reason, waiting.task.task_id, waiting.since)
+            for waiting in list(self._held)
+        )
 
     @property
     def stuck(self) -> bool:
@@ -151,21 +177,25 @@ class Admitter:
         if not self.held or (not stirred and not self._unasked and now < self._ask_at):
             return []
         tasks = [*self.waiting, *self._unasked]
-        self.waiting, self._unasked = [], []
-        return self._admit(self.sift(tasks))
+        self._before = {id(waiting.task): waiting for waiting in self._held}
+        self._held, self._unasked = [], []
+        try:
+            return self._admit(self.sift(tasks))
+        finally:
+            self._before = {}
 
     def ask_at(self) -> float:
         """Return when `again` is worth a call (monotonic seconds)."""
         return self._ask_at if self.held else NEVER
 
-    @property
-    def unsifted(self) -> bool:
-        """Whether requests to cancel have come that unstarted tasks were not compared with."""
-        return self._cancel.fresh
+    def must_sift(self) -> bool:
+        """Return whether requests to cancel have come that unstarted tasks were not compared with;
+        whoever asks does that."""
+        fresh, self._cancel.fresh = self._cancel.fresh, False
+        return fresh
 
     def sift(self, tasks: Sequence[Task]) -> list[Task]:
         """Return those of unstarted tasks that nobody has cancelled meanwhile."""
-        self._cancel.fresh = False
         kept = []
         for task in tasks:
             if task.task_id in self._cancel.wanted:
@@ -177,7 +207,7 @@ class Admitter:
     def take_back(self) -> list[Task]:
         """Return all that it holds, and forget it."""
         taken = [*self.waiting, *self._unasked]
-        self.waiting, self._unasked = [], []
+        self._held, self._unasked = [], []
         return taken
 
     def _admit(self, tasks: list[Task]) -> list[Task]:
@@ -193,7 +223,7 @@ class Admitter:
                 passed += self._pass(rest[0])
                 rest.pop(0)
         except Unavailable:
-            waiting = {id(task) for task in self.waiting}
+            waiting = {id(each.task) for each in self._held}
             left = (
                 task
                 for group in rest
@@ -225,13 +255,15 @@ class Admitter:
             if verdict is None:
                 passed.append(task)
             else:
-                self._turn_away(task, verdict, now)
+                self._turn_away(task, control, verdict, now)
         return passed
 
-    def _turn_away(self, task: Task, verdict: Verdict, now: float) -> None:
+    def _turn_away(self, task: Task, control: Admission, verdict: Verdict, now: float) -> None:
         if isinstance(verdict, Wait):
-            if len(self.waiting) < self._waiting_room:
-                self.waiting.append(task)
+            if len(self._held) < self._waiting_room:
+                before = self._before.get(id(task))
+                since = before.since if before is not None and before.by == control.name else now
+                self._held.append(_Waiting(task, control.name, verdict.reason, since))
                 return
             task.state, task.delay = RELEASED, BACK * (0.5 + random.random())
         elif isinstance(verdict, Later):

@@ -19,6 +19,7 @@ from fbcli.engine.dispatch import Dispatcher
 from fbcli.engine.ending import Ending
 from fbcli.engine.fetcher import Fetcher
 from fbcli.engine.gates import Gates
+from fbcli.engine.holds import Holds
 from fbcli.engine.intake import Intake
 from fbcli.engine.interrupts import Interrupts
 from fbcli.engine.isolation import Isolation
@@ -93,12 +94,23 @@ class Assembly:
         )
         isolation = Isolation()
         gatherer = BatchGatherer(options.batch, options.batch_wait) if options.batch else None
+        dispatcher = Dispatcher(self.pool, self.gates, self._prefetch, gatherer)
+        self.holds = Holds(
+            work.queue,
+            [
+                lambda: self.gates.holds(clock.monotonic()),
+                admitter.holds,
+                dispatcher.holds,
+                isolation.holds,
+            ],
+            clock,
+        )
         self._sizing = Sizing(self.pool, fetcher.wake)
         self.intake = Intake(
             fetcher=fetcher,
             admitter=admitter,
             isolation=isolation,
-            dispatcher=Dispatcher(self.pool, self.gates, self._prefetch, gatherer),
+            dispatcher=dispatcher,
             pool=self.pool,
             outcomes=outcomes,
             learners=[

@@ -151,7 +151,8 @@ class Consumer:
         """Return what other machines see of this consumer. Called by one service."""
         in_force = self._parts.live_limits.in_force if self._parts else None
         running = [task.task_id for task in self.running()]
-        return self._recorder.record(self.snapshot(), running, in_force)
+        holds = self._parts.holds.look() if self._parts and not self._ending.stopping else []
+        return self._recorder.record(self.snapshot(), running, in_force, holds)
 
     def serve(self) -> None:
         """Consume until stopped. An error of fbcli itself ends it with `failure` set: nothing is

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from fbcli.controls.base import NEVER
 from fbcli.engine.batch import Batch, BatchGatherer
 from fbcli.engine.gates import Gates
+from fbcli.engine.holds import Held
 from fbcli.engine.prefetch import Prefetch
 from fbcli.pools.base import Pool
 from fbcli.task import Run, Task, tasks_of
@@ -84,6 +85,13 @@ class Dispatcher:
         if self._gatherer is not None and (due := self._gatherer.again()) is not None:
             wait = min(wait, due - now)
         return max(0.0, wait)
+
+    def holds(self) -> list[Held]:
+        """Return what waits for its time. From any thread."""
+        if not self._gates.paces:
+            return []
+        task_ids = [task.task_id for task in tasks_of(self._ready.copy())]
+        return [Held("rate", "as many have started as may by now", task_ids)] if task_ids else []
 
     def take_back(self) -> list[Task]:
         """Return all that has not started, and forget it."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fbcli.controls.base import NEVER, Gate, Opening, Shut
+from fbcli.engine.holds import Held
 from fbcli.task import Task
 
 
@@ -71,6 +72,11 @@ class Gates:
     def started(self, count: int, now: float) -> None:
         for gate in self._pacers:
             gate.started(count, now)
+
+    def holds(self, now: float) -> list[Held]:
+        """Return which of them take no work, or hardly any, and why. From any thread."""
+        reasons = ((gate.name, gate.hold(now)) for gate in self._gates)
+        return [Held(name, reason) for name, reason in reasons if reason is not None]
 
     def learn(self, tasks: Sequence[Task], now: float) -> None:
         """Tell the gates what became of tasks."""

@@ -91,7 +91,7 @@ class Intake:
             self._settle(now)
         if self._ending.stopping or self._gates.closed(now):
             self._return_unstarted()
-        elif self._admitter.unsifted:
+        elif self._admitter.must_sift():
             self._sift_unstarted(now)
         self._ask_again(now)
         self._start(now)

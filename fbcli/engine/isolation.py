@@ -10,9 +10,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 
+from fbcli.engine.holds import Held
 from fbcli.task import Task
 
 log = logging.getLogger("fbcli.task")
+
+WHY = "lost with its worker again and again: carried out alone, once all else has ended"
 
 
 def is_last(task: Task) -> bool:
@@ -63,6 +66,13 @@ class Isolation:
             return []
         task, self.task, self.waits = self.task, None, False
         return [task]
+
+    def holds(self) -> list[Held]:
+        """Return what waits here until it is alone. From any thread."""
+        task = self.task
+        if task is None or not self.waits:
+            return []
+        return [Held("max_deliveries", WHY, [task.task_id])]
 
     def learn(self, tasks: Iterable[Task], now: float) -> None:
         """Take note of what has left."""

@@ -127,6 +127,8 @@ class Listener:
 class CatchUp(Gate):
     """Takes no more work while a listener that shall hear of all is too far behind."""
 
+    name = "events"
+
     LOOK = 0.1
     """Seconds between two looks whether it has caught up."""
 

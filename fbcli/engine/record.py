@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from fbcli.clock import Clock
 from fbcli.engine.live_limits import LimitsInForce
 from fbcli.engine.settler import HOST
 from fbcli.engine.tally import Snapshot
 from fbcli.monitoring.rates import Growth
-from fbcli.stores.base import ConsumerRecord
+from fbcli.stores.records import ConsumerRecord, Hold
 
 MOST_RUNNING = 200
 """How many running tasks are named."""
@@ -25,9 +26,14 @@ class Recorder:
         self._growth = Growth()
 
     def record(
-        self, snapshot: Snapshot, running: list[str], in_force: LimitsInForce | None
+        self,
+        snapshot: Snapshot,
+        running: list[str],
+        in_force: LimitsInForce | None,
+        holds: Sequence[Hold] = (),
     ) -> ConsumerRecord:
-        """Return how it stands; `running`: the ids of the tasks that run."""
+        """Return how it stands; `running`: the ids of the tasks that run; `holds`: what keeps
+        others from it."""
         ended = self._growth.per_second(self._clock.monotonic(), snapshot.counts.done)
         seconds = snapshot.seconds
         return ConsumerRecord(
@@ -40,6 +46,7 @@ class Recorder:
             state=snapshot.state,
             note=snapshot.note,
             trouble=snapshot.trouble,
+            holds=list(holds),
             counts=snapshot.counts,
             in_flight=snapshot.in_flight,
             running=running[:MOST_RUNNING],

@@ -12,6 +12,7 @@ from fbcli.queues.lookup import find_queue, nearby
 from fbcli.queues.queue import Queue
 from fbcli.settings import Settings
 from fbcli.stores.base import ConsumerRecord
+from fbcli.stores.records import Hold
 
 
 class Overview(msgspec.Struct):
@@ -28,6 +29,9 @@ class Overview(msgspec.Struct):
     consumers: int = 0
     per_second: float = 0.0
     """Tasks that these have carried out a second, lately."""
+    held: list[Hold] = []
+    """What keeps them from running what they have in hand, or from taking anything; of each
+    control the longest, with the tasks of all of them counted."""
 
 
 def obstacles(queues: Sequence[Queue]) -> list[str]:
@@ -35,7 +39,8 @@ def obstacles(queues: Sequence[Queue]) -> list[str]:
     like a slip."""
     store = queues[0].open_store()
     pauses = store.pauses()
-    consumed = {record.queue for record in store.consumers()}
+    records = store.consumers()
+    consumed = {record.queue for record in records}
     sentences = []
     for queue in queues:
         size = queue.size()
@@ -45,7 +50,22 @@ def obstacles(queues: Sequence[Queue]) -> list[str]:
             sentences.append(f"{queue.name} has no consumer; `fb consume ADDRESS` starts one.")
         elif size is not None and not (size.ready or size.in_flight or size.delayed):
             sentences += [f"{queue.name} holds nothing.{hint}" for hint in [nearby(queue)] if hint]
+        else:
+            held = held_in([record for record in records if record.queue == queue.name])
+            sentences += [f"{queue.name} is held up by {hold.told()}." for hold in held]
     return sentences
+
+
+def held_in(records: Iterable[ConsumerRecord]) -> list[Hold]:
+    """Return what holds up the work of these consumers: of each control what has lasted longest,
+    with the tasks of all of them counted."""
+    found: dict[str, Hold] = {}
+    for hold in sorted((hold for each in records for hold in each.holds), key=lambda h: h.since):
+        if hold.by in found:
+            found[hold.by].count += hold.count
+        else:
+            found[hold.by] = msgspec.structs.replace(hold, tasks=[])
+    return list(found.values())
 
 
 def overview(
@@ -98,6 +118,7 @@ def _look(queues: Iterable[Queue], settings: Settings) -> list[Overview]:
                 resumes_in=pauses.get(queue.name),
                 consumers=len(records),
                 per_second=round(sum(record.per_second for record in records), 2),
+                held=held_in(records),
             )
         )
     return rows

@@ -185,8 +185,12 @@ class Store:
     def keep_claims(self, spaces: Sequence[str], owner: str, lease: float) -> None:
         """Let all claims of `owner` in these spaces live for `lease` more seconds. What has ended
         stays so."""
-        if spaces:
-            self.backend.claims.keep(spaces, owner, lease)
+        self.keep_all_claims([(space, owner) for space in spaces], lease)
+
+    def keep_all_claims(self, held: Sequence[tuple[str, str]], lease: float) -> None:
+        """As `keep_claims`, for several owners in one round trip: pairs of a space and an owner."""
+        if held:
+            self.backend.claims.keep(held, lease)
 
     def drop_claims(self, spaces: Sequence[str], owner: str) -> None:
         """Give all claims of `owner` in these spaces back."""

@@ -109,9 +109,9 @@ class ClaimFacet(ABC):
         there, and end together."""
 
     @abstractmethod
-    def keep(self, spaces: Sequence[str], owner: str, lease: float) -> None:
-        """Let all claims of `owner` in these spaces live for `lease` more seconds. Those that have
-        ended stay so."""
+    def keep(self, held: Sequence[tuple[str, str]], lease: float) -> None:
+        """Let all claims in each of these spaces of the owner named with it live for `lease` more
+        seconds, in one round trip. Those that have ended stay so."""
 
     @abstractmethod
     def drop(self, spaces: Sequence[str], owner: str) -> None:

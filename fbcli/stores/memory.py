@@ -262,10 +262,10 @@ class _MemoryClaims(_Facet, ClaimFacet):
                     answers.append(BUSY)
             return answers
 
-    def keep(self, spaces: Sequence[str], owner: str, lease: float) -> None:
+    def keep(self, held: Sequence[tuple[str, str]], lease: float) -> None:
         with self._place.lock:
             now = self._clock.now()
-            for space in spaces:
+            for space, owner in held:
                 here = self._place.space(space)
                 if here.owners.get(owner, -inf) > now:
                     here.owners[owner] = now + lease

@@ -59,6 +59,26 @@ class Counts(msgspec.Struct):
         )
 
 
+class Hold(msgspec.Struct, omit_defaults=True):
+    """What keeps a consumer from running what it has in hand, or from taking anything."""
+
+    by: str
+    """The control: pause, window, breaker, rate, dedupe, max_per_key, …"""
+    reason: str
+    """For a person."""
+    since: float = 0.0
+    """Unix time, by the consumer's own clock."""
+    count: int = 0
+    """Tasks in hand that may not start; 0: nothing is taken."""
+    tasks: list[str] = []
+    """Ids of them, some hundreds at most."""
+
+    def told(self) -> str:
+        """Return it as a person reads it."""
+        what = {0: "", 1: " (1 task)"}.get(self.count, f" ({self.count:,} tasks)")
+        return f"{self.by}: {self.reason}{what}"
+
+
 class ConsumerRecord(msgspec.Struct, omit_defaults=True):
     """What a consumer (one function, in one process) says of itself about once a second.
 
@@ -81,6 +101,8 @@ class ConsumerRecord(msgspec.Struct, omit_defaults=True):
     """Until when, or what next, for a person."""
     trouble: str = ""
     """What keeps it from working, for a person; empty when all is well."""
+    holds: list[Hold] = []
+    """What keeps tasks from being run."""
     counts: Counts = msgspec.field(default_factory=Counts)
     in_flight: int = 0
     """Messages held: running, waiting for a slot, or waiting to be settled."""

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from fbcli.clock import Clock
 from fbcli.controls.claims import LEASE_BEATS
 from fbcli.engine.ending import Ending
-from fbcli.engine.services.claim_keeper import ClaimKeeper
+from fbcli.engine.services.claim_keeper import Claiming, ClaimKeeper, give_back
 from fbcli.engine.services.heartbeat import Beating, Heartbeat
 from fbcli.engine.services.shared import Duty, Membership, Rounds, Services
 from fbcli.engine.services.store_watch import StoreWatch, Watcher, retire
-from fbcli.engine.services.watchdog import Watchdog
+from fbcli.engine.services.watchdog import Watchdog, period_of
 from fbcli.engine.tally import Tally
 from fbcli.engine.work import Work
 from fbcli.stores.base import ConsumerRecord
@@ -82,8 +82,15 @@ class _Enlisting:
         if not spaces:
             return []
         lease = self._work.options.heartbeat * LEASE_BEATS
-        keeper = ClaimKeeper(self._work.store, spaces, owner, lease)
-        return [self._join(("claims", *self._store), self._beat, keeper, keeper.retire)]
+        store, claiming = self._work.store, Claiming(spaces, owner)
+        return [
+            self._services.join(
+                ("claims", *self._store, self._beat),
+                lambda: ClaimKeeper(store, lease, self._beat),
+                claiming,
+                lambda: give_back(store, claiming),
+            )
+        ]
 
     def watchdog(
         self, parts: Assembly, ending: Ending, give_in: Callable[[str], None]
@@ -95,15 +102,6 @@ class _Enlisting:
         def ready() -> int:
             return broker.size(queue).ready
 
-        dog = Watchdog(parts.intake.fetcher, ending, ready, give_in, limit, self._clock)
-        return [self._join(("watchdog", *self._broker), dog.period, dog)]
-
-    def _join(
-        self,
-        what: tuple[object, ...],
-        period: float,
-        duty: Duty,
-        retire: Callable[[], None] = lambda: None,
-    ) -> Membership:
-        """Have a duty done every so many seconds, by the one thread that does all of its kind."""
-        return self._services.join((*what, period), lambda: Rounds(period), duty, retire)
+        dog: Duty = Watchdog(parts.intake.fetcher, ending, ready, give_in, limit, self._clock)
+        key = ("watchdog", *self._broker, limit)
+        return [self._services.join(key, lambda: Rounds(period_of(limit)), dog)]

@@ -341,8 +341,8 @@ class RedisClaims(ClaimFacet):
             calls.append(Call(CLAIM, keys_of(space), arguments))
         return b"".join(map(_answers, self._server.run_all(calls)))
 
-    def keep(self, spaces: Sequence[str], owner: str, lease: float) -> None:
-        self._server.run_all([Call(KEEP, keys_of(space), [owner, lease]) for space in spaces])
+    def keep(self, held: Sequence[tuple[str, str]], lease: float) -> None:
+        self._server.run_all([Call(KEEP, keys_of(space), [owner, lease]) for space, owner in held])
 
     def drop(self, spaces: Sequence[str], owner: str) -> None:
         self._server.run_all([Call(DROP, keys_of(space), [owner]) for space in spaces])

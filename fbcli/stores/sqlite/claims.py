@@ -224,9 +224,9 @@ class SqliteClaims(ClaimFacet):
         with self._file.writing_for(lease) as (connection, now):
             return claim(connection, now, space, keys, tokens, owner, lease, limit, repeat)
 
-    def keep(self, spaces: Sequence[str], owner: str, lease: float) -> None:
+    def keep(self, held: Sequence[tuple[str, str]], lease: float) -> None:
         with self._file.writing_for(lease) as (connection, now):
-            rows = ((now + lease, space, owner, now) for space in spaces)
+            rows = ((now + lease, space, owner, now) for space, owner in held)
             connection.executemany(KEEP, rows)
 
     def drop(self, spaces: Sequence[str], owner: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from fbcli.engine.services.claim_keeper import ClaimKeeper
+from fbcli.engine.services.claim_keeper import Claiming, ClaimKeeper, give_back
 from fbcli.engine.services.service import Service
 from fbcli.engine.services.store_watch import StoreWatch, Watcher, retire
 from fbcli.errors import FbError, Unavailable
@@ -26,6 +26,7 @@ class Shaky(Store):
 
     away = False
     asked = 0
+    kept = 0
 
     def news(self) -> News:
         self.asked += 1
@@ -36,9 +37,10 @@ class Shaky(Store):
         self._look()
         super().retire(consumer_ids)
 
-    def keep_claims(self, spaces: Any, owner: str, lease: float) -> None:
+    def keep_all_claims(self, held: Any, lease: float) -> None:
         self._look()
-        super().keep_claims(spaces, owner, lease)
+        self.kept += 1
+        super().keep_all_claims(held, lease)
 
     def drop_claims(self, spaces: Any, owner: str) -> None:
         self._look()
@@ -168,6 +170,7 @@ class TestWatch:
 
 class TestClaimKeeper:
     LEASE = 10.0
+    mine = Claiming(["s", "t"], "me")
 
     def claim(self, store: Shaky, space: str, owner: str) -> int:
         (answer,) = store.claim(space, ["k"], ["1"], owner=owner, lease=self.LEASE)
@@ -175,7 +178,10 @@ class TestClaimKeeper:
 
     @pytest.fixture
     def keeper(self, store: Shaky) -> ClaimKeeper:
-        return ClaimKeeper(store, ["s", "t"], "me", self.LEASE)
+        keeper = ClaimKeeper(store, self.LEASE, period=1.0)
+        keeper.join(self.mine)
+        keeper.join(Claiming(["s"], "neighbour"))
+        return keeper
 
     def test_claims_live_as_long_as_they_are_kept(
         self, store: Shaky, clock: Clock, keeper: ClaimKeeper
@@ -191,11 +197,24 @@ class TestClaimKeeper:
         clock.at += self.LEASE * 1.1
         assert self.claim(store, "s", "other") == GRANTED, "its keeper has died"
 
-    def test_at_the_end_all_is_given_back(self, store: Shaky, keeper: ClaimKeeper) -> None:
+    def test_those_of_all_consumers_are_kept_in_one_go(
+        self, store: Shaky, clock: Clock, keeper: ClaimKeeper
+    ) -> None:
+        assert self.claim(store, "t", "me") == GRANTED
+        assert self.claim(store, "s", "neighbour") == GRANTED
+        store.kept = 0
+        for _ in range(5):
+            clock.at += self.LEASE * 0.9
+            keeper.beat()
+        assert store.kept == 5
+        assert self.claim(store, "s", "other") == BUSY
+        assert self.claim(store, "t", "other") == BUSY
+
+    def test_at_the_end_all_is_given_back(self, store: Shaky) -> None:
         self.claim(store, "s", "me")
         self.claim(store, "t", "other")
-        keeper.retire()
-        keeper.retire()
+        give_back(store, self.mine)
+        give_back(store, self.mine)
         assert self.claim(store, "s", "third") == GRANTED
         assert self.claim(store, "t", "third") == BUSY
 
@@ -207,7 +226,7 @@ class TestClaimKeeper:
         with pytest.raises(Unavailable):
             keeper.beat()
         with caplog.at_level(logging.WARNING):
-            keeper.retire()
+            give_back(store, self.mine)
         assert [record.message for record in caplog.records] == ["claims: the store is away"]
         store.away = False
         clock.at += self.LEASE * 0.9
