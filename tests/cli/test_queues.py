@@ -47,6 +47,7 @@ def test_queues_and_how_much_they_hold(fb: Shell, queue: Queue) -> None:
         "consumers",
         "per second",
         "paused",
+        "held by",
     ]
     assert re.split(r"\s+", mine)[:7] == ["mymod.add", "2", "0", "1", "1", "0", "0"]
     assert re.search(r"for (10|9) min", mine)
@@ -62,6 +63,7 @@ def test_queues_and_how_much_they_hold(fb: Shell, queue: Queue) -> None:
         "paused": True,
         "consumers": 0,
         "per_second": 0.0,
+        "held": [],
     }
     assert (second["queue"], second["paused"], second["resumes_in"]) == ("other", True, None)
     assert [row["queue"] for row in fb.ok("queues", "mymod:add", "more", "--json").objects] == [
