@@ -15,7 +15,7 @@ import pytest
 
 from fbcli.broker import Size
 from tests.cli.consuming import Consuming
-from tests.cli.jobs import began, bodies, notes, push, raw, result, set_up, size
+from tests.cli.jobs import began, bodies, notes, push, raw, result, set_up, side_by_side, size
 from tests.cli.shell import Shell
 from tests.messages import message
 from tests.servers import wait_until
@@ -560,14 +560,12 @@ def test_one_pool_for_several_functions(plain: Shell) -> None:
     with Consuming(
         plain, "jobs:hold", "jobs:work", "--concurrency", "4", "--share-pool"
     ) as consumer:
-        consumer.until(lambda: len(began(plain)) >= 4, "four to run")
+        consumer.until(lambda: bool(began(plain)) and side_by_side(plain) >= 4, "four to run")
         assert len(began(plain)) <= 4 + 3
         plain.write("go", "")
         consumer.until(lambda: len(notes(plain, "end")) == 9, "all to end")
         assert consumer.stop() == 0
-    ordered = sorted(notes(plain), key=lambda note: note.at)
-    running = itertools.accumulate(1 if note.what == "begin" else -1 for note in ordered)
-    assert max(running) == 4
+    assert side_by_side(plain) == 4
 
 
 def test_a_process_that_holds_too_much_is_replaced(plain: Shell) -> None:
